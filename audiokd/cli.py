@@ -1,0 +1,165 @@
+"""The command line: a table of commands, each a function of audiokd.stages; its signature is its options."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+from audiokd.errors import AudiokdError, ConfigError
+
+#: command -> (module:function, positional arguments, one line)
+COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "validate": ("validate:validate", ("data_dir",), "check a corpus: structure and audio; write its quarantine list"),
+    "shard": ("shard:shard", ("data_dir", "shard_dir"), "pack a corpus into lhotse Shar shards with checksums"),
+    "fit": ("fit:fit", ("method",), "train a method"),
+    "export": ("export:export", ("exp_dir", "model_dir"), "a run's model as a transformers folder"),
+    "tokenize": ("tokenize:tokenize", ("model_dir", "input", "store"), "a corpus to tokens"),
+    "extract": ("extract:extract", ("model_dir", "input", "store"), "a corpus to features"),
+    "decode": ("decode:decode", ("model_dir", "store", "wav_dir"), "tokens back to sound"),
+    "score": ("score:score", (), "compare rebuilt audio with the original"),
+    "report": ("report:report", ("exp_dir",), "the page of a run: curves, samples, codebooks, scores"),
+    "store ls": ("store:ls", ("store",), "what is in a token store"),
+    "store verify": ("store:verify", ("store",), "check every byte of a store"),
+    "store stats": ("store:stats", ("store",), "codebook use, bits, hours"),
+    "store export": ("store:export", ("store", "out"), "a store as jsonl, kaldi, parquet or webdataset"),
+    "store merge": ("store:merge", ("a", "b", "out"), "two stores of one model into one"),
+    "store diff": ("store:diff", ("a", "b"), "where two stores differ"),
+    "convert": ("convert:convert", ("what", "src", "dst"), "model folders of other programs to ours"),
+    "doctor": ("doctor:doctor", (), "is this machine ready, and what for"),
+}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run one command; exit 0 when it worked, 1 when it failed, 2 when it was asked wrongly, 130 on Ctrl-C."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_usage())
+        sys.exit(0)
+    if argv[0] == "--version":
+        from audiokd import __version__
+
+        print(__version__)
+        sys.exit(0)
+    name = " ".join(argv[:2]) if " ".join(argv[:2]) in COMMANDS else argv[0]
+    if name not in COMMANDS:
+        sys.exit(_fail(f"unknown command {' '.join(argv[:2])!r}{_near(name, list(COMMANDS))}\n\n{_usage()}", 2))
+    rest = argv[len(name.split()) :]
+    try:
+        _run_fit(rest) if name == "fit" else _run(name, rest)
+    except ConfigError as e:
+        sys.exit(_fail(str(e), 2))
+    except AudiokdError as e:
+        sys.exit(_fail(str(e), 1))
+    except KeyboardInterrupt:
+        sys.exit(_fail("interrupted; what is written is whole, the same command goes on from there", 130))
+    except BrokenPipeError:
+        sys.exit(1)
+
+
+def _run(name: str, rest: list[str]) -> None:
+    function, positional = _function(name)
+    parser = _parser(name, function)
+    import inspect
+
+    names = list(inspect.signature(function).parameters)
+    parser.add_function_arguments(function, as_group=False, as_positional=True, skip=set(names) - set(positional))
+    parser.add_function_arguments(function, as_group=False, as_positional=False, skip=set(positional))
+    function(**parser.parse_args(rest).as_dict())
+
+
+def _run_fit(rest: list[str]) -> None:
+    """`fit METHOD`: the options are the method's settings, checked one by one."""
+    from audiokd.hub.auto import METHODS, part
+
+    function, _ = _function("fit")
+    methods = ", ".join(sorted(METHODS))
+    if not rest or rest[0].startswith("-"):
+        if rest and rest[0] in ("-h", "--help"):
+            print(f"usage: audiokd fit METHOD --train INPUT --dev INPUT --exp_dir DIR [options]\nmethods: {methods}")
+            sys.exit(0)
+        raise ConfigError("fit needs a method first", fix=f"methods: {methods}")
+    settings = part(rest[0], "settings")
+    parser = _parser(f"fit {rest[0]}", function)
+    parser.add_argument("--config", action="append", default=[], help="YAML file, or a packaged one such as lm_spt/small")
+    parser.add_function_arguments(function, as_group=False, skip={"method", "settings"})
+    parser.add_class_arguments(settings, as_group=False)
+    args = parser.parse_args(_with_configs(rest[1:], parser)).as_dict()
+    io = {k: args.pop(k) for k in ("train", "dev", "exp_dir", "allow_pipes")}
+    args.pop("config")
+    from audiokd.stages.fit import build_settings
+
+    function(rest[0], build_settings(settings, args), **io)
+
+
+def _with_configs(rest: list[str], parser: Any) -> list[str]:
+    """Put what --config files say before the options, so that options win over files and later files over earlier."""
+    from audiokd.stages.fit import read_config
+
+    files, options, i = [], [], 0
+    while i < len(rest):
+        if rest[i] == "--config" and i + 1 < len(rest):
+            files.append(rest[i + 1])
+            i += 2
+        elif rest[i].startswith("--config="):
+            files.append(rest[i].split("=", 1)[1])
+            i += 1
+        else:
+            options.append(rest[i])
+            i += 1
+    first: list[str] = []
+    for file in files:
+        for key, value in read_config(file).items():
+            if key not in parser.known_keys:
+                raise ConfigError(f"unknown key {key!r}{_near(key, parser.known_keys)}", where=file)
+            first.append(f"--{key}={value}")
+    return first + options
+
+
+def _function(name: str) -> tuple[Any, tuple[str, ...]]:
+    where, positional, _ = COMMANDS[name]
+    module, function = where.split(":")
+    return getattr(importlib.import_module(f"audiokd.stages.{module}"), function), positional
+
+
+def _parser(name: str, function: Any) -> Any:
+    import jsonargparse
+
+    class Parser(jsonargparse.ArgumentParser):
+        @property
+        def known_keys(self) -> list[str]:
+            return [a.dest for a in self._actions if a.dest not in ("help", "config")]
+
+        def error(self, message: str, ex: Exception | None = None) -> Any:  # one plain line, and the near names
+            import re
+
+            keys = [f"--{k}" for k in self.known_keys]
+            wrong = re.findall(r"--[\w.]+", message) if "nrecognized" in message else []
+            hints = "".join(_near(w, keys) for w in wrong)
+            sys.exit(_fail(f"audiokd {name}: {message.strip()}{hints}\n  see: audiokd {name} --help", 2))
+
+    return Parser(prog=f"audiokd {name}", description=(function.__doc__ or "").split("\n\n")[0])
+
+
+def _near(name: str, names: list[str]) -> str:
+    import difflib
+
+    tail = {n.rsplit(".", 1)[-1]: n for n in names}
+    found = difflib.get_close_matches(name, names, 3, 0.6) or [
+        tail[t] for t in difflib.get_close_matches(name.rsplit(".", 1)[-1].lstrip("-"), list(tail), 3, 0.6)
+    ]
+    return f"; did you mean {' or '.join(found)}?" if found else ""
+
+
+def _usage() -> str:
+    rows = [f"  {' '.join((name, *(p.upper() for p in pos))):42} {line}" for name, (_, pos, line) in COMMANDS.items()]
+    return "usage: audiokd COMMAND ...   (audiokd COMMAND --help for its options)\n\n" + "\n".join(rows)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    main()

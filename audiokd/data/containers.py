@@ -1,0 +1,124 @@
+"""What libsndfile does not tell of a file: data cut off short, and the length of an mp3 without a header."""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import BinaryIO
+
+STREAMED = 0x7FFF0000  # a chunk size from here on is a writer's "length not known": sox, ffmpeg and arecord to a pipe
+
+
+class Window(io.RawIOBase):
+    """`nbytes` bytes of an open file from `offset` on, as a file of their own (None: up to the end)."""
+
+    def __init__(self, f: BinaryIO, offset: int, nbytes: int | None):
+        self._f, self._offset, self._pos = f, offset, 0
+        self._size = os.fstat(f.fileno()).st_size - offset if nbytes is None else nbytes
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._pos
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._pos, os.SEEK_END: self._size}[whence]
+        self._pos = max(base + offset, 0)
+        return self._pos
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        count = max(min(len(buffer), self._size - self._pos), 0)
+        self._f.seek(self._offset + self._pos)
+        got = self._f.readinto(memoryview(buffer).cast("B")[:count])  # type: ignore[attr-defined]
+        self._pos += got
+        return got
+
+
+def truncated(f: BinaryIO) -> str | None:
+    """Say what is missing where a wav, aiff or ogg file is shorter than its own headers state; None where it is whole.
+
+    libsndfile shortens such files without a word (flac and mp3 it reports: fewer samples than promised).
+    """
+    size = f.seek(0, os.SEEK_END)
+    f.seek(0)
+    head = f.read(12)
+    if head[:4] in (b"RIFF", b"RF64") and head[8:] == b"WAVE":
+        return _short_chunk(f, size, b"data", "little")
+    if head[:4] == b"FORM" and head[8:] in (b"AIFF", b"AIFC"):
+        return _short_chunk(f, size, b"SSND", "big")
+    if head[:4] == b"OggS":
+        return _short_page(f, size)
+    return None
+
+
+def _short_chunk(f: BinaryIO, size: int, wanted: bytes, order: str) -> str | None:
+    at, long_size = 12, None
+    while at + 8 <= size:
+        f.seek(at)
+        name, length = f.read(4), int.from_bytes(f.read(4), order)  # type: ignore[arg-type]
+        if name == b"ds64":  # RF64: 64-bit sizes
+            f.seek(at + 16)
+            long_size = int.from_bytes(f.read(8), "little")
+        if name == wanted:
+            length = long_size if long_size is not None and length == 0xFFFFFFFF else length
+            there = size - at - 8
+            if length > there and (length < STREAMED or long_size is not None):
+                return f"the header promises {length} bytes of samples, the file holds {there}"
+            return None
+        at += 8 + length + (length & 1)
+    return None
+
+
+def _short_page(f: BinaryIO, size: int) -> str | None:
+    tail_at = max(size - (1 << 17), 0)  # a page has at most 65307 bytes
+    f.seek(tail_at)
+    tail = f.read(size - tail_at)
+    at = tail.rfind(b"OggS")
+    if at < 0:
+        return None
+    segments = tail[at + 26] if at + 26 < len(tail) else 0
+    table = tail[at + 27 : at + 27 + segments]
+    if at + 27 > len(tail) or len(table) < segments or at + 27 + segments + sum(table) > len(tail):
+        return "the last ogg page is cut off"
+    return None
+
+
+_BITRATES_1 = {  # kbit/s by layer, MPEG 1 (ISO 11172-3 table in 2.4.2.3)
+    1: (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    2: (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    3: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+}
+_BITRATES_2 = {  # MPEG 2 and 2.5 (ISO 13818-3)
+    1: (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    2: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    3: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+
+
+def mp3_num_samples(f: BinaryIO) -> int:
+    """Count the samples in the frames of an MPEG audio file up to the first byte that is no frame: a lower bound."""
+    f.seek(0)
+    data = f.read()
+    at = 0
+    if data[:3] == b"ID3" and len(data) > 10:
+        at = 10 + (data[6] << 21 | data[7] << 14 | data[8] << 7 | data[9])
+    total = 0
+    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] & 0xE0 == 0xE0:
+        version, layer = data[at + 1] >> 3 & 3, 4 - (data[at + 1] >> 1 & 3)
+        bitrate_index, rate_index, padding = data[at + 2] >> 4, data[at + 2] >> 2 & 3, data[at + 2] >> 1 & 1
+        if version == 1 or layer == 4 or rate_index == 3 or bitrate_index in (0, 15):
+            break
+        mpeg1 = version == 3
+        bitrate = 1000 * (_BITRATES_1 if mpeg1 else _BITRATES_2)[layer][bitrate_index - 1]
+        rate = (44100, 48000, 32000)[rate_index] // {3: 1, 2: 2, 0: 4}[version]
+        samples = 384 if layer == 1 else 576 if layer == 3 and not mpeg1 else 1152
+        if layer == 1:
+            at += (12 * bitrate // rate + padding) * 4
+        else:
+            at += samples // 8 * bitrate // rate + padding
+        total += samples
+    return total

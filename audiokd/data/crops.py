@@ -1,0 +1,119 @@
+"""Training batches of random crops, each a pure function of (seed, step, utterance): exact resume needs no other state."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+
+from audiokd.data.audio import load_crop
+from audiokd.data.utterance import Utterance
+from audiokd.errors import AudioError, AudiokdError
+
+MAX_TRIES = 20
+
+
+def rng_of(*key: object) -> np.random.Generator:
+    """A random generator that depends on `key` alone, not on the process, the platform or the order of calls."""
+    digest = hashlib.sha256("\0".join(map(str, key)).encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:16], "little"))
+
+
+class StepSampler:
+    """Batches of (step, index) pairs for the steps `start..stop-1` of one rank.
+
+    Position p = step * global batch + slot walks through a fresh permutation of the corpus each epoch.
+
+    Args:
+        size: utterances in the corpus.
+        batch_size: utterances a rank and step.
+        start, stop: steps.
+        seed: of the permutations.
+        rank, world_size: which slots of the global batch are ours.
+    """
+
+    def __init__(
+        self, size: int, batch_size: int, start: int, stop: int, seed: int, rank: int = 0, world_size: int = 1
+    ):
+        if size < 1:
+            raise AudiokdError("there is nothing to train on", fix="look at the training INPUT with 'audiokd validate'")
+        self.size, self.batch_size, self.start, self.stop = size, batch_size, start, stop
+        self.seed, self.rank, self.world_size = seed, rank, world_size
+
+    def __len__(self) -> int:
+        return max(0, self.stop - self.start)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        epoch, order = -1, np.zeros(0, dtype=np.int64)
+        for step in range(self.start, self.stop):
+            first = (step * self.world_size + self.rank) * self.batch_size
+            batch = []
+            for p in range(first, first + self.batch_size):
+                if p // self.size != epoch:
+                    epoch = p // self.size
+                    order = rng_of(self.seed, "epoch", epoch).permutation(self.size)
+                batch.append((step, int(order[p % self.size])))
+            yield batch
+
+
+class CropDataset:
+    """Crops of utterances, indexed by (step, index).
+
+    An utterance that cannot be read is reported once on stderr and the next one in the corpus takes its place, so a bad
+    file never stops a run and never changes which other crops are seen.
+
+    Args:
+        utterances: the corpus.
+        sample_rate: Hz of the crops.
+        crop_s: seconds of a crop; a shorter utterance is padded with zeros on the right.
+        seed: of the crop positions; None takes every crop from the start (validation).
+    """
+
+    def __init__(self, utterances: list[Utterance], sample_rate: int, crop_s: float, seed: int | None):
+        self.utterances, self.sample_rate, self.crop_s, self.seed = utterances, sample_rate, crop_s, seed
+        self._reported: set[str] = set()
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, object]:
+        """`wav` float32 [crop], `length` samples that are not padding, `id`."""
+        step, index = key
+        for attempt in range(MAX_TRIES):
+            utt = self.utterances[(index + attempt) % len(self.utterances)]
+            try:
+                return self._crop(utt, step)
+            except AudioError as e:
+                if utt.id not in self._reported:
+                    self._reported.add(utt.id)
+                    print(f"left out of training: {e}", file=sys.stderr, flush=True)
+        raise AudiokdError(
+            f"{MAX_TRIES} utterances in a row cannot be read", where=utt.where, fix="run 'audiokd validate' on the corpus"
+        )
+
+    def _crop(self, utt: Utterance, step: int) -> dict[str, object]:
+        size = round(self.crop_s * self.sample_rate)
+        duration = utt.duration_s if utt.duration_s is not None else duration_of(utt)
+        start = 0.0
+        if self.seed is not None and duration > self.crop_s:
+            start = float(rng_of(self.seed, "crop", step, utt.id).uniform(0, duration - self.crop_s))
+        wav = load_crop(utt, self.sample_rate, start, self.crop_s)
+        return {"wav": wav, "length": min(size, max(1, round((duration - start) * self.sample_rate))), "id": utt.id}
+
+
+def duration_of(utt: Utterance) -> float:
+    """Seconds of an utterance, from the file's header where the utterance does not say."""
+    from audiokd.data.audio import info
+
+    i = info(utt)
+    return i.num_samples / i.sample_rate
+
+
+def collate(items: list[dict[str, object]]) -> dict[str, object]:
+    """`wav` [B, T] and `lengths` [B] tensors, `ids`."""
+    import torch
+
+    return {
+        "wav": torch.from_numpy(np.stack([i["wav"] for i in items])),  # type: ignore[misc]
+        "lengths": torch.tensor([i["length"] for i in items]),
+        "ids": [i["id"] for i in items],
+    }

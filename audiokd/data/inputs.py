@@ -1,0 +1,148 @@
+"""INPUT: what a stage is pointed at (data dir, Shar folder, cuts manifest, folder of audio, one file), in shards."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+from audiokd.data.cuts import read_cuts
+from audiokd.data.kaldi import read_data_dir
+from audiokd.data.shar import read_shar
+from audiokd.data.utterance import Utterance
+from audiokd.errors import AudiokdError
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff", ".aif")
+QUARANTINE = "quarantine.txt"
+
+
+@dataclass
+class InputShard:
+    """A fixed part of an INPUT. `sha256` is over its files where it is a shard that we wrote, else None."""
+
+    name: str
+    sha256: str | None
+    _load: Callable[[], list[Utterance]]
+    _count: int | None = None
+
+    def load(self) -> list[Utterance]:
+        """The shard's utterances, in order."""
+        return self._load()
+
+    def __len__(self) -> int:
+        if self._count is None:
+            self._count = len(self.load())
+        return self._count
+
+
+@dataclass
+class Input:
+    """An opened INPUT; `kind` is kaldi, shar, cuts, folder or file."""
+
+    kind: str
+    path: str
+    shards: list[InputShard]
+
+    def utterances(self) -> list[Utterance]:
+        """All utterances, in order."""
+        return [utt for shard in self.shards for utt in shard.load()]
+
+    def __len__(self) -> int:
+        return sum(len(shard) for shard in self.shards)
+
+
+def open_input(path: str | os.PathLike[str], shard_size: int = 1000, allow_pipes: bool = False) -> Input:
+    """Find out what `path` is and cut it into shards. No audio is opened.
+
+    A Shar folder keeps its shards; anything else is sorted by id and cut, `shard_size` utterances each. What
+    `audiokd validate` put on a data dir's quarantine list is left out.
+
+    Args:
+        path: Kaldi data dir, Shar folder, lhotse cuts (.jsonl, .jsonl.gz), folder of audio (id: path below it without
+            the suffix), or an audio file.
+        shard_size: utterances a shard.
+        allow_pipes: let shell commands in wav.scp and in cuts run.
+
+    Raises:
+        AudiokdError: nothing there, nothing in it, an unknown kind of file, or two utterances of one id.
+    """
+    if shard_size < 1:
+        raise AudiokdError(f"shard_size is {shard_size}", fix="it must be 1 or more")
+    root = Path(path)
+    if not root.exists():
+        what = "no such file or folder"
+        raise AudiokdError(what, where=str(root), fix="an INPUT is a data dir, Shar folder, cuts, audio folder or file")
+    kind = _kind(root)
+    if kind == "shar":
+        parts = [InputShard(f"{i:05d}", s.sha256, s.load, s.count) for i, s in enumerate(read_shar(root))]
+        return Input(kind, str(path), parts)
+    if kind == "kaldi":
+        left_out = quarantined(root)
+        utts = [u for u in read_data_dir(root, allow_pipes) if u.id not in left_out]
+        if not utts:
+            fix = f"look at {root / QUARANTINE}, mend the audio and run 'audiokd validate' again"
+            raise AudiokdError("every utterance is in quarantine", where=str(root), fix=fix)
+    elif kind == "cuts":
+        utts = read_cuts(root, allow_pipes)
+    elif kind == "folder":
+        utts = _read_folder(root)
+    else:
+        utts = [Utterance(id=root.stem, path=str(root), recording_id=root.stem)]
+    if not utts:
+        raise AudiokdError("no utterance in it", where=str(root), fix="give an INPUT that has some")
+    utts = sorted(utts, key=lambda u: u.id)
+    for before, utt in pairwise(utts):
+        if before.id == utt.id:
+            both = f"{before.where or before.path} and {utt.where or utt.path}"
+            raise AudiokdError(f"two utterances have the id {utt.id}: {both}", where=str(root), fix="make ids unique")
+    starts = range(0, len(utts), shard_size)
+    chunks = [utts[i : i + shard_size] for i in starts]
+    return Input(
+        kind, str(path), [InputShard(f"{i:05d}", None, partial(list, c), len(c)) for i, c in enumerate(chunks)]
+    )
+
+
+def quarantined(data_dir: str | os.PathLike[str]) -> set[str]:
+    """Ids on a data dir's quarantine list."""
+    path = Path(data_dir) / QUARANTINE
+    return {line.split()[0] for line in path.read_text().splitlines() if line.strip()} if path.exists() else set()
+
+
+def _kind(root: Path) -> str:
+    if root.is_dir():
+        if (root / "wav.scp").is_file():
+            return "kaldi"
+        if any(root.glob("cuts.*jsonl*")) or (root / "cuts.info").is_dir():
+            return "shar"
+        return "folder"
+    if root.name.endswith((".jsonl", ".jsonl.gz")):
+        return "cuts"
+    if root.suffix.lower() in AUDIO_SUFFIXES:
+        return "file"
+    fix = f"give a folder with wav.scp, a Shar folder, cuts (.jsonl, .jsonl.gz) or audio ({' '.join(AUDIO_SUFFIXES)})"
+    if root.name == "wav.scp":
+        fix = f"give its folder: {root.parent}"
+    raise AudiokdError("this kind of file cannot be read", where=str(root), fix=fix)
+
+
+def _read_folder(root: Path) -> list[Utterance]:
+    utts, seen = [], set()
+    for folder, subfolders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link that leads back up
+            subfolders.clear()
+            continue
+        seen.add(real)
+        subfolders[:] = sorted(s for s in subfolders if not s.startswith("."))
+        for file in files:
+            path = Path(folder) / file
+            if path.suffix.lower() in AUDIO_SUFFIXES and not file.startswith("."):
+                utt_id = path.relative_to(root).with_suffix("").as_posix()
+                utts.append(Utterance(id=utt_id, path=str(path), recording_id=utt_id))
+    if not utts:
+        fix = f"audio files end in {' '.join(AUDIO_SUFFIXES)}; a data dir has wav.scp, a Shar folder cuts.*.jsonl.gz"
+        raise AudiokdError("no audio in this folder", where=str(root), fix=fix)
+    return utts

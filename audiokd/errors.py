@@ -1,0 +1,36 @@
+"""The one error type a person meets: what went wrong, where, and what to do about it."""
+
+from __future__ import annotations
+
+
+class AudiokdError(Exception):
+    """An error written for the person who reads it at night.
+
+    Args:
+        what: one sentence, what is wrong.
+        where: file, `file:line`, or utterance id that it is about.
+        fix: what to do about it.
+    """
+
+    def __init__(self, what: str, *, where: str | None = None, fix: str | None = None):
+        self.what, self.where, self.fix = what, where, fix
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        head = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{head}\n  {self.fix}" if self.fix else head
+
+    def __reduce__(self):  # keyword-only arguments do not survive the default pickling (worker processes)
+        return _rebuild, (type(self), self.what, self.where, self.fix)
+
+
+class AudioError(AudiokdError):
+    """One recording cannot be read as audio. A corpus run records it in errors.jsonl and goes on."""
+
+
+class ConfigError(AudiokdError):
+    """A configuration key or value cannot be used."""
+
+
+def _rebuild(cls: type[AudiokdError], what: str, where: str | None, fix: str | None) -> AudiokdError:
+    return cls(what, where=where, fix=fix)

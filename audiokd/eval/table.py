@@ -1,0 +1,90 @@
+"""From a value an utterance to a line in a table: mean, 95% bootstrap interval, number of utterances."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+RESAMPLES = 2000
+BLOCK = 4_000_000  # resampled values held at once
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A metric over a test set.
+
+    Attributes:
+        mean: the mean, or the ratio of sums for an error rate; None where no utterance has a value.
+        low, high: 95% percentile bootstrap interval over utterances; None under two utterances.
+        n: utterances with a value.
+        none: utterances for which the metric is not defined (no speech, too short), left out of the mean.
+    """
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    n: int
+    none: int = 0
+
+    def as_dict(self) -> dict[str, float | int | None]:
+        return asdict(self)
+
+    def text(self, digits: int = 3) -> str:
+        """`0.912 [0.905, 0.918]`, without the interval where there is none, `-` where there is no value."""
+        if self.mean is None:
+            return "-"
+        if self.low is None or self.high is None:
+            return f"{self.mean:.{digits}f}"
+        return f"{self.mean:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+
+
+def summarise(values: Sequence[float | None]) -> Summary:
+    """Mean over utterances, each counting once.
+
+    Args:
+        values: one an utterance; None where the metric is not defined.
+    """
+    kept = [v for v in values if v is not None]
+    return _summary(np.asarray(kept, dtype=np.float64), np.ones(len(kept)), none=len(values) - len(kept))
+
+
+def summarise_rate(errors: Sequence[int], lengths: Sequence[int]) -> Summary:
+    """An error rate of the corpus: the sum of errors over the sum of lengths; the interval resamples utterances.
+
+    Args:
+        errors: edit operations, one number an utterance.
+        lengths: words or characters of its reference.
+    """
+    return _summary(np.asarray(errors, dtype=np.float64), np.asarray(lengths, dtype=np.float64), none=0)
+
+
+def _summary(top: np.ndarray, bottom: np.ndarray, none: int) -> Summary:
+    n = top.size
+    if n == 0 or bottom.sum() == 0:
+        return Summary(None, None, None, n, none)
+    mean = float(top.sum() / bottom.sum())
+    if n < 2:
+        return Summary(mean, None, None, n, none)
+    rng = np.random.default_rng(0)  # the same numbers give the same interval
+    means = []
+    left = RESAMPLES
+    while left:
+        rows = min(left, max(1, BLOCK // n))
+        pick = rng.integers(0, n, (rows, n))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means.append(top[pick].sum(1) / bottom[pick].sum(1))
+        left -= rows
+    low, high = np.nanpercentile(np.concatenate(means), [2.5, 97.5])
+    return Summary(mean, float(low), float(high), n, none)
+
+
+def markdown(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A markdown table; `|` and line ends in cells are escaped."""
+    lines = [headers, ["---"] * len(headers), *rows]
+    return "".join("| " + " | ".join(_cell(c) for c in line) + " |\n" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())

@@ -1,0 +1,127 @@
+"""What each method is made of, by name, and its face to transformers' Auto classes.
+
+The table holds names only, so that `import audiokd` stays free of torch. `register_lazily()` makes
+`AutoConfig` and `AutoModel` know our models the moment transformers' auto modules are imported, before or after audiokd.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import json
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from audiokd.errors import AudiokdError
+
+#: method -> where its parts are
+METHODS: dict[str, dict[str, str]] = {
+    "lm_spt": {
+        "settings": "audiokd.methods.lm_spt.settings:LMSPTSettings",
+        "module": "audiokd.methods.lm_spt.module:LMSPTModule",
+        "config": "audiokd.methods.lm_spt.model:LMSPTConfig",
+        "model": "audiokd.methods.lm_spt.model:LMSPTModel",
+    }
+}
+
+CONFIGS = "transformers.models.auto.configuration_auto"
+MODELS = "transformers.models.auto.modeling_auto"
+
+
+def part(method: str, name: str) -> Any:
+    """One part of a method, imported now."""
+    if method not in METHODS:
+        raise AudiokdError(f"unknown method {method!r}", fix=f"methods: {', '.join(sorted(METHODS))}")
+    module, attribute = METHODS[method][name].split(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _register(auto: ModuleType) -> None:
+    for name in METHODS:
+        if auto.__name__ == CONFIGS:
+            auto.AutoConfig.register(name, part(name, "config"), exist_ok=True)
+        else:
+            auto.AutoModel.register(part(name, "config"), part(name, "model"), exist_ok=True)
+
+
+class _AfterImport(importlib.abc.MetaPathFinder):
+    """Finds the two auto modules as usual and registers our models once they have run."""
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
+        if fullname not in (CONFIGS, MODELS):
+            return None
+        sys.meta_path.remove(self)  # so that the finders behind us answer
+        try:
+            spec = importlib.util.find_spec(fullname)
+        finally:
+            sys.meta_path.insert(0, self)
+        if spec is None or spec.loader is None:
+            return spec
+        run = spec.loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            run(module)
+            _register(module)
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+def register_lazily() -> None:
+    """Register now where transformers' auto modules are loaded already, else when they are."""
+    if not any(isinstance(f, _AfterImport) for f in sys.meta_path):
+        sys.meta_path.insert(0, _AfterImport())
+    for name in (CONFIGS, MODELS):
+        if name in sys.modules:
+            _register(sys.modules[name])
+
+
+def load_model(name: str | os.PathLike[str], device: str = "cpu") -> Any:
+    """A model that audiokd exported, by folder or hub id, in eval mode.
+
+    Raises:
+        AudiokdError: no such folder, no config.json, no weights, or a model of another kind.
+    """
+    register_lazily()
+    name = os.fspath(name)
+    if os.path.isdir(name):
+        _check_folder(Path(name))
+    elif name.count("/") != 1 or name.startswith((".", "/")):
+        raise AudiokdError("no such folder", where=name, fix="give a folder that 'audiokd export' wrote, or a hub id")
+    from transformers import AutoModel
+
+    try:
+        model = AutoModel.from_pretrained(name)
+    except (OSError, ValueError) as e:
+        raise AudiokdError(f"cannot load the model: {str(e).splitlines()[0]}", where=name) from e
+    return model.eval().requires_grad_(False).to(device)
+
+
+def load_tokenizer(name: str | os.PathLike[str], device: str = "cpu") -> Any:
+    """A speech tokenizer by folder or hub id, ready for inference: eval, weight norm folded.
+
+    Returns:
+        A model with `encode(wav, lengths) -> Codes`, `decode(codes, semantic_only=False) -> (wav, lengths)`, and
+        `sample_rate`, `frame_rate`, `frame_size`, `cardinality`, `num_codebooks`, `set_num_codebooks(n)`.
+    """
+    model = load_model(name, device)
+    if not (hasattr(model, "encode") and hasattr(model, "cardinality")):
+        raise AudiokdError(f"a {type(model).__name__} is not a tokenizer", where=os.fspath(name))
+    return model.fold()
+
+
+def _check_folder(path: Path) -> None:
+    if not (path / "config.json").exists():
+        raise AudiokdError("no config.json", where=str(path), fix="give a folder that 'audiokd export' wrote")
+    try:
+        json.loads((path / "config.json").read_text())
+    except json.JSONDecodeError as e:
+        raise AudiokdError(f"not JSON: {e}", where=str(path / "config.json")) from e
+    if not any(path.glob("*.safetensors")):
+        raise AudiokdError(
+            "a model folder without weights", where=str(path), fix="it needs model.safetensors; export the run again"
+        )

@@ -1,0 +1,320 @@
+"""LM-SPT: a speech tokenizer whose first stream is semantic (arXiv 2506.16738), as a transformers model.
+
+The released architecture: two DAC encoders, a split quantiser, a DAC decoder, and a small auxiliary decoder that turns
+the semantic stream alone into 16 kHz sound for the frozen ASR encoder. Facts and constants: methods/lm_spt/README.md.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from audiokd.errors import AudiokdError
+from audiokd.methods.lm_spt.settings import LMSPTShape
+from audiokd.nn.codec.dac import Decoder, Encoder
+from audiokd.nn.lengths import zero_beyond
+from audiokd.nn.quantizers.rvq import ResidualVQ
+from audiokd.nn.quantizers.split import SplitQuantized, SplitQuantizer
+from audiokd.nn.weight_norm import fold_weight_norm
+from audiokd.tokens.codes import Codes
+
+
+class LMSPTConfig(PreTrainedConfig):
+    """The fields of `LMSPTShape`, saved as config.json; the defaults are the released 12.5 Hz model."""
+
+    model_type = "lm_spt"
+
+    def __init__(self, **kwargs: Any):
+        names = {f.name for f in fields(LMSPTShape)}
+        shape = LMSPTShape(**{k: v for k, v in kwargs.items() if k in names})
+        for name, value in asdict(shape).items():
+            setattr(self, name, list(value) if isinstance(value, tuple) else value)
+        super().__init__(**{k: v for k, v in kwargs.items() if k not in names})
+        self._check()
+
+    def _check(self) -> None:
+        size, aux = math.prod(self.encoder_rates), math.prod(self.aux_rates)
+        problems = []
+        if math.prod(self.decoder_rates) != size:
+            problems.append(f"encoder_rates give {size} samples a frame, decoder_rates {math.prod(self.decoder_rates)}")
+        if aux * self.sample_rate != size * self.aux_sample_rate:
+            want = size * self.aux_sample_rate / self.sample_rate
+            problems.append(f"aux_rates give {aux} samples a frame; {self.aux_sample_rate} Hz needs {want:g}")
+        for name, dim, rates in (("decoder", self.decoder_dim, self.decoder_rates), ("aux", self.aux_dim, self.aux_rates)):
+            if dim % 2 ** len(rates):
+                problems.append(f"{name}_dim {dim} cannot be halved {len(rates)} times")
+        if not 0 < self.n_semantic_codebooks < self.n_codebooks:
+            problems.append("n_semantic_codebooks must be above 0 and below n_codebooks")
+        if problems:
+            raise AudiokdError("; ".join(problems), where="LM-SPT config", fix="change the keys named")
+
+
+@dataclass
+class LMSPTOutput:
+    """A training forward: rebuilt `wav` [B, T], `semantic_wav` [B, T_aux] from the semantic stream alone, and the quantiser's."""
+
+    wav: Tensor
+    semantic_wav: Tensor
+    quantized: SplitQuantized
+
+
+class LMSPTModel(PreTrainedModel):
+    """Encoders, quantiser, decoders. `encode` and `decode` are the tokenizer; `forward` is for training."""
+
+    config_class = LMSPTConfig
+    base_model_prefix = "lm_spt"
+    main_input_name = "wav"
+    #: longest stretch, in seconds, that goes through the networks at once; longer audio goes in exact overlapping pieces
+    piece_s = 60.0
+    #: what `extract` can give
+    feature_layers = ("quantized", "semantic", "semantic_latent", "acoustic_latent")
+
+    def __init__(self, config: LMSPTConfig):
+        super().__init__(config)
+        c = config
+        shape = (c.residual_kernel_size, c.dilations)
+        self.semantic_encoder = Encoder(c.encoder_dim, c.encoder_rates, c.latent_dim, *shape)
+        self.acoustic_encoder = Encoder(c.encoder_dim, c.encoder_rates, c.latent_dim, *shape)
+        self.quantizer = SplitQuantizer(
+            ResidualVQ(c.latent_dim, c.n_semantic_codebooks, c.semantic_codebook_size, c.semantic_codebook_dim),
+            ResidualVQ(
+                c.latent_dim,
+                c.n_codebooks - c.n_semantic_codebooks,
+                c.acoustic_codebook_size,
+                c.acoustic_codebook_dim,
+                c.quantizer_dropout,
+            ),
+            c.semantic_subtraction,
+        )
+        self.decoder = Decoder(c.latent_dim, c.decoder_dim, c.decoder_rates, *shape)
+        self.aux_decoder = Decoder(c.latent_dim, c.aux_dim, c.aux_rates)
+        self._num_codebooks = c.n_codebooks
+        self.post_init()
+
+    def _init_weights(self, module: torch.nn.Module) -> None:
+        """Nothing: every part starts as torch starts it, as the official code does."""
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz of the waveform in and out."""
+        return self.config.sample_rate
+
+    @property
+    def frame_size(self) -> int:
+        """Samples a frame."""
+        return math.prod(self.config.encoder_rates)
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second."""
+        return self.sample_rate / self.frame_size
+
+    @property
+    def num_codebooks(self) -> int:
+        """Streams that `encode` gives."""
+        return self._num_codebooks
+
+    @property
+    def cardinality(self) -> list[int]:
+        """Codes of each stream."""
+        return self.quantizer.cardinality[: self._num_codebooks]
+
+    def set_num_codebooks(self, n: int) -> None:
+        """Encode the first `n` streams only (1 is the semantic one)."""
+        if not 1 <= n <= self.config.n_codebooks:
+            raise AudiokdError(f"{n} codebooks asked of a model that has {self.config.n_codebooks}")
+        self._num_codebooks = n
+
+    def fold(self) -> LMSPTModel:
+        """Fold weight normalisation for inference; returns the model."""
+        fold_weight_norm(self)
+        return self
+
+    def forward(self, wav: Tensor) -> LMSPTOutput:
+        """Rebuild `wav` [B, T] at the sample rate; both outputs have the length of the input."""
+        size = wav.shape[-1]
+        x = F.pad(wav, (0, -size % self.frame_size))[:, None]
+        z_semantic, _ = self.semantic_encoder(x)
+        z_acoustic, _ = self.acoustic_encoder(x)
+        q = self.quantizer(z_semantic, z_acoustic)
+        rebuilt, _ = self.decoder(q.z)
+        semantic, _ = self.aux_decoder(q.z_semantic)
+        return LMSPTOutput(_to_size(rebuilt[:, 0], size), _to_size(semantic[:, 0], self._aux_samples(size)), q)
+
+    @torch.no_grad()
+    def encode(self, wav: Tensor, lengths: Tensor | None = None) -> Codes:
+        """Waveforms to codes.
+
+        Args:
+            wav: [B, T] float32 at `sample_rate`, in [-1, 1].
+            lengths: [B] true samples of each item; all of T by default.
+
+        Returns:
+            Codes: codes [B, Q, T'], lengths [B] frames, num_samples [B]. An item's codes are the same alone and in any
+            batch. T' = ceil(n / frame_size) (`pad_to_frame: false`: the official floor).
+
+        Raises:
+            AudiokdError: not [B, T], an empty waveform, or a length beyond T.
+        """
+        n = self._check_wav(wav, lengths)
+        if wav.shape[-1] > self.piece_s * self.sample_rate:
+            return Codes.collate([self._encode_pieces(w[: int(k)], int(k)) for w, k in zip(wav, n)])
+        frames, z_s, z_a = self._latents(wav, n)
+        codes = self.quantizer.encode(z_s, z_a, self._num_codebooks)
+        codes = codes.masked_fill(torch.arange(codes.shape[-1], device=codes.device) >= frames[:, None, None], 0)
+        return Codes(codes, frames, n, self.sample_rate)
+
+    @torch.no_grad()
+    def extract(self, wav: Tensor, lengths: Tensor | None = None, layer: str = "quantized") -> tuple[Tensor, Tensor]:
+        """Continuous features of waveforms [B, T]: [B, T', D] and lengths [B] in frames.
+
+        Args:
+            wav: [B, T] float32 at `sample_rate`.
+            lengths: [B] true samples.
+            layer: "quantized" (all streams summed, what the decoder sees), "semantic" (the quantised semantic stream),
+                "semantic_latent" or "acoustic_latent" (the encoders' outputs before quantisation).
+        """
+        if layer not in self.feature_layers:
+            raise AudiokdError(f"no features {layer!r}", fix=f"layers: {', '.join(self.feature_layers)}")
+        frames, z_s, z_a = self._latents(wav, self._check_wav(wav, lengths))
+        if layer == "semantic_latent":
+            z = z_s
+        elif layer == "acoustic_latent":
+            z = z_a
+        else:
+            codes = self.quantizer.encode(z_s, z_a)
+            z = self.quantizer.decode(codes) if layer == "quantized" else self.quantizer.decode_semantic(codes)
+        return zero_beyond(z, frames).transpose(1, 2), frames
+
+    @torch.no_grad()
+    def code_margins(self, wav: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Cosine margin [B, Q, T'] of each code over the runner-up: codes that differ between two machines are near ties."""
+        _, z_s, z_a = self._latents(wav, self._check_wav(wav, lengths))
+        if z_a is None:
+            raise AudiokdError("margins need all codebooks", fix=f"set_num_codebooks({self.config.n_codebooks})")
+        return self.quantizer.margin(z_s, z_a)
+
+    @torch.no_grad()
+    def decode(self, codes: Codes | Tensor, semantic_only: bool = False) -> tuple[Tensor, Tensor]:
+        """Codes to waveforms.
+
+        Args:
+            codes: Codes, or a tensor [B, Q, T'].
+            semantic_only: use the semantic stream and the auxiliary decoder; the result is at `config.aux_sample_rate`.
+
+        Returns:
+            Waveforms [B, T] and their lengths [B]: `num_samples` where the codes know it, else T' * frame_size.
+        """
+        if isinstance(codes, Tensor):
+            size = torch.full((codes.shape[0],), codes.shape[-1], device=codes.device)
+            codes = Codes(codes, size, None, self.sample_rate)
+        self._check_codes(codes)
+        net = self.aux_decoder if semantic_only else self.decoder
+        frame_size = math.prod(net.rates)
+        frames = codes.lengths.to(self.device)
+        n = codes.num_samples.to(self.device) if codes.num_samples is not None else frames * self.frame_size
+        if semantic_only:
+            n = self._aux_samples(n)
+        piece = int(self.piece_s * self.frame_rate)
+        ids = codes.codes.to(self.device)
+        embed = self.quantizer.decode_semantic if semantic_only else self.quantizer.decode
+        if ids.shape[-1] > piece:
+            wav = _stack([self._decode_pieces(net, embed, i[None, :, : int(k)], piece) for i, k in zip(ids, frames)])
+        else:
+            wav = net(embed(ids), None if bool((frames == ids.shape[-1]).all()) else frames)[0][:, 0]
+        size = int(max(n.max(), (frames * frame_size).max() if codes.num_samples is None else 0))
+        return zero_beyond(_to_size(wav, size)[:, None], n)[:, 0], n
+
+    def _aux_samples(self, n):
+        return -(-n * self.config.aux_sample_rate // self.sample_rate)
+
+    def _check_wav(self, wav: Tensor, lengths: Tensor | None) -> Tensor:
+        if wav.ndim != 2:
+            raise AudiokdError(f"waveforms must be [B, T], not {list(wav.shape)}", fix="add a batch axis: wav[None]")
+        if lengths is None:
+            n = torch.full((wav.shape[0],), wav.shape[1], dtype=torch.long, device=wav.device)
+        else:
+            n = torch.as_tensor(lengths, dtype=torch.long, device=wav.device)
+        if n.shape != wav.shape[:1] or bool((n > wav.shape[1]).any()):
+            raise AudiokdError(f"lengths {n.tolist()} do not fit waveforms of shape {list(wav.shape)}")
+        if wav.shape[0] == 0 or bool((n < 1).any()):
+            raise AudiokdError("an empty waveform has no codes", where=f"lengths {n.tolist()}", fix="leave it out")
+        return n
+
+    def _check_codes(self, codes: Codes) -> None:
+        size = self.quantizer.cardinality
+        if codes.codes.shape[1] > len(size):
+            raise AudiokdError(f"codes have {codes.codes.shape[1]} streams, the model {len(size)}")
+        for q in range(codes.codes.shape[1]):
+            high = int(codes.codes[:, q].max())
+            if high >= size[q] or int(codes.codes[:, q].min()) < 0:
+                raise AudiokdError(
+                    f"stream {q} holds code {high}, the model has {size[q]}", fix="these codes are another model's"
+                )
+
+    def _latents(self, wav: Tensor, n: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Frames [B] and both encoders' output [B, D, T'] for `wav` [B, T] with true lengths `n` [B]."""
+        wav = wav.to(self.device, self.dtype)
+        if self.config.pad_to_frame:
+            valid = -(-n // self.frame_size) * self.frame_size
+            wav = F.pad(wav, (0, int(valid.max()) - wav.shape[-1]))
+        else:
+            valid = n
+            if bool((self.semantic_encoder.frames(n) < 1).any()):
+                raise AudiokdError(
+                    "shorter than one frame", where=f"lengths {n.tolist()}", fix="leave it out, or set pad_to_frame"
+                )
+            wav = wav[:, : int(n.max())]
+        ragged = bool((n != wav.shape[-1]).any())
+        if ragged:
+            wav = zero_beyond(wav[:, None], n)[:, 0]
+        inner = valid if bool((valid != wav.shape[-1]).any()) else None
+        z_s, frames = self.semantic_encoder(wav[:, None], inner)
+        if frames is None:
+            frames = torch.full_like(n, z_s.shape[-1])
+        need_acoustic = self._num_codebooks > self.config.n_semantic_codebooks
+        return frames, z_s, self.acoustic_encoder(wav[:, None], inner)[0] if need_acoustic else None
+
+    def _encode_pieces(self, wav: Tensor, n: int) -> Codes:
+        """Codes of one long waveform [n], in pieces that overlap by the receptive field: the same as of the whole."""
+        size = self.frame_size
+        frames = -(-n // size) if self.config.pad_to_frame else int(self.semantic_encoder.frames(n))
+        left, right = self.semantic_encoder.receptive_field
+        halo = max(math.ceil(left / size), math.ceil(right / size)) + 1
+        piece = max(1, int(self.piece_s * self.frame_rate))
+        out = []
+        for start in range(0, frames, piece):
+            stop = min(start + piece, frames)
+            a, b = max(0, start - halo), stop + halo
+            part = wav[None, a * size : min(b * size, n)]
+            _, z_s, z_a = self._latents(part, torch.tensor([part.shape[-1]], device=part.device))
+            z_s, z_a = (z if z is None else z[..., start - a : stop - a] for z in (z_s, z_a))
+            out.append(self.quantizer.encode(z_s, z_a, self._num_codebooks))
+        codes = torch.cat(out, -1)
+        return Codes(codes, torch.tensor([frames]), torch.tensor([n]), self.sample_rate)
+
+    def _decode_pieces(self, net: Decoder, embed, ids: Tensor, piece: int) -> Tensor:
+        """Waveform [T] of one long code sequence [1, Q, T'], in pieces that overlap by the decoder's receptive field."""
+        size, halo, frames = math.prod(net.rates), net.receptive_field + 1, ids.shape[-1]
+        out = []
+        for start in range(0, frames, piece):
+            stop = min(start + piece, frames)
+            a, b = max(0, start - halo), min(stop + halo, frames)
+            wav = net(embed(ids[..., a:b]))[0][0, 0]
+            out.append(wav[(start - a) * size : (stop - a) * size])
+        return torch.cat(out)
+
+
+def _to_size(x: Tensor, size: int) -> Tensor:
+    """`x` [B, T] cut or zero-padded on the right to `size`."""
+    return F.pad(x, (0, size - x.shape[-1]))
+
+
+def _stack(wavs: list[Tensor]) -> Tensor:
+    return torch.nn.utils.rnn.pad_sequence(wavs, batch_first=True)

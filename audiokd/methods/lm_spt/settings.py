@@ -1,0 +1,122 @@
+"""Configuration of LM-SPT. The defaults are the released 12.5 Hz model and its constants (audio.md C1-C3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from audiokd.training.settings import CodecOptimSettings, CropSettings, DiscriminatorSettings, RunSettings
+
+
+@dataclass
+class LMSPTShape:
+    """Shape of the model.
+
+    Args:
+        sample_rate: of the waveform in and out, Hz.
+        encoder_dim: channels of both encoders' first convolution.
+        encoder_rates: strides; their product is the frame size in samples (1920 at 24 kHz is 12.5 Hz).
+        latent_dim: channels between encoders, quantiser and decoders.
+        decoder_dim: channels of the main decoder's first convolution.
+        decoder_rates: its strides.
+        aux_dim: channels of the auxiliary semantic decoder's first convolution.
+        aux_rates: its strides.
+        aux_sample_rate: of the sound from semantic tokens alone, Hz.
+        n_codebooks: all streams.
+        n_semantic_codebooks: how many of them, the first ones, are semantic.
+        semantic_codebook_size: codes of a semantic stream.
+        semantic_codebook_dim: dimension of its neighbour search.
+        acoustic_codebook_size: codes of an acoustic stream.
+        acoustic_codebook_dim: dimension of its neighbour search.
+        quantizer_dropout: share of a training batch that uses a random number of acoustic levels.
+        semantic_subtraction: take the semantic part off the acoustic latent before it is quantised.
+        residual_kernel_size: of the residual units.
+        dilations: of the residual units.
+        pad_to_frame: pad each waveform with zeros to whole frames, T' = ceil(n / frame_size); false is the official floor.
+    """
+
+    sample_rate: int = 24000
+    encoder_dim: int = 32
+    encoder_rates: tuple[int, ...] = (4, 5, 6, 8, 2)
+    latent_dim: int = 1024
+    decoder_dim: int = 1536
+    decoder_rates: tuple[int, ...] = (2, 8, 6, 5, 4)
+    aux_dim: int = 128
+    aux_rates: tuple[int, ...] = (8, 8, 5, 4)
+    aux_sample_rate: int = 16000
+    n_codebooks: int = 8
+    n_semantic_codebooks: int = 1
+    semantic_codebook_size: int = 16384
+    semantic_codebook_dim: int = 8
+    acoustic_codebook_size: int = 4096
+    acoustic_codebook_dim: int = 8
+    quantizer_dropout: float = 0.5
+    semantic_subtraction: bool = True
+    residual_kernel_size: int = 7
+    dilations: tuple[int, ...] = (1, 3, 9)
+    pad_to_frame: bool = True
+
+
+@dataclass
+class TeacherSettings:
+    """The frozen ASR encoder.
+
+    Args:
+        name: hub id or folder of a Whisper model.
+        window: full pads each clip to 30 s as the paper does; crop runs the encoder over the true length only.
+        floor: log-mel floor from each item's maximum, or the batch's for the rebuilt audio as the official code has it.
+        distance: mse, or l1 as the official code offers.
+    """
+
+    name: str = "openai/whisper-large-v3"
+    window: Literal["full", "crop"] = "full"
+    floor: Literal["item", "batch"] = "item"
+    distance: Literal["mse", "l1"] = "mse"
+
+
+@dataclass
+class LossWeights:
+    """Weights of the generator's losses (audio.md C3).
+
+    Args:
+        mel: multi-scale mel.
+        adversarial: least-squares GAN.
+        feature_matching: of the discriminators.
+        commit_acoustic: commitment of the acoustic levels.
+        codebook_acoustic: codebook loss of the acoustic levels.
+        commit_semantic: commitment of the semantic stream.
+        codebook_semantic: codebook loss of the semantic stream.
+        distill: resynthesis distillation with a full window; a crop of c seconds takes c / 30 of it, which keeps its scale.
+    """
+
+    mel: float = 15.0
+    adversarial: float = 1.0
+    feature_matching: float = 2.0
+    commit_acoustic: float = 0.25
+    codebook_acoustic: float = 1.0
+    commit_semantic: float = 0.25
+    codebook_semantic: float = 1.0
+    distill: float = 500.0
+
+
+@dataclass
+class LMSPTSettings:
+    """Everything `audiokd fit lm_spt` can be told.
+
+    Args:
+        model: shape of the tokenizer.
+        teacher: frozen ASR encoder.
+        loss: weights.
+        discriminator: sizes.
+        optim: optimisers.
+        data: crops.
+        run: how long and where.
+    """
+
+    model: LMSPTShape = field(default_factory=LMSPTShape)
+    teacher: TeacherSettings = field(default_factory=TeacherSettings)
+    loss: LossWeights = field(default_factory=LossWeights)
+    discriminator: DiscriminatorSettings = field(default_factory=DiscriminatorSettings)
+    optim: CodecOptimSettings = field(default_factory=CodecOptimSettings)
+    data: CropSettings = field(default_factory=CropSettings)
+    run: RunSettings = field(default_factory=RunSettings)

@@ -1,0 +1,86 @@
+"""The split quantiser of LM-SPT: semantic VQ from one encoder, residual acoustic VQ from the other.
+
+    s = VQ(z_sem);   a = RVQ(z_ac - s)   (semantic subtraction, gradient flows into s);   z = s + a
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from audiokd.nn.quantizers.rvq import ResidualVQ
+
+
+@dataclass
+class SplitQuantized:
+    """What `SplitQuantizer.forward` gives.
+
+    Shapes: z, z_semantic [B, D, T]; codes [B, Q, T], semantic streams first; losses are scalars.
+    """
+
+    z: Tensor
+    z_semantic: Tensor
+    codes: Tensor
+    commit_semantic: Tensor
+    codebook_semantic: Tensor
+    commit_acoustic: Tensor
+    codebook_acoustic: Tensor
+
+
+class SplitQuantizer(nn.Module):
+    """Semantic codebooks first, acoustic codebooks after them.
+
+    Args:
+        semantic, acoustic: the two residual quantisers.
+        semantic_subtraction: take the semantic part off the acoustic latent before it is quantised.
+    """
+
+    def __init__(self, semantic: ResidualVQ, acoustic: ResidualVQ, semantic_subtraction: bool = True):
+        super().__init__()
+        self.semantic, self.acoustic = semantic, acoustic
+        self.semantic_subtraction = semantic_subtraction
+
+    @property
+    def cardinality(self) -> list[int]:
+        """Codes of each stream."""
+        return [q.codebook_size for q in (*self.semantic.quantizers, *self.acoustic.quantizers)]
+
+    def forward(self, z_semantic: Tensor, z_acoustic: Tensor) -> SplitQuantized:
+        s, s_codes, s_commit, s_codebook = self.semantic(z_semantic)
+        a, a_codes, a_commit, a_codebook = self.acoustic(z_acoustic - s if self.semantic_subtraction else z_acoustic)
+        return SplitQuantized(s + a, s, torch.cat([s_codes, a_codes], 1), s_commit, s_codebook, a_commit, a_codebook)
+
+    def encode(self, z_semantic: Tensor, z_acoustic: Tensor | None, n: int | None = None) -> Tensor:
+        """Latents [B, D, T] -> codes [B, n, T]. `z_acoustic` may be None when only semantic streams are wanted."""
+        n_semantic = len(self.semantic.quantizers)
+        n = n or n_semantic + len(self.acoustic.quantizers)
+        codes = self.semantic.encode(z_semantic, min(n, n_semantic))
+        if n <= n_semantic:
+            return codes
+        assert z_acoustic is not None
+        residual = z_acoustic - self.semantic.decode(codes) if self.semantic_subtraction else z_acoustic
+        return torch.cat([codes, self.acoustic.encode(residual, n - n_semantic)], 1)
+
+    def decode_semantic(self, codes: Tensor) -> Tensor:
+        """Codes [B, Q, T] (the first streams are used) -> [B, D, T]."""
+        return self.semantic.decode(codes[:, : len(self.semantic.quantizers)])
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes [B, n, T], n at most all streams -> [B, D, T]."""
+        n_semantic = len(self.semantic.quantizers)
+        z = self.decode_semantic(codes)
+        return z + self.acoustic.decode(codes[:, n_semantic:]) if codes.shape[1] > n_semantic else z
+
+    def margin(self, z_semantic: Tensor, z_acoustic: Tensor) -> Tensor:
+        """Cosine margin of every code over the runner-up [B, Q, T], for judging near ties."""
+        out = []
+        for rvq, residual in ((self.semantic, z_semantic), (self.acoustic, None)):
+            if residual is None:
+                s = self.semantic.decode(self.semantic.encode(z_semantic))
+                residual = z_acoustic - s if self.semantic_subtraction else z_acoustic
+            for q in rvq.quantizers:
+                out.append(q.margin(residual))
+                residual = residual - q.decode(q.encode(residual))
+        return torch.stack(out, 1)

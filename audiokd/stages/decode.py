@@ -1,0 +1,75 @@
+"""Stage 8: tokens back to sound."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def decode(
+    model_dir: str, store: str, wav_dir: str, semantic_only: bool = False, device: str = "cpu", limit: int = 0
+) -> int:
+    """Write `WAV_DIR/<utterance id>.wav` for every utterance of a token store; files that stand are left.
+
+    Args:
+        model_dir: the tokenizer that made the store.
+        store: token store.
+        wav_dir: folder to write, 16-bit wav.
+        semantic_only: decode the semantic stream alone (at the auxiliary decoder's sample rate).
+        device: cpu, cuda, ...
+        limit: stop after this many utterances; 0 is all.
+
+    Returns:
+        Number of files written.
+
+    Raises:
+        AudiokdError: the store was made by another model (both hashes are named).
+    """
+    import io
+
+    import soundfile as sf
+    import torch
+
+    from audiokd.errors import AudiokdError
+    from audiokd.files import write_bytes
+    from audiokd.hub.auto import load_tokenizer
+    from audiokd.launch.local import keep_freed_memory
+    from audiokd.progress import progress
+    from audiokd.stages.corpus import model_hashes
+    from audiokd.tokens.codes import Codes
+    from audiokd.tokens.store import open_store
+
+    tokens = open_store(store)
+    if tokens.kind != "codes":
+        raise AudiokdError(f"a store of {tokens.kind} cannot be decoded", where=store)
+    model = load_tokenizer(model_dir, device)
+    mine, theirs = model_hashes(model)["model_sha256"], tokens.meta["model_sha256"]
+    if mine != theirs:
+        raise AudiokdError(
+            f"the store was made by model {theirs[:12]}, this one is {mine[:12]}",
+            where=f"{store}, {model_dir}",
+            fix="give decode the model folder that tokenize was given",
+        )
+    keep_freed_memory()
+    rate = model.config.aux_sample_rate if semantic_only else model.sample_rate
+    written, total = 0, min(limit, len(tokens)) if limit else len(tokens)
+    with progress("decode", total, "utterances") as bar:
+        for i, item in enumerate(tokens.items()):
+            if limit and i >= limit:
+                break
+            path = Path(wav_dir) / f"{item.id}.wav"
+            if ".." in Path(item.id).parts or Path(item.id).is_absolute():
+                raise AudiokdError(f"id {item.id!r} would leave the folder", where=store)
+            if not path.exists():
+                codes = Codes(
+                    torch.from_numpy(item.codes.copy())[None],
+                    torch.tensor([item.codes.shape[1]]),
+                    torch.tensor([item.num_samples]),
+                    item.sample_rate,
+                )
+                wav, _ = model.decode(codes, semantic_only=semantic_only)
+                buffer = io.BytesIO()
+                sf.write(buffer, wav[0].cpu().numpy(), rate, format="WAV", subtype="PCM_16")
+                write_bytes(path, buffer.getvalue())
+                written += 1
+            bar.advance()
+    return written

@@ -1,0 +1,82 @@
+"""Stage 6: a run's model as a transformers folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from audiokd.errors import AudiokdError
+from audiokd.files import write_text
+
+
+def export(exp_dir: str, model_dir: str, checkpoint: Literal["best", "last", "init"] = "best") -> None:
+    """Write config.json, model.safetensors, preprocessor_config.json and a model card.
+
+    Args:
+        exp_dir: folder of the run.
+        model_dir: folder to write.
+        checkpoint: best on validation, last, or init: the untrained model that the run's seed gives, as a baseline.
+
+    Raises:
+        AudiokdError: there is no such run or checkpoint.
+    """
+    from audiokd.stages.fit import read_settings
+
+    method, settings = read_settings(exp_dir)
+    path = Path(exp_dir) / "checkpoints" / f"{checkpoint}.ckpt"
+    if checkpoint != "init" and not path.exists():
+        fix = "train it with 'audiokd fit'; best.ckpt is written by the first validation that improves"
+        raise AudiokdError("no such checkpoint", where=str(path), fix=fix)
+
+    import dataclasses
+
+    import lightning as L
+    import torch
+    from transformers import EncodecFeatureExtractor
+    from transformers.utils import logging
+
+    from audiokd.hub.auto import part
+
+    logging.disable_progress_bar()
+    L.seed_everything(settings.run.seed, workers=True, verbose=False)
+    config = part(method, "config")(**dataclasses.asdict(settings.model))
+    model = part(method, "model")(config)
+    iteration = 0
+    if checkpoint != "init":
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        iteration = state["iteration"]
+        prefix = "generator."
+        weights = {k[len(prefix) :]: v for k, v in state["state_dict"].items() if k.startswith(prefix)}
+        model.load_state_dict(weights)
+    model.eval().save_pretrained(model_dir)
+    # the waveform's contract in transformers' terms: mono float at this rate, padded on the right
+    EncodecFeatureExtractor(feature_size=1, sampling_rate=config.sample_rate).save_pretrained(model_dir)
+    params = sum(p.numel() for p in model.parameters())
+    write_text(Path(model_dir) / "README.md", _card(method, checkpoint, iteration, params, model))
+    print(f"{model_dir}: {method}, {checkpoint} checkpoint, step {iteration}, {params / 1e6:.2f} M parameters")
+
+
+def _card(method: str, checkpoint: str, iteration: int, params: int, model: object) -> str:
+    rows = {"parameters": f"{params:,}", "checkpoint": f"{checkpoint}, step {iteration}"}
+    for name in ("sample_rate", "frame_rate", "frame_size", "num_codebooks", "cardinality"):
+        rows[name] = str(getattr(model, name))
+    table = "\n".join(f"| {k} | {v} |" for k, v in rows.items())
+    return f"""---
+library_name: audiokd
+tags: [audio, {method}]
+---
+# {method}
+
+Trained with audiokd. Load it:
+
+```python
+import audiokd
+tok = audiokd.load_tokenizer("this folder or hub id")
+codes = tok.encode(wav, lengths)      # wav [B, T] float32 at tok.sample_rate
+wav, lengths = tok.decode(codes)
+```
+
+| | |
+| --- | --- |
+{table}
+"""

@@ -1,0 +1,71 @@
+"""Stage 7: a corpus to features."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def extract(
+    model_dir: str,
+    input: str,
+    store: str,
+    layer: str = "",
+    shard_size: int = 1000,
+    batch_duration: float | None = None,
+    device: str = "cpu",
+    nj: int = 1,
+    threads: int = 0,
+    max_error_rate: float = 0.01,
+    allow_pipes: bool = False,
+) -> dict[str, Any]:
+    """Turn a corpus into a feature store, float32 [T', D] an utterance. Resumes and checks as `tokenize` does.
+
+    Args:
+        model_dir: folder of a model that audiokd exported, or a hub id.
+        input: data dir, shards, cuts file, folder of audio, or one audio file.
+        store: folder to write.
+        layer: which features, one of the model's `feature_layers`; its first by default.
+        shard_size: utterances a shard, for an input that has no shards yet.
+        batch_duration: seconds of audio a batch, padding included; 0 is one utterance at a time. Default: 0 on a CPU,
+            120 elsewhere.
+        device: cpu, cuda, cuda:1, ...
+        nj: processes.
+        threads: of each process; default: all cores shared among the processes.
+        max_error_rate: share of utterances that may fail before the exit code says so.
+        allow_pipes: run shell commands in wav.scp.
+
+    Returns:
+        The store's totals.
+    """
+    from audiokd.errors import AudiokdError
+    from audiokd.hub.auto import load_tokenizer
+    from audiokd.stages.corpus import model_hashes, run_corpus
+
+    model = load_tokenizer(model_dir)
+    layer = layer or model.feature_layers[0]
+    if layer not in model.feature_layers:
+        raise AudiokdError(f"no features {layer!r}", where=model_dir, fix=f"layers: {', '.join(model.feature_layers)}")
+    meta = {
+        "sample_rate": model.sample_rate,
+        "frame_rate": model.frame_rate,
+        "frame_size": model.frame_size,
+        "layer": layer,
+        "model_type": model.config.model_type,
+        **model_hashes(model),
+    }
+    return run_corpus(
+        model,
+        model_dir,
+        input,
+        store,
+        "features",
+        meta,
+        layer=layer,
+        shard_size=shard_size,
+        batch_duration=batch_duration,
+        device=device,
+        nj=nj,
+        threads=threads,
+        max_error_rate=max_error_rate,
+        allow_pipes=allow_pipes,
+    )

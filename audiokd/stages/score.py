@@ -1,0 +1,359 @@
+"""Stage 8b, score: rebuilt audio against its originals, as a table row with intervals and a row an utterance.
+
+    audiokd score --ref data/test --hyp exp/codec/decoded --out exp/codec/score.json --text true --asr exp/whisper
+
+Waveforms (mel, stft, si_sdr) are compared at the lower of the two sample rates (a band that one side cannot have says
+nothing) or at --sample_rate; what models judge (stoi, pesq, mos, the ASR) at 16 kHz. A file starts where its original
+starts; the longer of the two is cut at its end.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from audiokd.errors import AudiokdError, ConfigError
+from audiokd.files import jsonl, write_json, write_text
+from audiokd.progress import progress
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from audiokd.data.utterance import Utterance
+    from audiokd.eval.asr import AsrScorer
+    from audiokd.eval.registry import Metric
+
+log = logging.getLogger(__name__)
+
+ASR_RATE = 16_000
+BLOCK = 16  # utterances between two visits of the ASR
+LENGTH_TOLERANCE_S = 0.25  # a codec pads up to a frame; more is a sign of another recording
+
+
+def score(
+    ref: str,
+    hyp: str,
+    out: str,
+    text: bool = False,
+    asr: str = "",
+    system: str = "",
+    store: str = "",
+    device: str = "cpu",
+    metrics: list[str] | None = None,
+    sample_rate: int = 0,
+    language: str = "",
+    allow_pipes: bool = False,
+) -> dict[str, Any]:
+    """Score a folder of rebuilt audio against its originals.
+
+    Writes `out` (JSON: a summary with 95% bootstrap intervals over utterances, and a row an utterance) and the summary
+    as a markdown table beside it (`out` with the suffix .md). A file that is missing or cannot be scored becomes a row
+    with `error` and is counted. A run that was killed goes on where it was.
+
+    Args:
+        ref: the originals: a data folder, a manifest, shards or a folder of audio.
+        hyp: folder of rebuilt audio, `<utterance id>.wav` as `audiokd decode` writes it.
+        out: JSON file to write.
+        text: also word and character error rates; needs --asr. Against the corpus' transcripts where it has any (wer,
+            cer), else against what the ASR reads in the original (wer_vs_asr, cer_vs_asr).
+        asr: Whisper that reads the audio: a transformers folder or hub id.
+        system: name in the table; the name of the hyp folder if left empty.
+        store: token store that the audio was rebuilt from, for bit rate, tokens a second and codebook use.
+        device: torch device of the networks (mos, asr).
+        metrics: any of mel, stft, si_sdr, stoi, estoi, pesq, mos, mos_original. Without it: mel, stft, si_sdr, stoi,
+            pesq, mos.
+        sample_rate: Hz at which waveforms are compared; 0 is the lower of the original's and the rebuilt file's. Give
+            one to compare systems whose files differ in it.
+        language: of the speech, for a multilingual ASR, e.g. "en"; empty lets it find out.
+        allow_pipes: let shell commands in the wav.scp of `ref` run.
+
+    Returns:
+        what `out` holds without the rows of utterances.
+
+    Raises:
+        AudiokdError: no file could be scored, an input is missing, or a package is.
+    """
+    from audiokd.data.inputs import open_input
+    from audiokd.eval.registry import chosen
+
+    if text != bool(asr):
+        raise ConfigError("--text true and --asr go together", fix="give both for error rates, or neither")
+    if Path(out).suffix == ".md":
+        raise ConfigError("out is the JSON file; the table is written beside it", where=out, fix="--out <name>.json")
+    if not Path(hyp).is_dir():
+        raise AudiokdError("no such folder", where=hyp, fix="give the folder that `audiokd decode` wrote")
+    wanted = chosen(metrics)
+    utterances = open_input(ref, allow_pipes=allow_pipes).utterances()
+    if not utterances:
+        raise AudiokdError("holds no utterance", where=ref)
+    rate = _store(store) if store else None
+    against = "" if not text else ("text" if any(u.text for u in utterances) else "asr")
+    settings = {
+        "asr": asr,
+        "hyp": hyp,
+        "language": language,
+        "metrics": [m.name for m in wanted],
+        "ref": ref,
+        "sample_rate": sample_rate,
+        "error_rate_against": against,
+    }
+    scorer = _Scorer(wanted, device, sample_rate, against)
+    if text:
+        from audiokd.eval.asr import AsrScorer
+
+        scorer.asr = AsrScorer(asr, device=device, language=language)
+    rows = _rows(utterances, Path(hyp), Path(out), settings, scorer)
+    done = [r for r in rows if "error" not in r]
+    if not done:
+        raise AudiokdError(
+            f"none of {len(rows)} utterances could be scored, the first because: {rows[0]['error']}",
+            where=hyp,
+            fix=f"files are looked for as <utterance id>.wav, the first at {_file(Path(hyp), rows[0]['id'])}",
+        )
+    result = {
+        "system": system or Path(hyp).resolve().name,
+        "settings": settings,
+        "num_utterances": len(rows),
+        "num_scored": len(done),
+        "num_errors": len(rows) - len(done),
+        "errors": [{"id": r["id"], "error": r["error"]} for r in rows if "error" in r],
+        "num_length_mismatch": sum(abs(r["duration_s"] - r["hyp_duration_s"]) > LENGTH_TOLERANCE_S for r in done),
+        "sample_rates": sorted({r["sample_rate"] for r in done}),
+        "hours": round(sum(r["duration_s"] for r in done) / 3600, 6),
+        "metrics": {m.name: {"unit": m.unit, "higher_is_better": m.higher_is_better} for m in wanted},
+        "summary": _summary(done, wanted, against),
+    }
+    if rate:
+        result["store"] = rate
+    _warn(result)
+    write_json(out, {**result, "utterances": rows})
+    write_text(Path(out).with_suffix(".md"), _table(result, wanted))
+    _part(Path(out)).unlink(missing_ok=True)
+    return result
+
+
+class _Scorer:
+    """Turns one utterance and its rebuilt file into a row."""
+
+    def __init__(self, metrics: list[Metric], device: str, sample_rate: int, against: str):
+        self.metrics = [(m, m.load(device)) for m in metrics]
+        self.sample_rate, self.against = sample_rate, against
+        self.asr: AsrScorer | None = None
+
+    def row(self, utt: Utterance, path: Path | None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """The row of `utt` without error rates, and the 16 kHz audio that the ASR has to read by name."""
+        from audiokd.data.audio import info, load_at
+        from audiokd.data.utterance import Utterance
+
+        if path is None:
+            raise AudiokdError("the utterance id leads out of the folder", where=utt.id, fix="rename the utterance")
+        if not path.is_file():
+            raise AudiokdError("no such file", where=str(path), fix="decode it")
+        rebuilt = Utterance(utt.id, str(path))
+        original, own = info(utt), info(rebuilt)
+        compare_at = self.sample_rate or min(original.sample_rate, own.sample_rate)
+        audio: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+        def at(rate: int) -> tuple[np.ndarray, np.ndarray]:
+            if rate not in audio:
+                audio[rate] = (load_at(utt, rate), load_at(rebuilt, rate))
+            return audio[rate]
+
+        row: dict[str, Any] = {"id": utt.id}
+        for metric, f in self.metrics:
+            rate = metric.sample_rate or compare_at
+            row[metric.name] = f(*at(rate), rate)
+        row["sample_rate"] = compare_at
+        row["duration_s"] = round(original.num_samples / original.sample_rate, 6)
+        row["hyp_duration_s"] = round(own.num_samples / own.sample_rate, 6)
+        to_read = {}
+        if self.against == "asr":
+            to_read = dict(zip(("text", "asr"), at(ASR_RATE)))
+        elif self.against and utt.text:
+            to_read = {"asr": at(ASR_RATE)[1]}
+            row["text"] = utt.text
+        return row, to_read
+
+    def read(self, block: list[tuple[dict[str, Any], dict[str, np.ndarray]]]) -> None:
+        """Have the ASR read what the rows of `block` need, and put texts and error counts into them."""
+        from audiokd.eval.asr import character_errors, word_errors
+
+        asked = [(row, key, wav) for row, to_read in block for key, wav in to_read.items()]
+        if not asked or self.asr is None:
+            return
+        for (row, key, _), said in zip(asked, self.asr.transcribe([wav for *_, wav in asked])):
+            row[key] = said
+        for row, to_read in block:
+            if to_read:
+                pair = self.asr.normalise(row["text"]), self.asr.normalise(row["asr"])
+                words, characters = word_errors(*pair), character_errors(*pair)
+                row |= {"word_errors": words.count, "words": words.length}
+                row |= {"character_errors": characters.count, "characters": characters.length}
+
+
+def _rows(utterances: list[Utterance], hyp: Path, out: Path, settings: dict, scorer: _Scorer) -> list[dict[str, Any]]:
+    """A row an utterance, in the order of `utterances`; those of a killed run with the same settings are kept."""
+    kept = _read_part(_part(out), settings)
+    rows: dict[str, dict[str, Any]] = {}
+    _part(out).parent.mkdir(parents=True, exist_ok=True)
+    with open(_part(out), "wb") as part, progress("score", len(utterances), "utt") as bar:
+        part.write(jsonl([{"settings": settings}]))
+        for block in _blocks(utterances):
+            new = []
+            for utt in block:
+                path = _file(hyp, utt.id)
+                stamp = _stamp(path)
+                if utt.id in kept and kept[utt.id]["stamp"] == stamp:
+                    rows[utt.id] = kept[utt.id]["row"]
+                else:
+                    rows[utt.id], to_read = _guard(scorer, utt, path)
+                    new.append((rows[utt.id], to_read))
+                bar.advance()
+            try:
+                scorer.read(new)
+            except Exception:  # one of them: find it, lose only that one
+                for one in new:
+                    _read_one(scorer, one)
+            stamped = [{"stamp": _stamp(_file(hyp, u.id)), "row": rows[u.id]} for u in block]
+            part.write(jsonl([s for s in stamped if "error" not in s["row"]]))
+            part.flush()
+    return list(rows.values())
+
+
+def _guard(scorer: _Scorer, utt: Utterance, path: Path | None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    try:
+        return scorer.row(utt, path)
+    except Exception as e:  # one bad file never stops a corpus
+        return {"id": utt.id, "error": _reason(e)}, {}
+
+
+def _read_one(scorer: _Scorer, one: tuple[dict[str, Any], dict[str, np.ndarray]]) -> None:
+    row, _ = one
+    try:
+        scorer.read([one])
+    except Exception as e:
+        utt_id = row["id"]
+        row.clear()
+        row |= {"id": utt_id, "error": f"the ASR failed: {_reason(e)}"}
+
+
+def _reason(e: Exception) -> str:
+    return str(e).splitlines()[0] if isinstance(e, AudiokdError) else f"{type(e).__name__}: {e}"
+
+
+def _file(hyp: Path, utt_id: str) -> Path | None:
+    """Where the rebuilt audio of `utt_id` is looked for; None for an id that leads out of the folder."""
+    parts = PurePosixPath(utt_id)
+    return None if parts.is_absolute() or ".." in parts.parts else hyp / f"{utt_id}.wav"
+
+
+def _stamp(path: Path | None) -> list[int] | None:
+    try:
+        s = path.stat() if path else None
+    except OSError:
+        return None
+    if s is None:
+        return None
+    return [s.st_size, s.st_mtime_ns]
+
+
+def _blocks(utterances: list[Utterance]) -> Iterator[list[Utterance]]:
+    for at in range(0, len(utterances), BLOCK):
+        yield utterances[at : at + BLOCK]
+
+
+def _part(out: Path) -> Path:
+    return out.with_name(f".{out.name}.part.jsonl")
+
+
+def _read_part(path: Path, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Rows that a killed run left, by id; none where the settings were others. Its last line may be half a line."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return {}
+    rows = []
+    for line in lines:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    if not rows or rows[0] != {"settings": settings}:
+        return {}
+    return {r["row"]["id"]: r for r in rows[1:]}
+
+
+def _store(path: str) -> dict[str, Any]:
+    """What the tokens of a store cost."""
+    from audiokd.eval.bitrate import bitrate, tokens_per_second
+    from audiokd.tokens.stats import store_stats
+    from audiokd.tokens.store import open_store
+
+    store = open_store(path)
+    frame_rate, cardinality = store.meta.get("frame_rate"), store.meta.get("cardinality")
+    if not frame_rate or not cardinality:
+        raise AudiokdError("has no frame_rate or no cardinality", where=path, fix="give a store of codes")
+    stats = store_stats(store)
+    return {
+        "path": path,
+        "frame_rate": frame_rate,
+        "cardinality": cardinality,
+        "bits_per_second": bitrate(frame_rate, cardinality),
+        "entropy_bits_per_second": stats["entropy_bitrate"],
+        "tokens_per_second": tokens_per_second(frame_rate, len(cardinality)),
+        "codebooks": stats["codebooks"],
+    }
+
+
+def _summary(rows: list[dict[str, Any]], metrics: list[Metric], against: str) -> dict[str, Any]:
+    from audiokd.eval.table import summarise, summarise_rate
+
+    summary = {m.name: summarise([r[m.name] for r in rows]).as_dict() for m in metrics}
+    if against:
+        suffix = "_vs_asr" if against == "asr" else ""
+        counted = [r for r in rows if "words" in r]
+        for name, top, bottom in (("wer", "word_errors", "words"), ("cer", "character_errors", "characters")):
+            s = summarise_rate([r[top] for r in counted], [r[bottom] for r in counted]).as_dict()
+            summary[name + suffix] = {**s, "none": len(rows) - len(counted)}
+    return summary
+
+
+def _warn(result: dict[str, Any]) -> None:
+    if result["num_errors"]:
+        first = result["errors"][0]
+        log.warning(
+            "%d of %d utterances could not be scored and are not in the means, the first is %s: %s",
+            result["num_errors"], result["num_utterances"], first["id"], first["error"],
+        )  # fmt: skip
+    if result["num_length_mismatch"]:
+        log.warning(
+            "%d rebuilt files differ from their originals by more than %s s in length",
+            result["num_length_mismatch"], LENGTH_TOLERANCE_S,
+        )  # fmt: skip
+    if len(result["sample_rates"]) > 1:
+        log.warning("waveforms were compared at several rates %s: give --sample_rate", result["sample_rates"])
+
+
+def _table(result: dict[str, Any], metrics: list[Metric]) -> str:
+    from audiokd.eval.table import Summary, markdown
+
+    headers, row = ["system", "n"], [result["system"], str(result["num_scored"])]
+    for m in metrics:
+        headers.append(f"{m.label} {m.arrow}")
+        row.append(Summary(**result["summary"][m.name]).text(m.digits))
+    for name, s in result["summary"].items():
+        if name.split("_")[0] in ("wer", "cer"):
+            headers.append(f"{name.split('_')[0].upper()} %{' against the ASR' if '_' in name else ''} ↓")
+            row.append(Summary(**{k: v * 100 if k in ("mean", "low", "high") and v is not None else v
+                                  for k, v in s.items()}).text(2))  # fmt: skip
+    if "store" in result:
+        headers += ["bit/s", "tokens/s"]
+        row += [f"{result['store']['bits_per_second']:g}", f"{result['store']['tokens_per_second']:g}"]
+    note = f"Mean [95% bootstrap interval over utterances]. {result['hours'] * 3600:.0f} s of speech"
+    if result["num_errors"]:
+        note += f", {result['num_errors']} utterances could not be scored"
+    rates = ", ".join(str(r) for r in result["sample_rates"])
+    return markdown(headers, [row]) + f"\n{note}; waveforms compared at {rates} Hz.\n"

@@ -1,0 +1,132 @@
+"""Stage 3: pack a corpus into shards that read fast from any disk, keep every sample and never change again."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from audiokd.data import shar
+from audiokd.data.inputs import open_input
+from audiokd.data.pool import pool_map
+from audiokd.data.utterance import Utterance
+from audiokd.errors import AudiokdError
+from audiokd.files import jsonl, write_bytes, write_json
+from audiokd.progress import progress
+
+
+def shard(
+    data_dir: str,
+    shard_dir: str,
+    shard_size: int = 1000,
+    max_error_rate: float = 0.01,
+    allow_pipes: bool = False,
+    nj: int = 1,
+) -> dict:
+    """Write a corpus as lhotse Shar shards with counts and sha256. Run it again after a stop: it goes on.
+
+    The same input gives the same bytes, whatever nj is and however often it was killed. Audio that cannot be read goes
+    to SHARD_DIR/cuts.info/errors.jsonl and counts against max_error_rate; what is on the quarantine list is left out.
+
+    Args:
+        data_dir: Kaldi data dir, lhotse cuts or Shar folder, folder of audio, or an audio file.
+        shard_dir: folder to write to: cuts.000000.jsonl.gz, recording.000000.tar, ..., cuts.info/shards.json last.
+        shard_size: utterances a shard (a Shar folder keeps the shards it has).
+        max_error_rate: share of utterances with bad audio from which the stage fails.
+        allow_pipes: run wav.scp entries that end in `|` as shell commands.
+        nj: processes; each writes whole shards.
+
+    Returns:
+        What cuts.info/shards.json holds.
+
+    Raises:
+        AudiokdError: too much audio is bad, or shard_dir holds shards of another input or shard_size.
+    """
+    source, root = open_input(data_dir, shard_size, allow_pipes), Path(shard_dir)
+    parts = [part.load() for part in source.shards]
+    _check_ids(parts, data_dir)
+    input_state = _claim(root, parts, source.kind, shard_size)
+    states = [shar.finished(root, i, part) for i, part in enumerate(parts)]
+    todo = [(root, i, parts[i]) for i, state in enumerate(states) if state is None]
+    summary = root / shar.INFO / "shards.json"
+    if not todo and summary.exists() and _errors(states) <= max_error_rate * sum(map(len, parts)):
+        return json.loads(summary.read_bytes())
+    summary.unlink(missing_ok=True)
+
+    total = sum(map(len, parts))
+    with progress(f"shard {root.name}", total, "utterances") as bar:
+        bar.update(total - sum(len(part) for _, _, part in todo))
+        if nj <= 1:
+            written = (shar.write_shard(*task, on_item=lambda _: bar.advance()) for task in todo)
+        else:
+            written = pool_map(_write, todo, nj)
+        for (_, number, part), state in zip(todo, written):
+            states[number] = state
+            bar.advance(len(part) if nj > 1 else 0, f"{_errors(states)} bad")
+            for error in state["errors"]:
+                print(f"left out: {error['where']}: {error['what']}", file=sys.stderr, flush=True)
+            if _errors(states) > max_error_rate * total:
+                break
+    bad = [e for state in states if state for e in state["errors"]]
+    errors = root / shar.INFO / "errors.jsonl"
+    if bad:
+        write_bytes(errors, jsonl(bad))
+    else:
+        errors.unlink(missing_ok=True)
+    if len(bad) > max_error_rate * total:
+        shown = "\n".join(f"  {e['where']}: {e['what']}" for e in bad[:10])
+        what = f"{len(bad)} of {total} utterances have bad audio, more than --max_error_rate {max_error_rate}:\n{shown}"
+        fix = f"mend them ({errors} has them all), run 'audiokd validate' to leave them out, or raise --max_error_rate"
+        raise AudiokdError(what, where=str(root), fix=fix)
+    return shar.finish(root, [state for state in states if state], input_state)
+
+
+def _write(task: tuple[Path, int, list[Utterance]]) -> dict[str, Any]:
+    return shar.write_shard(*task)
+
+
+def _errors(states: list[dict[str, Any] | None]) -> int:
+    return sum(len(state["errors"]) for state in states if state)
+
+
+def _check_ids(parts: list[list[Utterance]], data_dir: str) -> None:
+    seen: dict[str, str] = {}
+    for part in parts:
+        for utt in part:
+            if utt.id in seen:
+                what = f"two utterances have the id {utt.id}: {seen[utt.id]} and {utt.where}"
+                raise AudiokdError(what, where=data_dir, fix="make the ids unique")
+            seen[utt.id] = utt.where
+
+
+def _claim(root: Path, parts: list[list[Utterance]], kind: str, shard_size: int) -> dict[str, Any]:
+    """Write down what the shards are made from, or hold it against what is written there; clear away half files."""
+    mine = {
+        "input": shar.fingerprint([utt for part in parts for utt in part]),
+        "input_utterances": sum(map(len, parts)),
+        "shard_size": None if kind == "shar" else shard_size,
+        "num_shards": len(parts),
+    }
+    path = root / shar.INFO / "input.json"
+    other = "give another --shard_dir, or remove this one if nothing needs it"
+    if path.exists():
+        theirs = json.loads(path.read_bytes())
+        differ = [f"{key} {theirs.get(key)} there, {mine[key]} now" for key in mine if theirs.get(key) != mine[key]]
+        if differ:
+            raise AudiokdError(f"holds shards of another input: {'; '.join(differ)}", where=str(root), fix=other)
+    elif root.exists() and any(root.iterdir()) and not _only_info(root):
+        raise AudiokdError("the folder is not empty, and what is in it is not ours", where=str(root), fix=other)
+    else:
+        write_json(path, mine)
+    for folder in (root, root / shar.INFO):
+        for half in folder.glob(".*.tmp*"):  # of a run that was killed
+            half.unlink(missing_ok=True)
+    return mine
+
+
+def _only_info(root: Path) -> bool:
+    """Killed before input.json was there."""
+    return [p.name for p in root.iterdir()] == [shar.INFO] and all(
+        p.name[0] == "." for p in (root / shar.INFO).iterdir()
+    )

@@ -1,0 +1,106 @@
+"""`audiokd store ...`: look at, check, export, merge and compare token stores."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from audiokd.errors import AudiokdError
+from audiokd.tokens.compare import diff_stores, merge_stores, render_diff
+from audiokd.tokens.stats import render_stats, store_stats
+from audiokd.tokens.store import open_store, verify_store
+
+_SHOWN = 20  # problems and failed utterances listed in full
+
+
+def ls(store: str) -> None:
+    """List the shards of a token store, what made it, and the utterances that failed.
+
+    Args:
+        store: folder of the store.
+    """
+    s = open_store(store)
+    print(f"{store}: {s.kind}, {len(s):,} utterances, {'complete' if s.complete else 'not complete'}")
+    for key in sorted(s.meta):
+        print(f"  {key}: {s.meta[key]}")
+    print(f"{'shard':>9} {'utts':>8} {'frames':>12} {'failed':>7}")
+    for shard in sorted(s.shards + s.unfinished, key=int):
+        if shard in s.unfinished:
+            print(f"{shard:>9} unfinished")
+            continue
+        info = s.shard_info(shard)
+        print(f"{shard:>9} {info['utterances']:>8,} {info['frames']:>12,} {info['errors']:>7,}")
+    failed = s.errors()
+    for row in failed[:_SHOWN]:
+        print(f"failed: {row['id']}: {row['error']}")
+    if len(failed) > _SHOWN:
+        print(f"... and {len(failed) - _SHOWN} more in errors.jsonl")
+
+
+def verify(store: str) -> None:
+    """Check every byte and every row of a token store; fail if anything is wrong.
+
+    Args:
+        store: folder of the store.
+
+    Raises:
+        AudiokdError: something is wrong; each problem is printed.
+    """
+    problems = verify_store(store)
+    for p in problems[:_SHOWN]:
+        print(p)
+    if len(problems) > _SHOWN:
+        print(f"... and {len(problems) - _SHOWN} more")
+    if problems:
+        fix = "delete the folders of the shards named above and run the command that made the store again"
+        raise AudiokdError(f"{len(problems)} problems found", where=store, fix=fix)
+    print(f"{store}: sound, {len(open_store(store)):,} utterances")
+
+
+def stats(store: str) -> None:
+    """Print hours, rates and, for each codebook, usage, dead codes, perplexity and entropy.
+
+    Args:
+        store: folder of the store.
+    """
+    print(render_stats(store_stats(store)))
+
+
+def export(store: str, out: str, to: Literal["jsonl", "kaldi", "parquet", "webdataset"]) -> None:
+    """Write a token store in a format that other tools read.
+
+    Args:
+        store: folder of the store.
+        out: file (jsonl, parquet) or folder (kaldi, webdataset) to write.
+        to: format.
+    """
+    from audiokd.tokens.export import export_store
+
+    print(f"wrote {export_store(store, out, to)}")
+
+
+def merge(a: str, b: str, out: str) -> None:
+    """Join two stores of one model into a new one; utterances in both must be equal and are kept once.
+
+    Args:
+        a: folder of the first store.
+        b: folder of the second store.
+        out: folder of the store to write.
+    """
+    made = merge_stores(a, b, out)
+    print(f"wrote {out}: " + ", ".join(f"{n} {k}" for k, n in made.items()))
+
+
+def diff(a: str, b: str) -> None:
+    """Say how two stores differ: ids, share of equal codes, first places; fail if they do.
+
+    Args:
+        a: folder of the first store.
+        b: folder of the second store.
+
+    Raises:
+        AudiokdError: the stores do not hold the same utterances with the same content.
+    """
+    found = diff_stores(a, b)
+    print(render_diff(found))
+    if not found["same"]:
+        raise AudiokdError("the stores differ", where=f"{a} and {b}", fix="see the places printed above")

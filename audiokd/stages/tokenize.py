@@ -1,0 +1,73 @@
+"""Stage 7: a corpus to tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def tokenize(
+    model_dir: str,
+    input: str,
+    store: str,
+    shard_size: int = 1000,
+    num_codebooks: int | None = None,
+    batch_duration: float | None = None,
+    device: str = "cpu",
+    nj: int = 1,
+    threads: int = 0,
+    max_error_rate: float = 0.01,
+    allow_pipes: bool = False,
+) -> dict[str, Any]:
+    """Turn a corpus into a token store: sharded, atomic, checksummed, resumable, the same whatever the batch.
+
+    Killed at any moment and started again, the finished store has the same bytes as an undisturbed one. An utterance
+    that cannot be read goes to its shard's errors.jsonl and stops nothing.
+
+    Args:
+        model_dir: folder of a tokenizer that audiokd exported, or a hub id.
+        input: data dir, shards, cuts file, folder of audio, or one audio file.
+        store: folder to write.
+        shard_size: utterances a shard, for an input that has no shards yet.
+        num_codebooks: streams to keep, from the first (semantic) on; all by default.
+        batch_duration: seconds of audio a batch, padding included; 0 is one utterance at a time. Default: 0 on a CPU,
+            120 elsewhere.
+        device: cpu, cuda, cuda:1, ...
+        nj: processes.
+        threads: of each process; default: all cores shared among the processes.
+        max_error_rate: share of utterances that may fail before the exit code says so.
+        allow_pipes: run shell commands in wav.scp.
+
+    Returns:
+        The store's totals.
+    """
+    from audiokd.hub.auto import load_tokenizer
+    from audiokd.stages.corpus import model_hashes, run_corpus
+
+    model = load_tokenizer(model_dir)
+    if num_codebooks:
+        model.set_num_codebooks(num_codebooks)
+    meta = {
+        "sample_rate": model.sample_rate,
+        "frame_rate": model.frame_rate,
+        "frame_size": model.frame_size,
+        "cardinality": list(model.cardinality),
+        "num_codebooks": model.num_codebooks,
+        "model_type": model.config.model_type,
+        **model_hashes(model),
+    }
+    return run_corpus(
+        model,
+        model_dir,
+        input,
+        store,
+        "codes",
+        meta,
+        num_codebooks=num_codebooks,
+        shard_size=shard_size,
+        batch_duration=batch_duration,
+        device=device,
+        nj=nj,
+        threads=threads,
+        max_error_rate=max_error_rate,
+        allow_pipes=allow_pipes,
+    )

@@ -1,0 +1,106 @@
+"""A frozen Whisper encoder as teacher; a waveform's gradient passes through it.
+
+`window="full"` pads every clip to 30 s, as the paper does: 3,000 mel frames, 1,500 features, padding included in a mean.
+`window="crop"` runs the same weights over the true length only: conv1, conv2, the first T' positions, the layers with
+padded frames masked as keys, the final norm. At 30 s both agree; below it crop costs 4 to 20 times less and says
+something a little different, so teacher and student must be seen through the same window.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from audiokd.errors import AudiokdError
+from audiokd.frontends.log_mel import SAMPLE_RATE, WhisperLogMel
+from audiokd.nn.lengths import length_mask, zero_beyond
+from audiokd.teachers.base import FrozenTeacher
+
+WINDOW_S = 30
+FRAME_SIZE = 320  # samples a feature: hop 160, one stride of 2
+
+
+class WhisperTeacher(FrozenTeacher):
+    """Features after the encoder's final layer norm.
+
+    Args:
+        encoder: transformers' WhisperEncoder.
+        window: "full" or "crop".
+        floor: of the log-mel, see WhisperLogMel.
+    """
+
+    sample_rate = SAMPLE_RATE
+    frame_rate = SAMPLE_RATE / FRAME_SIZE
+
+    def __init__(
+        self, encoder: nn.Module, window: Literal["full", "crop"] = "crop", floor: Literal["item", "batch"] = "item"
+    ):
+        super().__init__(encoder)
+        if window not in ("full", "crop"):
+            raise AudiokdError(f"window {window!r}", fix="use full or crop")
+        self.window = window
+        self.log_mel = WhisperLogMel(encoder.config.num_mel_bins, floor)
+
+    @classmethod
+    def from_pretrained(cls, name: str, window: Literal["full", "crop"] = "crop", **kwargs) -> WhisperTeacher:
+        """From a hub id ("openai/whisper-large-v3") or a transformers folder."""
+        from transformers import WhisperModel
+
+        if os.path.sep in name and not os.path.isdir(name) and name.count("/") != 1:
+            raise AudiokdError("no such folder", where=name, fix="give a hub id or a folder with config.json")
+        try:
+            model = WhisperModel.from_pretrained(name, dtype=torch.float32, attn_implementation="sdpa")
+        except (OSError, ValueError) as e:
+            fix = "give a hub id or a transformers folder; 'audiokd convert whisper_ct2 SRC DST' makes one from CTranslate2"
+            raise AudiokdError(f"cannot load a Whisper model: {str(e).splitlines()[0]}", where=name, fix=fix) from e
+        return cls(model.encoder, window, **kwargs)
+
+    def forward(self, wav: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Features of waveforms.
+
+        Args:
+            wav: [B, T] at 16 kHz.
+            lengths: [B] samples; all of T by default.
+
+        Returns:
+            Features [B, T', D] float32 and how many of them count, [B]: 1500 each in a full window, ceil(n / 320) in a crop.
+        """
+        limit = WINDOW_S * SAMPLE_RATE
+        if wav.shape[-1] > limit:
+            raise AudiokdError(
+                f"{wav.shape[-1] / SAMPLE_RATE:.1f} s is more than Whisper's 30 s window", fix="use shorter crops"
+            )
+        if lengths is None:
+            lengths = torch.full((wav.shape[0],), wav.shape[-1], device=wav.device)
+        wav = zero_beyond(wav[:, None], lengths)[:, 0]
+        if self.window == "full":
+            mel = self.log_mel(F.pad(wav, (0, limit - wav.shape[-1])))
+            return self._encode(mel, None), torch.full_like(lengths, mel.shape[-1] // 2)
+        frames = -(-lengths // FRAME_SIZE)
+        size = int(frames.max())
+        # past the end lie zeros, as in a full window, never a reflection: the same alone and in a batch
+        mel = self.log_mel(F.pad(wav, (0, (size + 2) * FRAME_SIZE - wav.shape[-1])))[..., : 2 * size]
+        ragged = bool((frames != size).any())
+        return self._encode(mel, frames if ragged else None), frames
+
+    def _encode(self, mel: Tensor, frames: Tensor | None) -> Tensor:
+        """The encoder's forward over any number of mel frames [B, n_mels, 2 T'] -> [B, T', D]."""
+        net = self.net
+        with torch.autocast(mel.device.type, enabled=False):
+            x = F.gelu(net.conv1(zero_beyond(mel, None if frames is None else 2 * frames)))
+            x = F.gelu(net.conv2(zero_beyond(x, None if frames is None else 2 * frames))).transpose(1, 2)
+            x = x + net.embed_positions.weight[: x.shape[1]]
+            mask = None if frames is None else length_mask(frames, x.shape[1])[:, None, None, :]
+            for layer in net.layers:
+                x = layer(x, mask)
+            return net.layer_norm(x)
+
+    @torch.no_grad()
+    def targets(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`features` [B, T', D] and `feature_lengths` [B] of `wav` [B, T] at 16 kHz with `lengths` [B]."""
+        features, frames = self(batch["wav"], batch.get("lengths"))
+        return {"features": features, "feature_lengths": frames}

@@ -1,0 +1,208 @@
+"""Reading a token store: lazily, through mmap, shard by shard; nothing is ever written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from audiokd.errors import AudiokdError
+from audiokd.tokens import layout
+from audiokd.tokens.layout import ARRAY, COMPLETE_JSON, ERRORS, INDEX, SHARD_JSON
+
+_OPEN_SHARDS = 64  # an mmap holds a file descriptor, and 1024 of those are a usual limit
+
+
+@dataclass(frozen=True)
+class StoredCodes:
+    """One utterance of a store of codes. Shape: `codes` [Q, T'] int64; `num_samples` at `sample_rate`."""
+
+    id: str
+    codes: np.ndarray
+    num_samples: int
+    sample_rate: int
+    text: str | None = None
+    speaker: str | None = None
+
+    @property
+    def array(self) -> np.ndarray:
+        """`codes`, under the name that stores of both kinds share."""
+        return self.codes
+
+
+@dataclass(frozen=True)
+class StoredFeatures:
+    """One utterance of a store of features. Shape: `features` [T', D] float32 or float16."""
+
+    id: str
+    features: np.ndarray
+    num_samples: int
+    sample_rate: int
+    text: str | None = None
+    speaker: str | None = None
+
+    @property
+    def array(self) -> np.ndarray:
+        """`features`, under the name that stores of both kinds share."""
+        return self.features
+
+
+class TokenStore:
+    """A store of codes or features opened for reading: a mapping from utterance id to what is stored.
+
+    Iterating gives ids in store order, `items()` gives the utterances, both one shard at a time. The first look-up by
+    id reads every index once; codes stay on disk until asked for. Shards without shard.json are not there. A store can
+    be pickled (it is opened again), so data loader workers may hold one.
+
+    Args:
+        path: folder of the store.
+
+    Raises:
+        AudiokdError: the folder is not a store, is a newer version, or misses a shard that complete.json lists.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = Path(path)
+        head = layout.read_store_json(self.path)
+        self.kind: str = head["kind"]
+        self.meta: dict[str, Any] = head["meta"]
+        folders = layout.shard_folders(self.path)
+        self.shards: list[str] = [s for s in folders if layout.is_finished(self.path, s)]
+        self.unfinished: list[str] = [s for s in folders if not layout.is_finished(self.path, s)]
+        self.complete: bool = (self.path / COMPLETE_JSON).is_file()
+        if self.complete:
+            listed = layout.read_json(self.path / COMPLETE_JSON).get("shards", [])
+            if missing := sorted(set(listed) - set(self.shards)):
+                fix = f"run the command that made the store again, or delete {COMPLETE_JSON} to read what is left"
+                raise AudiokdError(
+                    f"{COMPLETE_JSON} lists shards that are not there: {', '.join(missing)}", where=str(path), fix=fix
+                )
+        self._where: dict[str, int] | None = None  # id -> shard number and byte offset of its index row, packed
+        self._len: int | None = None
+        self._mmaps: dict[str, np.ndarray] = {}  # of random access; streaming opens and drops one at a time
+
+    def __reduce__(self):
+        return open_store, (self.path,)
+
+    def __repr__(self) -> str:
+        return f"TokenStore({str(self.path)!r}, kind={self.kind!r}, {len(self)} utterances, {len(self.shards)} shards)"
+
+    def __len__(self) -> int:
+        if self._len is None:
+            self._len = sum(int(self.shard_info(s)["utterances"]) for s in self.shards)
+        return self._len
+
+    def __contains__(self, utt_id: object) -> bool:
+        return utt_id in self._ids()
+
+    def __iter__(self) -> Iterator[str]:
+        for shard in self.shards:
+            for row in self.rows(shard):
+                yield row["id"]
+
+    def __getitem__(self, utt_id: str) -> StoredCodes | StoredFeatures:
+        packed = self._ids().get(utt_id)
+        if packed is None:
+            raise self._unknown(utt_id)
+        shard, at = self.shards[packed >> 40], packed & ((1 << 40) - 1)
+        file = self.path / shard / INDEX
+        with open(file, "rb") as f:
+            f.seek(at)
+            row = layout.parse_row(f.readline(), f"{file} at byte {at}")
+        array = self._mmaps.get(shard)
+        if array is None:
+            for oldest in list(self._mmaps)[: max(0, len(self._mmaps) + 1 - _OPEN_SHARDS)]:
+                self._mmaps.pop(oldest, None)  # None: another thread was first
+            array = self._mmaps[shard] = self.array(shard)
+        return self._utterance(shard, row, array)
+
+    def items(self, shard: str | None = None) -> Iterator[StoredCodes | StoredFeatures]:
+        """Yield every utterance in store order, or those of one `shard`. Memory: one utterance."""
+        for name in self.shards if shard is None else [shard]:
+            array = self.array(name)
+            for row in self.rows(name):
+                yield self._utterance(name, row, array)
+
+    def rows(self, shard: str) -> Iterator[dict[str, Any]]:
+        """Yield the index rows of `shard`: id, offset, frames, num_samples, sample_rate, text?, speaker?."""
+        for _, row in layout.read_jsonl(self.path / shard / INDEX):
+            yield row
+
+    def array(self, shard: str) -> np.ndarray:
+        """All frames of `shard`, read-only through mmap. Shape: [sum T', Q] or [sum T', D], in the dtype on disk."""
+        file = self.path / shard / ARRAY[self.kind]
+        try:
+            try:
+                array = np.load(file, mmap_mode="r", allow_pickle=False)
+            except ValueError:  # nothing to map: a shard in which every utterance failed
+                array = np.load(file, allow_pickle=False)
+        except FileNotFoundError as e:
+            raise AudiokdError("the file is missing", where=str(file), fix=_REDO) from e
+        except (ValueError, EOFError, SyntaxError) as e:
+            raise AudiokdError(f"not readable as .npy ({e})", where=str(file), fix=_REDO) from e
+        if array.ndim != 2:
+            raise AudiokdError(f"2 axes expected, {array.ndim} found", where=str(file), fix=_REDO)
+        return array
+
+    def shard_info(self, shard: str) -> dict[str, Any]:
+        """shard.json of `shard`: utterances, frames, errors, sha256 of each file, plan, input_sha256, ..."""
+        return layout.read_json(self.path / shard / SHARD_JSON)
+
+    def errors(self, shard: str | None = None) -> list[dict[str, Any]]:
+        """Rows of errors.jsonl (id, where, error) of all shards, or of one."""
+        files = [self.path / s / ERRORS for s in (self.shards if shard is None else [shard])]
+        return [row for f in files if f.is_file() for _, row in layout.read_jsonl(f)]
+
+    def _utterance(self, shard: str, row: dict[str, Any], array: np.ndarray) -> StoredCodes | StoredFeatures:
+        try:
+            start, frames = int(row["offset"]), int(row["frames"])
+            num_samples, sample_rate = int(row["num_samples"]), int(row["sample_rate"])
+        except (KeyError, TypeError, ValueError) as e:
+            raise AudiokdError(
+                f"the index row is damaged ({e})", where=str(self.path / shard / INDEX), fix=_REDO
+            ) from e
+        if start < 0 or frames < 0 or start + frames > len(array):
+            what = f"frames {start}..{start + frames} of {row['id']} lie outside the {len(array)} there are"
+            raise AudiokdError(what, where=str(self.path / shard), fix=_REDO)
+        part = array[start : start + frames]
+        rest = (num_samples, sample_rate, row.get("text"), row.get("speaker"))
+        if self.kind == "codes":
+            return StoredCodes(row["id"], np.ascontiguousarray(part.T, dtype=np.int64), *rest)
+        return StoredFeatures(row["id"], np.array(part), *rest)
+
+    def _ids(self) -> dict[str, int]:
+        if self._where is None:
+            where: dict[str, int] = {}
+            for number, shard in enumerate(self.shards):
+                for at, row in layout.read_jsonl(self.path / shard / INDEX):
+                    if row["id"] in where:
+                        other = self.shards[where[row["id"]] >> 40]
+                        what = f"{row['id']} is in shard {other} and again in {shard}"
+                        raise AudiokdError(what, where=str(self.path), fix="run `audiokd store verify` to see all")
+                    where[row["id"]] = number << 40 | at
+            self._where = where
+        return self._where
+
+    def _unknown(self, utt_id: str) -> AudiokdError:
+        for row in self.errors():
+            if row["id"] == utt_id:
+                what = f"{utt_id!r} failed when the store was written: {row.get('error')}"
+                return UnknownUtterance(what, where=row.get("where") or str(self.path), fix="mend it and run again")
+        note = "" if self.complete else " (the store is not complete yet)"
+        return UnknownUtterance(f"no utterance {utt_id!r}{note}", where=str(self.path), fix="check the id")
+
+
+class UnknownUtterance(AudiokdError, KeyError):
+    """The store has no utterance of that id. Also a KeyError."""
+
+
+_REDO = "delete the shard's folder and run the command that made the store again"
+
+
+def open_store(path: str | os.PathLike[str]) -> TokenStore:
+    """Open the token store at `path` for reading. See `TokenStore`."""
+    return TokenStore(path)

@@ -1,0 +1,226 @@
+"""Writing a token store: a kill at any moment leaves whole shards only, and running again gives the same bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from audiokd.errors import AudiokdError
+from audiokd.files import atomic_write, fsync_dir, jsonl, sha256_bytes, sha256_file, write_bytes, write_json
+from audiokd.tokens import checks, layout
+from audiokd.tokens.layout import ARRAY, COMPLETE_JSON, ERRORS, FORMAT, INDEX, SHARD_JSON, STORE_JSON, VERSION
+
+
+@dataclass
+class StoreItem:
+    """One utterance to write.
+
+    Shape:
+        array: [Q, T'] integer ids for a store of codes, [T', D] floating point for a store of features.
+    """
+
+    id: str
+    array: np.ndarray
+    num_samples: int
+    sample_rate: int
+    text: str | None = None
+    speaker: str | None = None
+
+
+class StoreWriter:
+    """Creates a token store, or opens an unfinished one to go on. Several processes may write different shards.
+
+    Args:
+        path: folder of the store.
+        kind: "codes" or "features".
+        meta: what made it: sample_rate, frame_rate, frame_size, cardinality (one per codebook), num_codebooks,
+            model_sha256, config_sha256, ... A store of features may say feature_dim. No time, host, worker or path.
+
+    Raises:
+        AudiokdError: the folder holds a store with other meta (each differing key is named), or is not a store.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], kind: str, meta: dict[str, Any]):
+        self.path, self.kind = Path(path), kind
+        self.meta = checks.checked_meta(kind, meta)
+        head = {"format": FORMAT, "version": VERSION, "kind": kind, "meta": self.meta}
+        if not (self.path / STORE_JSON).exists():
+            if self.path.exists() and (not self.path.is_dir() or layout.shard_folders(self.path)):
+                fix = "give a new or an empty folder"
+                raise AudiokdError(f"in the way: it is there and has no {STORE_JSON}", where=str(path), fix=fix)
+            write_json(self.path / STORE_JSON, head)
+        found = layout.read_store_json(self.path)  # read back: another process may have been first
+        differ = layout.meta_differences(found["meta"], self.meta, "store", "model")
+        if found["kind"] != kind:
+            differ.insert(0, f"kind differs: store {found['kind']}, model {kind}")
+        if differ:
+            fix = "write to another folder, or delete this store to make it anew"
+            raise AudiokdError("the store was made by another model: " + "; ".join(differ), where=str(path), fix=fix)
+
+    def done(self, shard_name: str, input_sha256: str | None = None) -> bool:
+        """Whether the shard is finished, and (where `input_sha256` is given) was made from that input."""
+        folder = self.path / layout.check_shard_name(shard_name)
+        if not (folder / SHARD_JSON).is_file():
+            return False
+        info = layout.read_json(folder / SHARD_JSON)
+        if input_sha256 is not None and info.get("input_sha256") != input_sha256:
+            return False
+        files: dict[str, str] = info.get("sha256") or {}
+        return bool(files) and all((folder / f).is_file() for f in files)
+
+    def write_shard(
+        self,
+        name: str,
+        items: Sequence[StoreItem],
+        errors: Sequence[dict[str, Any]] = (),
+        plan: dict[str, Any] | None = None,
+        input_sha256: str | None = None,
+        input_ids_sha256: str | None = None,
+    ) -> None:
+        """Write one shard; it is there when this returns and not a moment before. An old shard of that name goes.
+
+        Args:
+            name: "00000", "00001", ...
+            items: utterances in order.
+            errors: utterances that failed: dicts with id, where, error. Absolute paths are cut to their last part.
+            plan: batch_duration, device kind, threads, package versions: what the bytes depend on beside the model.
+            input_sha256: of the input shard, so that a changed input is seen by `done`.
+            input_ids_sha256: of the ids of the input, where the caller keeps it.
+
+        Raises:
+            AudiokdError: an item does not fit the store (`check_item`), or an id comes twice. Nothing is written.
+        """
+        folder = self.path / layout.check_shard_name(name)
+        arrays = [self.check_item(item) for item in items]
+        seen: set[str] = set()
+        for i in [item.id for item in items] + [str(e.get("id")) for e in errors]:
+            if i in seen:
+                raise AudiokdError(f"utterance {i!r} comes twice", where=f"shard {name}", fix="ids must differ")
+            seen.add(i)
+        plan = checks.plain({} if plan is None else plan, "plan")
+        checks.refuse_private(plan, "plan")
+        self._clear(folder)
+
+        files = {ARRAY[self.kind]: self._write_array(folder, arrays)}
+        write_bytes(folder / INDEX, jsonl(_index_rows(items, arrays)))
+        files[INDEX] = sha256_file(folder / INDEX)
+        if errors:
+            write_bytes(folder / ERRORS, jsonl([_error_row(e) for e in errors]))
+            files[ERRORS] = sha256_file(folder / ERRORS)
+        info: dict[str, Any] = {
+            "utterances": len(items),
+            "frames": sum(len(a) for a in arrays),
+            "errors": len(errors),
+            "sha256": files,
+            "plan": plan,
+            "input_sha256": input_sha256,
+        }
+        if input_ids_sha256 is not None:
+            info["input_ids_sha256"] = input_ids_sha256
+        info |= {k: self.meta[k] for k in ("model_sha256", "config_sha256") if k in self.meta}
+        write_json(folder / SHARD_JSON, info)
+
+    def check_item(self, item: StoreItem) -> np.ndarray:
+        """The item's frames as they go to disk, or an AudiokdError that says why they cannot.
+
+        A stage calls this by itself to send one bad utterance to errors.jsonl and go on.
+
+        Returns:
+            [T', Q] in the smallest unsigned dtype, or [T', D] float32/float16.
+        """
+        for field in (item.id, item.text, item.speaker):
+            if field is not None and not checks.is_utf8(field):
+                raise AudiokdError(f"{field!r} is not UTF-8 text", where=repr(item.id), fix="rename it")
+        if not item.id:
+            raise AudiokdError("an utterance has an empty id", fix="give every utterance an id")
+        if item.num_samples < 0 or item.sample_rate <= 0:
+            what = f"num_samples {item.num_samples} at {item.sample_rate} Hz cannot be"
+            raise AudiokdError(what, where=item.id)
+        if self.kind == "codes":
+            return checks.check_codes(item.id, np.asarray(item.array), self.meta["cardinality"])
+        return checks.check_features(item.id, np.asarray(item.array), self.meta.get("feature_dim"))
+
+    def finish(self, shard_names: Sequence[str]) -> None:
+        """Write complete.json: the store holds these shards and no more is to come.
+
+        Raises:
+            AudiokdError: one of them is not finished, or the folder holds others (say, of another --shard_size).
+        """
+        names = sorted(shard_names, key=lambda n: (int(layout.check_shard_name(n)), n))
+        if missing := [n for n in names if not self.done(n)]:
+            fix = "run the same command again: finished shards are kept"
+            raise AudiokdError(f"shards not finished: {', '.join(missing)}", where=str(self.path), fix=fix)
+        if extra := sorted(set(layout.shard_folders(self.path)) - set(names)):
+            fix = "they are of another run (another --shard_size?): delete them, or write to another folder"
+            raise AudiokdError(f"shards that this run has not: {', '.join(extra)}", where=str(self.path), fix=fix)
+        layout.remove_stale_tmp(self.path)
+        write_json(self.path / COMPLETE_JSON, completion(self.path, names))
+
+    def _clear(self, folder: Path) -> None:
+        """Take an old shard away, the file that says it is whole first."""
+        for marker in (self.path / COMPLETE_JSON, folder / SHARD_JSON):
+            if marker.exists():
+                marker.unlink(missing_ok=True)
+                fsync_dir(marker.parent)
+        if folder.exists():
+            layout.remove_stale_tmp(folder)
+            for name in (*ARRAY.values(), INDEX, ERRORS):
+                (folder / name).unlink(missing_ok=True)
+
+    def _write_array(self, folder: Path, arrays: list[np.ndarray]) -> str:
+        """Write frames one utterance after another (no copy of the whole shard in memory); gives the sha256."""
+        if self.kind == "codes":
+            width, dtype = self.meta["num_codebooks"], layout.code_dtype(self.meta["cardinality"])
+        else:
+            widths, dtypes = {a.shape[1] for a in arrays}, {a.dtype for a in arrays}
+            if len(widths) > 1 or len(dtypes) > 1:
+                what = f"features differ in width ({sorted(widths)}) or dtype ({sorted(map(str, dtypes))})"
+                raise AudiokdError(what, where=str(folder), fix="one store holds one kind of features")
+            width = widths.pop() if widths else self.meta.get("feature_dim", 0)
+            dtype = dtypes.pop() if dtypes else np.dtype("<f4")
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False}
+        file = folder / ARRAY[self.kind]
+        with atomic_write(file) as f:
+            np.lib.format.write_array_header_1_0(f, header | {"shape": (sum(len(a) for a in arrays), int(width))})
+            for a in arrays:
+                f.write(a.tobytes())
+        return sha256_file(file)
+
+
+def completion(path: Path, shards: list[str]) -> dict[str, Any]:
+    """What complete.json must say of these shards: their names, totals, and a sha256 over all shard.json files."""
+    infos = [(path / s / SHARD_JSON).read_bytes() for s in shards]
+    parsed = [json.loads(i) for i in infos]
+    totals = {k: sum(p[k] for p in parsed) for k in ("utterances", "frames", "errors")}
+    return {
+        "shards": shards,
+        **totals,
+        "store_sha256": sha256_file(path / STORE_JSON),
+        "shards_sha256": sha256_bytes(*infos),
+    }
+
+
+def _index_rows(items: Sequence[StoreItem], arrays: list[np.ndarray]) -> list[dict[str, Any]]:
+    rows, offset = [], 0
+    for item, a in zip(items, arrays):
+        row: dict[str, Any] = {"id": item.id, "offset": offset, "frames": len(a)}
+        row |= {"num_samples": int(item.num_samples), "sample_rate": int(item.sample_rate)}
+        row |= {k: v for k, v in (("text", item.text), ("speaker", item.speaker)) if v is not None}
+        rows.append(row)
+        offset += len(a)
+    return rows
+
+
+def _error_row(error: dict[str, Any]) -> dict[str, Any]:
+    where, what = str(error.get("where") or ""), str(error.get("error") or "")
+    if os.path.isabs(where):  # the same corpus elsewhere gives the same bytes
+        short = os.path.basename(where)
+        where, what = short, what.replace(where, short)
+    row = {"id": str(error.get("id")), "where": where, "error": what}
+    return {k: v.encode("utf-8", "backslashreplace").decode() for k, v in row.items()}

@@ -1,0 +1,81 @@
+"""What every run shares: our own step counter, a step that is a pure function of (seed, step), and metrics by name.
+
+A step is one call of `training_step`, however many optimisers it moves. Lightning's own `global_step` counts optimiser
+updates, and its loops cannot resume in mid-epoch; so a Trainer "epoch" here is the stretch up to the next validation, the
+loader starts at our counter, and the loops' state is not restored at all.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from audiokd.data.crops import rng_of
+from audiokd.training.settings import RunSettings
+
+
+class RunModule(L.LightningModule):
+    """Base of every method's module.
+
+    Attributes:
+        iteration: steps done; saved in checkpoints and all that resume needs besides weights and optimisers.
+        val_metrics: means of the last validation, `loss` among them; the smaller loss is the better checkpoint.
+    """
+
+    automatic_optimization = False
+
+    def __init__(self, run: RunSettings):
+        super().__init__()
+        self.run = run
+        self.iteration = 0
+        self.val_metrics: dict[str, float] = {}
+        self._sums: dict[str, Tensor] = {}
+        self._batches = 0
+
+    def reseed(self) -> None:
+        """Make whatever is drawn in this step depend on (seed, step, rank) alone: no RNG state needs saving."""
+        torch.manual_seed(int(rng_of(self.run.seed, "step", self.iteration, self.global_rank).integers(2**62)))
+
+    def step_done(self, metrics: dict[str, Any]) -> None:
+        """Count the step; write `metrics` (floats or scalar tensors) to the logs when it is their turn."""
+        self.iteration += 1
+        if self.iteration % self.run.log_every == 0 or self.iteration == 1:
+            self.write_metrics("train", {k: float(v) for k, v in metrics.items()} | self.extra_metrics())
+        if self.iteration >= self.run.max_steps:
+            self.trainer.should_stop = True
+
+    def extra_metrics(self) -> dict[str, float]:
+        """Metrics gathered over the steps since the last row."""
+        return {}
+
+    def write_metrics(self, split: str, metrics: dict[str, float]) -> None:
+        """One row to every logger at our own step count."""
+        for logger in self.loggers:
+            logger.log_metrics({f"{split}/{k}": v for k, v in metrics.items()}, step=self.iteration)
+
+    def add_val(self, metrics: dict[str, Tensor]) -> None:
+        """Add one validation batch's means."""
+        for k, v in metrics.items():
+            self._sums[k] = self._sums.get(k, torch.zeros((), device=self.device)) + v.detach()
+        self._batches += 1
+
+    def on_validation_epoch_end(self) -> None:
+        if self._batches:
+            means = {k: v / self._batches for k, v in self._sums.items()}
+            if self.trainer.world_size > 1:
+                means = {k: self.all_gather(v).mean() for k, v in means.items()}
+            self.val_metrics = {k: float(v) for k, v in means.items()} | self.extra_metrics()
+            if self.trainer.is_global_zero:
+                self.write_metrics("val", self.val_metrics)
+        self._sums, self._batches = {}, 0
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["iteration"] = self.iteration
+        checkpoint.pop("loops", None)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.iteration = checkpoint["iteration"]
+        checkpoint.pop("loops", None)

@@ -1,0 +1,153 @@
+"""Adversarial training of a waveform codec with two optimisers: one discriminator step, one generator step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from audiokd.errors import AudiokdError
+from audiokd.losses.adversarial import discriminator_loss, generator_loss
+from audiokd.losses.feature_matching import feature_matching_loss
+from audiokd.losses.mel import MultiScaleMelLoss
+from audiokd.nn.codec.discriminators import CodecDiscriminator
+from audiokd.training.base import RunModule
+from audiokd.training.codebook_usage import CodebookUsage
+from audiokd.training.schedules import warmup_cosine
+from audiokd.training.settings import CodecOptimSettings, DiscriminatorSettings, RunSettings
+
+
+@dataclass
+class Rebuilt:
+    """A generator's forward: rebuilt `wav` [B, T], `codes` [B, Q, T'], and the method's own losses by name (unweighted)."""
+
+    wav: Tensor
+    codes: Tensor
+    losses: dict[str, Tensor]
+
+
+class AdversarialCodecModule(RunModule):
+    """A codec with its discriminators. A method gives the generator, `rebuild`, and the weights of its losses by name.
+
+    Args:
+        generator: the network that is exported.
+        sample_rate: Hz of its waveforms.
+        weights: of every loss: mel, adversarial, feature_matching, and the method's own.
+        cardinality, stream_names: of its codebooks, for the collapse monitor.
+        discriminator, optim, run: settings.
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        sample_rate: int,
+        weights: dict[str, float],
+        cardinality: list[int],
+        stream_names: list[str],
+        discriminator: DiscriminatorSettings,
+        optim: CodecOptimSettings,
+        run: RunSettings,
+    ):
+        super().__init__(run)
+        d = discriminator
+        self.generator = generator
+        self.discriminator = CodecDiscriminator(d.periods, d.windows, d.period_channels, d.band_channels)
+        self.mel_loss = MultiScaleMelLoss(sample_rate)
+        self.weights, self.optim = weights, optim
+        self.usage = CodebookUsage(cardinality, stream_names)
+
+    def rebuild(self, batch: dict[str, Any]) -> Rebuilt:
+        """One generator forward with the method's own losses."""
+        raise NotImplementedError
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        o = self.optim
+        return [
+            torch.optim.AdamW(net.parameters(), lr=o.lr, betas=(o.beta1, o.beta2), weight_decay=o.weight_decay)
+            for net in (self.generator, self.discriminator)
+        ]
+
+    def _set_learning_rates(self, opt_g: Any, opt_d: Any) -> float:
+        o = self.optim
+        lr = warmup_cosine(
+            self.iteration, peak=o.lr, floor=o.min_lr, warmup_steps=o.warmup_steps, total_steps=self.run.max_steps
+        )
+        for group in opt_g.param_groups:
+            group["lr"] = lr
+        for group in opt_d.param_groups:
+            group["lr"] = 1e-3 if o.official_discriminator_lr else lr
+        return lr
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self.reseed()
+        opt_g, opt_d = self.optimizers()
+        lr = self._set_learning_rates(opt_g, opt_d)
+        out = self.rebuild(batch)
+
+        # discriminator: on detached audio, so that its graph ends there
+        self.discriminator.requires_grad_(True)
+        d_loss = discriminator_loss(self.discriminator(out.wav.detach()), self.discriminator(batch["wav"]))
+        opt_d.zero_grad()
+        self.manual_backward(d_loss)
+        d_norm = nn.utils.clip_grad_norm_(self.discriminator.parameters(), self.optim.grad_clip)
+        opt_d.step()
+
+        # generator: through the discriminator, whose own weights need no gradient here
+        self.discriminator.requires_grad_(False)
+        with torch.no_grad():
+            real = self.discriminator(batch["wav"])
+        fake = self.discriminator(out.wav)
+        losses = {
+            "mel": self.mel_loss(out.wav, batch["wav"]),
+            "adversarial": generator_loss(fake),
+            "feature_matching": feature_matching_loss(fake, real),
+            **out.losses,
+        }
+        total = self.total(losses)
+        if not torch.isfinite(total):
+            bad = ", ".join(k for k, v in losses.items() if not torch.isfinite(v)) or "their sum"
+            raise AudiokdError(
+                f"the loss is not finite at step {self.iteration}: {bad}",
+                where=f"utterances {batch['ids']}",
+                fix="run 'audiokd validate' on the corpus; lower optim.lr; or try precision 32-true",
+            )
+        opt_g.zero_grad()
+        self.manual_backward(total)
+        g_norm = nn.utils.clip_grad_norm_(self.generator.parameters(), self.optim.grad_clip)
+        opt_g.step()
+        self.discriminator.requires_grad_(True)
+
+        self.usage.add(out.codes)
+        self.step_done(
+            {
+                **losses,
+                "total": total,
+                "discriminator": d_loss,
+                "grad_norm/generator": g_norm,
+                "grad_norm/discriminator": d_norm,
+                "lr": lr,
+                **self.constants(batch),
+            }
+        )
+
+    def total(self, losses: dict[str, Tensor]) -> Tensor:
+        """The weighted sum of losses by name."""
+        return sum(self.weights[k] * v for k, v in losses.items())
+
+    def constants(self, batch: dict[str, Any]) -> dict[str, float]:
+        """Numbers that a method wants beside its losses in the log."""
+        return {}
+
+    def extra_metrics(self) -> dict[str, float]:
+        return self.usage.read()
+
+    def on_validation_epoch_start(self) -> None:
+        self.usage.read()  # forget what training counted
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        out = self.rebuild(batch)
+        losses = {"mel": self.mel_loss(out.wav, batch["wav"]), **out.losses}
+        self.usage.add(out.codes)
+        self.add_val({**losses, "loss": self.total(losses)})

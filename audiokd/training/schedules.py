@@ -1,0 +1,13 @@
+"""Learning rates as pure functions of the step, so that a resumed run needs nothing from the one before."""
+
+from __future__ import annotations
+
+import math
+
+
+def warmup_cosine(step: int, *, peak: float, floor: float, warmup_steps: int, total_steps: int) -> float:
+    """Linear from 0 to `peak` over `warmup_steps`, then a half cosine down to `floor` at `total_steps`."""
+    if step < warmup_steps:
+        return peak * (step + 1) / warmup_steps
+    share = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+    return floor + (peak - floor) * 0.5 * (1 + math.cos(math.pi * share))

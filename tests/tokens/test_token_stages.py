@@ -1,0 +1,50 @@
+"""`audiokd store ...` as a person meets it: what is printed, and what fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from token_stores import write_store
+
+from audiokd.errors import AudiokdError
+from audiokd.stages import store as stage
+from audiokd.tokens.store import StoreItem
+
+
+def test_ls_stats_verify(store_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stage.ls(str(store_path))
+    out = capsys.readouterr().out
+    assert "codes, 10 utterances, complete" in out
+    assert "frame_rate: 100.0" in out
+    assert "failed: beckett/bad: bad.wav: empty recording" in out
+    stage.stats(str(store_path))
+    assert "perplexity" in capsys.readouterr().out
+    stage.verify(str(store_path))
+    assert "sound, 10 utterances" in capsys.readouterr().out
+
+
+def test_verify_and_ls_of_a_broken_store(store_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (store_path / "complete.json").unlink()
+    (store_path / "00001" / "shard.json").unlink()
+    with pytest.raises(AudiokdError, match="2 problems found"):
+        stage.verify(str(store_path))
+    assert "00001: unfinished" in capsys.readouterr().out
+    stage.ls(str(store_path))
+    out = capsys.readouterr().out
+    assert "not complete" in out
+    assert "00001 unfinished" in out
+
+
+def test_export_merge_diff(tmp_path: Path, speech_items: list[StoreItem], capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = write_store(tmp_path / "a", speech_items[:6]), write_store(tmp_path / "b", speech_items[6:])
+    whole = write_store(tmp_path / "whole", speech_items)
+    stage.merge(str(a), str(b), str(tmp_path / "out"))
+    assert "3 shards, 3 copied" in capsys.readouterr().out
+    stage.diff(str(tmp_path / "out"), str(whole))
+    assert "10 equal" in capsys.readouterr().out
+    with pytest.raises(AudiokdError, match="the stores differ"):
+        stage.diff(str(a), str(whole))
+    assert "only in b: 4" in capsys.readouterr().out
+    stage.export(str(whole), str(tmp_path / "x.jsonl"), "jsonl")
+    assert (tmp_path / "x.jsonl").read_bytes().count(b"\n") == 10
