@@ -81,7 +81,9 @@ def _run_fit(rest: list[str]) -> None:
         raise ConfigError("fit needs a method first", fix=f"methods: {methods}")
     settings = part(rest[0], "settings")
     parser = _parser(f"fit {rest[0]}", function)
-    parser.add_argument("--config", action="append", default=[], help="YAML file, or a packaged one such as lm_spt/small")
+    parser.add_argument(
+        "--config", action="append", default=[], help="YAML file, or a packaged one such as lm_spt/small"
+    )
     parser.add_function_arguments(function, as_group=False, skip={"method", "settings"})
     parser.add_class_arguments(settings, as_group=False)
     args = parser.parse_args(_with_configs(rest[1:], parser)).as_dict()

@@ -16,6 +16,7 @@ class Progress:
         self.done, self.note = 0.0, ""
         self._start = self._last = time.monotonic()
         self._done_at_start: float | None = None
+        self._first = self._start
 
     def advance(self, n: float = 1, note: str = "") -> None:
         """Add `n` units of work; `note` is shown beside the count."""
@@ -23,23 +24,31 @@ class Progress:
 
     def update(self, done: float, note: str = "") -> None:
         """Set the work done to `done` units."""
-        if self._done_at_start is None:  # a resumed run starts above zero: what it skipped says nothing of its speed
-            self._done_at_start = done if done > 1 else 0.0
-        self.done, self.note = done, note or self.note
         now = time.monotonic()
+        if self._done_at_start is None and done > self.done:
+            # the first piece of work pays for starting up, and a resumed run starts above zero: neither tells of the speed
+            self._done_at_start, self._first = done, now
+        self.done, self.note = done, note or self.note
         if now - self._last >= self.every_s:
             self._last = now
             self._show(now)
 
     def line(self) -> str:
         """The line that is shown: name, share, count, rate, time left, note."""
-        spent = time.monotonic() - self._start
-        rate = (self.done - (self._done_at_start or 0.0)) / spent if spent > 0 else 0.0
+        now = time.monotonic()
+        spent = now - self._start
+        rate = self._rate(now)
         left = (self.total - self.done) / rate if rate > 0 else float("inf")
         share = min(self.done / self.total, 1.0)
         text = f"{self.name} {share:4.0%} {self.done:,.0f}/{self.total:,.0f} {self.unit} {rate:.3g}/s"
         text += f" | {clock(spent)} spent, {clock(left)} left"
         return f"{text} | {self.note}" if self.note else text
+
+    def _rate(self, now: float) -> float:
+        since = self.done - (self._done_at_start or 0.0)
+        if since > 0 and now > self._first:
+            return since / (now - self._first)
+        return self.done / (now - self._start) if self.done and now > self._start else 0.0
 
     def _show(self, now: float) -> None:
         if sys.stderr.isatty():

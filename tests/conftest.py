@@ -7,11 +7,11 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from pathlib import Path  # noqa: E402
+from pathlib import Path
 
-import pytest  # noqa: E402
+import pytest
 
-from audiokd.data.fetch import downloads_dir, fetch_pypi  # noqa: E402
+from audiokd.data.fetch import downloads_dir, fetch_pypi
 
 ASSETS = "moonshine_voice/assets"
 MOONSHINE = ("moonshine-voice", "0.1.5", "1ed9e0ccf94be4845d69e7fa862dcf4c8b5801a758796966494c694f48184496")

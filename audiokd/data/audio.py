@@ -24,6 +24,7 @@ from audiokd.errors import AudioError
 
 PAST_END_S = 0.1  # a segment may end this much after its recording and is cut there; more is an error
 INEXACT_SEEK = {"MP3", "OGG"}  # seeking gives other samples than decoding from the start (measured: up to 3e-3)
+UNKNOWN_LENGTH = 1 << 62  # libsndfile: "no idea"
 CACHE_BYTES = 512 << 20  # the last recording of such a format is kept decoded up to this size
 
 
@@ -177,6 +178,9 @@ class _SoundFile:
             ) from e
         self.sample_rate, self.num_samples, self.channels = self.file.samplerate, self.file.frames, self.file.channels
         self.subtype, self.format = self.file.subtype, self.file.format
+        if self.num_samples >= UNKNOWN_LENGTH:
+            what = "the header has no length (a flac that was written to a pipe)"
+            raise _error(utt, what, "write it again to a file: flac -d IN.flac -o OUT.wav")
 
     def read(self, start: int, stop: int) -> np.ndarray:
         if self.format not in INEXACT_SEEK:
@@ -184,13 +188,13 @@ class _SoundFile:
         if (start, stop) == (0, self.num_samples):
             return self._decode_whole()
         key = _cache_key(self.utt)
-        if key is None or _decoded.get("key") != key:
-            _decoded.clear()
+        held, x = _decoded.get("last", (None, None))
+        if held != key or x is None:
+            _decoded.clear()  # before decoding, so that there are never two
             x = self._decode_whole()
-            if key is None or x.nbytes > CACHE_BYTES:
-                return x[start:stop]
-            _decoded.update(key=key, x=x)
-        return _decoded["x"][start:stop].copy()
+            if x.nbytes <= CACHE_BYTES:
+                _decoded["last"] = (key, x)
+        return x[start:stop].copy()
 
     def _decode_whole(self) -> np.ndarray:
         if self.format == "MP3":
@@ -279,20 +283,22 @@ def _raw(utt: Utterance) -> Iterator[BinaryIO]:
 
 
 def _run(utt: Utterance) -> bytes:
-    if _piped.get("command") != utt.path:
+    held, out = _piped.get("last", ("", b""))
+    if held != utt.path:
         done = subprocess.run(utt.path, shell=True, stdin=subprocess.DEVNULL, capture_output=True)
         if done.returncode != 0:
             last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
             raise _error(utt, f"command ends with status {done.returncode}: {last[0]}", f"run it by hand: {utt.path}")
-        _piped.update(command=utt.path, out=done.stdout)  # segments of one recording come one after another
-    return _piped["out"]
+        out = done.stdout
+        _piped["last"] = (utt.path, out)  # segments of one recording come one after another
+    return out
 
 
-_decoded: dict = {}
-_piped: dict = {}
+_decoded: dict[str, tuple[tuple, np.ndarray]] = {}
+_piped: dict[str, tuple[str, bytes]] = {}
 
 
-def _cache_key(utt: Utterance) -> tuple | None:
+def _cache_key(utt: Utterance) -> tuple:
     if utt.codec == "pipe":
         return ("pipe", utt.path)
     stat = os.stat(utt.path)

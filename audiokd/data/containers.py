@@ -39,9 +39,10 @@ class Window(io.RawIOBase):
 
 
 def truncated(f: BinaryIO) -> str | None:
-    """Say what is missing where a wav, aiff or ogg file is shorter than its own headers state; None where it is whole.
+    """Say what is missing where a file is shorter than its own headers state; None where it is whole.
 
-    libsndfile shortens such files without a word (flac and mp3 it reports: fewer samples than promised).
+    For wav, rf64, aiff, au, sphere and ogg: libsndfile shortens them without a word. (A short flac or mp3 gives fewer
+    samples than it promises.)
     """
     size = f.seek(0, os.SEEK_END)
     f.seek(0)
@@ -52,6 +53,11 @@ def truncated(f: BinaryIO) -> str | None:
         return _short_chunk(f, size, b"SSND", "big")
     if head[:4] == b"OggS":
         return _short_page(f, size)
+    if head[:4] == b".snd":
+        promised, there = int.from_bytes(head[8:12], "big"), size - int.from_bytes(head[4:8], "big")
+        return _missing(promised, there) if promised < STREAMED else None
+    if head[:8] == b"NIST_1A\n":
+        return _short_sphere(f, size)
     return None
 
 
@@ -65,12 +71,24 @@ def _short_chunk(f: BinaryIO, size: int, wanted: bytes, order: str) -> str | Non
             long_size = int.from_bytes(f.read(8), "little")
         if name == wanted:
             length = long_size if long_size is not None and length == 0xFFFFFFFF else length
-            there = size - at - 8
-            if length > there and (length < STREAMED or long_size is not None):
-                return f"the header promises {length} bytes of samples, the file holds {there}"
-            return None
+            return _missing(length, size - at - 8) if length < STREAMED or long_size is not None else None
         at += 8 + length + (length & 1)
     return None
+
+
+def _short_sphere(f: BinaryIO, size: int) -> str | None:
+    f.seek(0)
+    fields = {}
+    for row in f.read(1024).decode("latin-1").splitlines():
+        parts = row.split()
+        if len(parts) == 3 and parts[1] == "-i" and parts[2].isdigit():
+            fields[parts[0]] = int(parts[2])
+    promised = fields.get("sample_count", 0) * fields.get("channel_count", 1) * fields.get("sample_n_bytes", 0)
+    return _missing(promised, size - 1024)
+
+
+def _missing(promised: int, there: int) -> str | None:
+    return f"the header promises {promised} bytes of samples, the file holds {there}" if promised > there else None
 
 
 def _short_page(f: BinaryIO, size: int) -> str | None:
@@ -101,8 +119,10 @@ _BITRATES_2 = {  # MPEG 2 and 2.5 (ISO 13818-3)
 
 def mp3_num_samples(f: BinaryIO) -> int:
     """Count the samples in the frames of an MPEG audio file up to the first byte that is no frame: a lower bound."""
+    before = f.tell()
     f.seek(0)
     data = f.read()
+    f.seek(before)  # a decoder may be reading it
     at = 0
     if data[:3] == b"ID3" and len(data) > 10:
         at = 10 + (data[6] << 21 | data[7] << 14 | data[8] << 7 | data[9])

@@ -87,7 +87,9 @@ class CropDataset:
                     self._reported.add(utt.id)
                     print(f"left out of training: {e}", file=sys.stderr, flush=True)
         raise AudiokdError(
-            f"{MAX_TRIES} utterances in a row cannot be read", where=utt.where, fix="run 'audiokd validate' on the corpus"
+            f"{MAX_TRIES} utterances in a row cannot be read",
+            where=utt.where,
+            fix="run 'audiokd validate' on the corpus",
         )
 
     def _crop(self, utt: Utterance, step: int) -> dict[str, object]:

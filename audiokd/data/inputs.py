@@ -77,7 +77,7 @@ def open_input(path: str | os.PathLike[str], shard_size: int = 1000, allow_pipes
         raise AudiokdError(what, where=str(root), fix="an INPUT is a data dir, Shar folder, cuts, audio folder or file")
     kind = _kind(root)
     if kind == "shar":
-        parts = [InputShard(f"{i:05d}", s.sha256, s.load, s.count) for i, s in enumerate(read_shar(root))]
+        parts = [InputShard(f"{i:05d}", s.sha256, s.load, s.size) for i, s in enumerate(read_shar(root))]
         return Input(kind, str(path), parts)
     if kind == "kaldi":
         left_out = quarantined(root)

@@ -85,6 +85,9 @@ def fix_data_dir(src: str | os.PathLike[str], dst: str | os.PathLike[str] | None
     tables = _read(src)
     faults = _check(tables, allow_pipes=True)
     keep = _usable(tables)
+    if not keep:
+        fix = f"look at the faults first: {'; '.join(map(str, faults[:3]))}"
+        raise AudiokdError("no utterance would be left", where=str(src), fix=fix)
     segments = tables.get("segments")
     recordings = {segments.rows[u][1].split()[0] for u in keep} if segments else keep
     out = {"wav.scp": {r: tables["wav.scp"].rows[r][1] for r in recordings}}
@@ -96,8 +99,8 @@ def fix_data_dir(src: str | os.PathLike[str], dst: str | os.PathLike[str] | None
     if "utt2spk" in out:
         out["spk2utt"] = _inverse(out["utt2spk"])
     for extra in sorted(p.name for p in src.glob("utt2*") if p.is_file() and p.name != "utt2spk"):
-        rows = _read_table(src / extra).rows
-        out[extra] = {u: rows[u][1] for u in keep if u in rows}
+        theirs = _read_table(src / extra).rows
+        out[extra] = {u: theirs[u][1] for u in keep if u in theirs}
     if dst == src:
         (src / ".backup").mkdir(exist_ok=True)
         for name in [*out, "spk2utt"]:
@@ -245,7 +248,9 @@ def _utterances(root: Path, tables: dict[str, _Table]) -> list[Utterance]:
     sources = {key: _source(root, value) for key, (_, value) in scp.rows.items()}
     utts = []
     for key, (line, value) in (segments or scp).rows.items():
-        recording, start, end, channel = _segment(value) if segments else (key, 0.0, None, None)  # type: ignore[misc]
+        segment = _segment(value) if segments else (key, 0.0, None, None)
+        assert not isinstance(segment, str)  # _check has been through
+        recording, start, end, channel = segment
         path, codec = sources[recording]
         utts.append(
             Utterance(

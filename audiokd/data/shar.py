@@ -263,10 +263,10 @@ def _seal(path: Path) -> dict[str, Any]:
 
 
 class SharShard(NamedTuple):
-    """One shard of a folder: its number as it is written, how many cuts, sha256 over its files where known, loader."""
+    """One shard of a folder: its number as written, its cuts where known, sha256 over its files where known, loader."""
 
     name: str
-    count: int | None
+    size: int | None
     sha256: str | None
     load: Callable[[], list[Utterance]]
 
@@ -292,7 +292,7 @@ def read_shar(root: str | os.PathLike[str]) -> list[SharShard]:
         name = manifest.name.split(".")[1] if manifest.name.count(".") > 1 and manifest.name[5].isdigit() else ""
         row = known.get(name)
         digest = sha256_bytes(*(row["files"][f]["sha256"].encode() for f in sorted(row["files"]))) if row else None
-        shards.append(SharShard(name, row and row["utterances"], digest, partial(read_shard, root, manifest)))
+        shards.append(SharShard(name, row["utterances"] if row else None, digest, partial(read_shard, root, manifest)))
     return shards
 
 

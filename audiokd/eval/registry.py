@@ -58,8 +58,15 @@ class Metric:
         return "↑" if self.higher_is_better else "↓"
 
 
-_MOS = {"module": "mos", "function": "mos", "sample_rate": 16_000, "single": True, "package": "distillmos", "digits": 2}
-_STOI = {"module": "stoi", "function": "stoi", "sample_rate": 16_000, "package": "pystoi"}
+_MOS: dict[str, Any] = {
+    "module": "mos",
+    "function": "mos",
+    "sample_rate": 16_000,
+    "single": True,
+    "package": "distillmos",
+    "digits": 2,
+}
+_STOI: dict[str, Any] = {"module": "stoi", "function": "stoi", "sample_rate": 16_000, "package": "pystoi"}
 METRICS = {
     m.name: m
     for m in (

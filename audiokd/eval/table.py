@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
+from audiokd.eval.registry import METRICS
+
 RESAMPLES = 2000
+RATES = {
+    "wer": "WER %",
+    "cer": "CER %",
+    "wer_vs_asr": "WER % against the ASR",
+    "cer_vs_asr": "CER % against the ASR",
+}
+NOTHING = {"mean": None, "low": None, "high": None, "n": 0}
 BLOCK = 4_000_000  # resampled values held at once
 
 
@@ -76,8 +86,40 @@ def _summary(top: np.ndarray, bottom: np.ndarray, none: int) -> Summary:
         with np.errstate(invalid="ignore", divide="ignore"):
             means.append(top[pick].sum(1) / bottom[pick].sum(1))
         left -= rows
-    low, high = np.nanpercentile(np.concatenate(means), [2.5, 97.5])
+    rates = np.concatenate(means)
+    low, high = np.percentile(rates[np.isfinite(rates)], [2.5, 97.5])  # a draw of empty references only has no rate
     return Summary(mean, float(low), float(high), n, none)
+
+
+def score_table(results: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Headers and rows, a row a system, of what `audiokd score` wrote: for markdown or a report page.
+
+    Columns that no system has are left out, and a value that one system lacks is a dash.
+
+    Args:
+        results: contents of score.json files. Only those made with equal settings can be compared.
+    """
+    names = {name for r in results for name in r["summary"]}
+    metrics = [m for m in METRICS.values() if m.name in names]
+    rates = [n for n in RATES if n in names]
+    has_store = any("store" in r for r in results)
+    headers = ["system", "n", *(f"{m.label} {m.arrow}" for m in metrics), *(f"{RATES[n]} ↓" for n in rates)]
+    headers += ["bit/s", "tokens/s"] if has_store else []
+    rows = []
+    for r in results:
+        row = [r["system"], str(r["num_scored"])]
+        row += [_shown(r, m.name).text(m.digits) for m in metrics]
+        row += [_shown(r, n, 100).text(2) for n in rates]
+        if has_store:
+            row += [f"{r['store'][k]:g}" if "store" in r else "-" for k in ("bits_per_second", "tokens_per_second")]
+        rows.append(row)
+    return headers, rows
+
+
+def _shown(result: Mapping[str, Any], name: str, times: float = 1) -> Summary:
+    s = Summary(**result["summary"].get(name, NOTHING))
+    mean, low, high = (None if v is None else v * times for v in (s.mean, s.low, s.high))
+    return Summary(mean, low, high, s.n, s.none)
 
 
 def markdown(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

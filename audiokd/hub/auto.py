@@ -93,7 +93,9 @@ def load_model(name: str | os.PathLike[str], device: str = "cpu") -> Any:
     elif name.count("/") != 1 or name.startswith((".", "/")):
         raise AudiokdError("no such folder", where=name, fix="give a folder that 'audiokd export' wrote, or a hub id")
     from transformers import AutoModel
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     try:
         model = AutoModel.from_pretrained(name)
     except (OSError, ValueError) as e:

@@ -15,7 +15,9 @@ from audiokd.errors import AudiokdError
 _worker: Any = None
 
 
-def run(make_worker: Callable[..., Any], args: tuple[Any, ...], tasks: Iterable[Any], nj: int, threads: int) -> Iterator[Any]:
+def run(
+    make_worker: Callable[..., Any], args: tuple[Any, ...], tasks: Iterable[Any], nj: int, threads: int
+) -> Iterator[Any]:
     """Yield `make_worker(*args)(task)` for every task, as they finish (in order when `nj` is 1).
 
     Args:

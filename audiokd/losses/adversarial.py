@@ -1,6 +1,6 @@
 """Least-squares GAN (https://arxiv.org/abs/1611.04076), summed over the discriminators:
 
-    L_D = sum_k mean D_k(fake)^2 + mean (1 - D_k(real))^2,     L_G = sum_k mean (1 - D_k(fake))^2
+L_D = sum_k mean D_k(fake)^2 + mean (1 - D_k(real))^2,     L_G = sum_k mean (1 - D_k(fake))^2
 """
 
 from __future__ import annotations

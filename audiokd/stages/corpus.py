@@ -166,12 +166,12 @@ class Worker:
 def plan_batches(timed: list[tuple[float, Utterance]], budget_s: float) -> list[list[Utterance]]:
     """Batches of utterances sorted by length, each at most `budget_s` seconds with its padding: a pure function of the shard."""
     batches: list[list[Utterance]] = []
-    for seconds, utt in sorted(timed, key=lambda t: (-t[0], t[1].id)):  # longest first: the first of a batch sets its width
-        if batches and (len(batches[-1]) + 1) * width <= budget_s:
-            batches[-1].append(utt)
-        else:
-            width = seconds
-            batches.append([utt])
+    longest = 0.0
+    for seconds, utt in sorted(timed, key=lambda t: (-t[0], t[1].id)):
+        if not batches or (len(batches[-1]) + 1) * longest > budget_s:
+            batches.append([])
+            longest = seconds  # the first of a batch is its longest
+        batches[-1].append(utt)
     return batches
 
 
@@ -219,5 +219,3 @@ def _outcome(store: str, max_error_rate: float) -> dict[str, Any]:
             fix="see errors.jsonl in its shards; the rest is written and whole",
         )
     return complete
-
-

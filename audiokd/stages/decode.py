@@ -61,8 +61,8 @@ def decode(
                 raise AudiokdError(f"id {item.id!r} would leave the folder", where=store)
             if not path.exists():
                 codes = Codes(
-                    torch.from_numpy(item.codes.copy())[None],
-                    torch.tensor([item.codes.shape[1]]),
+                    torch.from_numpy(item.array.copy())[None],
+                    torch.tensor([item.array.shape[1]]),
                     torch.tensor([item.num_samples]),
                     item.sample_rate,
                 )

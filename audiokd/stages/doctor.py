@@ -16,7 +16,17 @@ def doctor() -> bool:
 
     problems = []
     print(f"python         {platform.python_version()} on {platform.platform()}")
-    needed = ("audiokd", "torch", "torchaudio", "transformers", "lightning", "lhotse", "librosa", "soundfile", "nnAudio")
+    needed = (
+        "audiokd",
+        "torch",
+        "torchaudio",
+        "transformers",
+        "lightning",
+        "lhotse",
+        "librosa",
+        "soundfile",
+        "nnAudio",
+    )
     for name in (*needed, "encodec", "jsonargparse", "safetensors", "torchmetrics"):
         try:
             print(f"{name:14} {version(name)}")

@@ -56,6 +56,7 @@ def fit(method: str, settings: Any, train: str, dev: str, exp_dir: str, allow_pi
     from audiokd.training.csv_log import LongCSVLogger
     from audiokd.training.datamodule import CropDataModule
 
+    _quiet()
     run = settings.run
     last = folder / "checkpoints" / "last.ckpt"
     resume = int(torch.load(last, map_location="cpu", weights_only=True)["iteration"]) if last.exists() else 0
@@ -93,6 +94,20 @@ def fit(method: str, settings: Any, train: str, dev: str, exp_dir: str, allow_pi
     rate = (module.iteration - resume) / max(time.monotonic() - started, 1e-9)
     print(f"{folder}: {module.iteration} steps, {rate:.2f} steps a second (validation included)")
     return {**module.val_metrics, "steps_per_second": rate}
+
+
+def _quiet() -> None:
+    """Our own progress line and errors say it all; keep the libraries' tips and notices off the terminal."""
+    import logging
+    import warnings
+
+    from transformers.utils import logging as transformers_logging
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    transformers_logging.disable_progress_bar()
+    for module in ("lightning", "torch.jit", "tensorboard"):
+        warnings.filterwarnings("ignore", module=module)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
 
 
 def build_module(method: str, settings: Any) -> Any:
@@ -189,7 +204,11 @@ def build_settings(cls: Any, tree: dict[str, Any]) -> Any:
     hints = typing.get_type_hints(cls)
     return cls(
         **{
-            k: build_settings(hints[k], v) if dataclasses.is_dataclass(hints[k]) else tuple(v) if isinstance(v, list) else v
+            k: build_settings(hints[k], v)
+            if dataclasses.is_dataclass(hints[k])
+            else tuple(v)
+            if isinstance(v, list)
+            else v
             for k, v in tree.items()
         }
     )

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 
 ASR_RATE = 16_000
 BLOCK = 16  # utterances between two visits of the ASR
+MISSING = "no such file"
 LENGTH_TOLERANCE_S = 0.25  # a codec pads up to a frame; more is a sign of another recording
 
 
@@ -46,6 +48,7 @@ def score(
     sample_rate: int = 0,
     language: str = "",
     allow_pipes: bool = False,
+    nj: int = 1,
 ) -> dict[str, Any]:
     """Score a folder of rebuilt audio against its originals.
 
@@ -69,6 +72,7 @@ def score(
             one to compare systems whose files differ in it.
         language: of the speech, for a multilingual ASR, e.g. "en"; empty lets it find out.
         allow_pipes: let shell commands in the wav.scp of `ref` run.
+        nj: processes for the metrics (the ASR runs in this one).
 
     Returns:
         what `out` holds without the rows of utterances.
@@ -77,6 +81,7 @@ def score(
         AudiokdError: no file could be scored, an input is missing, or a package is.
     """
     from audiokd.data.inputs import open_input
+    from audiokd.eval.common import need
     from audiokd.eval.registry import chosen
 
     if text != bool(asr):
@@ -100,14 +105,20 @@ def score(
         "sample_rate": sample_rate,
         "error_rate_against": against,
     }
-    scorer = _Scorer(wanted, device, sample_rate, against)
+    for m in wanted:
+        m.load(device)  # what is not installed is missed now, not at the first file
+    reader = None
     if text:
         from audiokd.eval.asr import AsrScorer
 
-        scorer.asr = AsrScorer(asr, device=device, language=language)
-    rows = _rows(utterances, Path(hyp), Path(out), settings, scorer)
+        need("jiwer")
+        reader = AsrScorer(asr, device=device, language=language)
+    names = tuple(m.name for m in wanted)
+    tasks = [_Task(u, _file(Path(hyp), u.id), names, device, sample_rate, nj > 1) for u in utterances]
+    rows = _rows(tasks, Path(out), settings, reader, nj)
     done = [r for r in rows if "error" not in r]
     if not done:
+        _part(Path(out)).unlink(missing_ok=True)
         raise AudiokdError(
             f"none of {len(rows)} utterances could be scored, the first because: {rows[0]['error']}",
             where=hyp,
@@ -118,6 +129,7 @@ def score(
         "settings": settings,
         "num_utterances": len(rows),
         "num_scored": len(done),
+        "num_missing": sum(r.get("error", "").endswith(MISSING) for r in rows),
         "num_errors": len(rows) - len(done),
         "errors": [{"id": r["id"], "error": r["error"]} for r in rows if "error" in r],
         "num_length_mismatch": sum(abs(r["duration_s"] - r["hyp_duration_s"]) > LENGTH_TOLERANCE_S for r in done),
@@ -130,114 +142,116 @@ def score(
         result["store"] = rate
     _warn(result)
     write_json(out, {**result, "utterances": rows})
-    write_text(Path(out).with_suffix(".md"), _table(result, wanted))
+    write_text(Path(out).with_suffix(".md"), _markdown(result))
     _part(Path(out)).unlink(missing_ok=True)
     return result
 
 
-class _Scorer:
-    """Turns one utterance and its rebuilt file into a row."""
+@dataclass(frozen=True)
+class _Task:
+    """One utterance to score, as a worker process gets it."""
 
-    def __init__(self, metrics: list[Metric], device: str, sample_rate: int, against: str):
-        self.metrics = [(m, m.load(device)) for m in metrics]
-        self.sample_rate, self.against = sample_rate, against
-        self.asr: AsrScorer | None = None
-
-    def row(self, utt: Utterance, path: Path | None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """The row of `utt` without error rates, and the 16 kHz audio that the ASR has to read by name."""
-        from audiokd.data.audio import info, load_at
-        from audiokd.data.utterance import Utterance
-
-        if path is None:
-            raise AudiokdError("the utterance id leads out of the folder", where=utt.id, fix="rename the utterance")
-        if not path.is_file():
-            raise AudiokdError("no such file", where=str(path), fix="decode it")
-        rebuilt = Utterance(utt.id, str(path))
-        original, own = info(utt), info(rebuilt)
-        compare_at = self.sample_rate or min(original.sample_rate, own.sample_rate)
-        audio: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-
-        def at(rate: int) -> tuple[np.ndarray, np.ndarray]:
-            if rate not in audio:
-                audio[rate] = (load_at(utt, rate), load_at(rebuilt, rate))
-            return audio[rate]
-
-        row: dict[str, Any] = {"id": utt.id}
-        for metric, f in self.metrics:
-            rate = metric.sample_rate or compare_at
-            row[metric.name] = f(*at(rate), rate)
-        row["sample_rate"] = compare_at
-        row["duration_s"] = round(original.num_samples / original.sample_rate, 6)
-        row["hyp_duration_s"] = round(own.num_samples / own.sample_rate, 6)
-        to_read = {}
-        if self.against == "asr":
-            to_read = dict(zip(("text", "asr"), at(ASR_RATE)))
-        elif self.against and utt.text:
-            to_read = {"asr": at(ASR_RATE)[1]}
-            row["text"] = utt.text
-        return row, to_read
-
-    def read(self, block: list[tuple[dict[str, Any], dict[str, np.ndarray]]]) -> None:
-        """Have the ASR read what the rows of `block` need, and put texts and error counts into them."""
-        from audiokd.eval.asr import character_errors, word_errors
-
-        asked = [(row, key, wav) for row, to_read in block for key, wav in to_read.items()]
-        if not asked or self.asr is None:
-            return
-        for (row, key, _), said in zip(asked, self.asr.transcribe([wav for *_, wav in asked])):
-            row[key] = said
-        for row, to_read in block:
-            if to_read:
-                pair = self.asr.normalise(row["text"]), self.asr.normalise(row["asr"])
-                words, characters = word_errors(*pair), character_errors(*pair)
-                row |= {"word_errors": words.count, "words": words.length}
-                row |= {"character_errors": characters.count, "characters": characters.length}
+    utt: Utterance
+    path: Path | None
+    metrics: tuple[str, ...]
+    device: str
+    sample_rate: int
+    one_thread: bool
 
 
-def _rows(utterances: list[Utterance], hyp: Path, out: Path, settings: dict, scorer: _Scorer) -> list[dict[str, Any]]:
-    """A row an utterance, in the order of `utterances`; those of a killed run with the same settings are kept."""
-    kept = _read_part(_part(out), settings)
-    rows: dict[str, dict[str, Any]] = {}
-    _part(out).parent.mkdir(parents=True, exist_ok=True)
-    with open(_part(out), "wb") as part, progress("score", len(utterances), "utt") as bar:
-        part.write(jsonl([{"settings": settings}]))
-        for block in _blocks(utterances):
-            new = []
-            for utt in block:
-                path = _file(hyp, utt.id)
-                stamp = _stamp(path)
-                if utt.id in kept and kept[utt.id]["stamp"] == stamp:
-                    rows[utt.id] = kept[utt.id]["row"]
-                else:
-                    rows[utt.id], to_read = _guard(scorer, utt, path)
-                    new.append((rows[utt.id], to_read))
-                bar.advance()
-            try:
-                scorer.read(new)
-            except Exception:  # one of them: find it, lose only that one
-                for one in new:
-                    _read_one(scorer, one)
-            stamped = [{"stamp": _stamp(_file(hyp, u.id)), "row": rows[u.id]} for u in block]
-            part.write(jsonl([s for s in stamped if "error" not in s["row"]]))
-            part.flush()
-    return list(rows.values())
-
-
-def _guard(scorer: _Scorer, utt: Utterance, path: Path | None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def _row(task: _Task) -> dict[str, Any]:
+    """The row of an utterance without error rates, or one with `error`: one bad file never stops a corpus."""
     try:
-        return scorer.row(utt, path)
-    except Exception as e:  # one bad file never stops a corpus
-        return {"id": utt.id, "error": _reason(e)}, {}
-
-
-def _read_one(scorer: _Scorer, one: tuple[dict[str, Any], dict[str, np.ndarray]]) -> None:
-    row, _ = one
-    try:
-        scorer.read([one])
+        return _scored(task)
     except Exception as e:
-        utt_id = row["id"]
-        row.clear()
-        row |= {"id": utt_id, "error": f"the ASR failed: {_reason(e)}"}
+        return {"id": task.utt.id, "error": _reason(e)}
+
+
+def _scored(task: _Task) -> dict[str, Any]:
+    from audiokd.data.audio import info, load_at
+    from audiokd.data.utterance import Utterance
+    from audiokd.eval.registry import chosen
+
+    if task.one_thread:
+        import torch
+
+        torch.set_num_threads(1)  # the processes share the cores
+    if task.path is None:
+        raise AudiokdError("the utterance id leads out of the folder", where=task.utt.id, fix="rename the utterance")
+    if not task.path.is_file():
+        raise AudiokdError(MISSING, where=str(task.path), fix="decode it")
+    rebuilt = Utterance(task.utt.id, str(task.path))
+    original, own = info(task.utt), info(rebuilt)
+    compare_at = task.sample_rate or min(original.sample_rate, own.sample_rate)
+    audio: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    row: dict[str, Any] = {"id": task.utt.id}
+    for metric in chosen(list(task.metrics)):
+        rate = metric.sample_rate or compare_at
+        if rate not in audio:
+            audio[rate] = load_at(task.utt, rate), load_at(rebuilt, rate)
+        row[metric.name] = metric.load(task.device)(*audio[rate], rate)
+    row["sample_rate"] = compare_at
+    row["duration_s"] = round(original.num_samples / original.sample_rate, 6)
+    row["hyp_duration_s"] = round(own.num_samples / own.sample_rate, 6)
+    return row
+
+
+def _read(asr: AsrScorer, block: list[tuple[_Task, dict[str, Any]]], against: str) -> None:
+    """Have the ASR read what the rows of `block` need, and put texts and error counts into them."""
+    from audiokd.data.audio import load_at
+    from audiokd.data.utterance import Utterance
+    from audiokd.eval.asr import character_errors, word_errors
+
+    block = [(t, r) for t, r in block if "error" not in r and (against == "asr" or t.utt.text)]
+    wavs = [load_at(Utterance(t.utt.id, str(t.path)), ASR_RATE) for t, _ in block]
+    if against == "asr":
+        wavs += [load_at(t.utt, ASR_RATE) for t, _ in block]
+    said = asr.transcribe(wavs)
+    references = said[len(block) :] if against == "asr" else [t.utt.text or "" for t, _ in block]
+    for (_, row), reference, hypothesis in zip(block, references, said):
+        pair = asr.normalise(reference), asr.normalise(hypothesis)
+        words, characters = word_errors(*pair), character_errors(*pair)
+        row |= {"text": reference, "asr": hypothesis}
+        row |= {"word_errors": words.count, "words": words.length}
+        row |= {"character_errors": characters.count, "characters": characters.length}
+
+
+def _read_each(asr: AsrScorer, block: list[tuple[_Task, dict[str, Any]]], against: str) -> None:
+    """`_read`, and where that fails one by one, so that only the bad one is lost."""
+    try:
+        _read(asr, block, against)
+    except Exception:
+        for task, row in block:
+            try:
+                _read(asr, [(task, row)], against)
+            except Exception as e:
+                row.clear()
+                row |= {"id": task.utt.id, "error": f"the ASR failed: {_reason(e)}"}
+
+
+def _rows(tasks: list[_Task], out: Path, settings: dict, asr: AsrScorer | None, nj: int) -> list[dict[str, Any]]:
+    """A row a task, in their order; those that a killed run with the same settings left are kept."""
+    from audiokd.data.pool import pool_map
+
+    stamps = {t.utt.id: _stamp(t.path) for t in tasks}
+    kept = {i: k for i, k in _read_part(_part(out), settings).items() if k["stamp"] == stamps.get(i, ())}
+    rows = {i: k["row"] for i, k in kept.items()}
+    left = [t for t in tasks if t.utt.id not in rows]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with open(_part(out), "wb") as part, progress("score", len(tasks), "utt") as bar:
+        part.write(jsonl([{"settings": settings}, *kept.values()]))
+        bar.update(len(kept))
+        scored = zip(left, pool_map(_row, left, nj))
+        while block := list(islice(scored, BLOCK)):
+            if asr is not None:
+                _read_each(asr, block, settings["error_rate_against"])
+            for task, row in block:
+                rows[task.utt.id] = row
+                if "error" not in row:
+                    part.write(jsonl([{"stamp": stamps[task.utt.id], "row": row}]))
+                bar.advance()
+            part.flush()
+    return [rows[t.utt.id] for t in tasks]
 
 
 def _reason(e: Exception) -> str:
@@ -258,11 +272,6 @@ def _stamp(path: Path | None) -> list[int] | None:
     if s is None:
         return None
     return [s.st_size, s.st_mtime_ns]
-
-
-def _blocks(utterances: list[Utterance]) -> Iterator[list[Utterance]]:
-    for at in range(0, len(utterances), BLOCK):
-        yield utterances[at : at + BLOCK]
 
 
 def _part(out: Path) -> Path:
@@ -337,23 +346,11 @@ def _warn(result: dict[str, Any]) -> None:
         log.warning("waveforms were compared at several rates %s: give --sample_rate", result["sample_rates"])
 
 
-def _table(result: dict[str, Any], metrics: list[Metric]) -> str:
-    from audiokd.eval.table import Summary, markdown
+def _markdown(result: dict[str, Any]) -> str:
+    from audiokd.eval.table import markdown, score_table
 
-    headers, row = ["system", "n"], [result["system"], str(result["num_scored"])]
-    for m in metrics:
-        headers.append(f"{m.label} {m.arrow}")
-        row.append(Summary(**result["summary"][m.name]).text(m.digits))
-    for name, s in result["summary"].items():
-        if name.split("_")[0] in ("wer", "cer"):
-            headers.append(f"{name.split('_')[0].upper()} %{' against the ASR' if '_' in name else ''} ↓")
-            row.append(Summary(**{k: v * 100 if k in ("mean", "low", "high") and v is not None else v
-                                  for k, v in s.items()}).text(2))  # fmt: skip
-    if "store" in result:
-        headers += ["bit/s", "tokens/s"]
-        row += [f"{result['store']['bits_per_second']:g}", f"{result['store']['tokens_per_second']:g}"]
     note = f"Mean [95% bootstrap interval over utterances]. {result['hours'] * 3600:.0f} s of speech"
     if result["num_errors"]:
         note += f", {result['num_errors']} utterances could not be scored"
     rates = ", ".join(str(r) for r in result["sample_rates"])
-    return markdown(headers, [row]) + f"\n{note}; waveforms compared at {rates} Hz.\n"
+    return markdown(*score_table([result])) + f"\n{note}; waveforms compared at {rates} Hz.\n"

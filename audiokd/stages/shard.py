@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def shard(
     with progress(f"shard {root.name}", total, "utterances") as bar:
         bar.update(total - sum(len(part) for _, _, part in todo))
         if nj <= 1:
-            written = (shar.write_shard(*task, on_item=lambda _: bar.advance()) for task in todo)
+            written: Iterator[dict[str, Any]] = (shar.write_shard(*t, on_item=lambda _: bar.advance()) for t in todo)
         else:
             written = pool_map(_write, todo, nj)
         for (_, number, part), state in zip(todo, written):

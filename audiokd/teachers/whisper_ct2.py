@@ -35,7 +35,9 @@ def convert_whisper_ct2(src: str | os.PathLike[str], dst: str | os.PathLike[str]
         AudiokdError: a file is missing, is not a Whisper model, or holds a tensor that has no place in one.
     """
     from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     src, dst = Path(src), Path(dst)
     for name in ("model.bin", "config.json", "tokenizer.json"):
         if not (src / name).exists():

@@ -43,7 +43,11 @@ class RunModule(L.LightningModule):
         """Count the step; write `metrics` (floats or scalar tensors) to the logs when it is their turn."""
         self.iteration += 1
         if self.iteration % self.run.log_every == 0 or self.iteration == 1:
-            self.write_metrics("train", {k: float(v) for k, v in metrics.items()} | self.extra_metrics())
+            self.write_metrics(
+                "train",
+                {k: float(v.detach() if isinstance(v, Tensor) else v) for k, v in metrics.items()}
+                | self.extra_metrics(),
+            )
         if self.iteration >= self.run.max_steps:
             self.trainer.should_stop = True
 

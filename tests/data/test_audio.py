@@ -15,7 +15,7 @@ from audiokd.errors import AudioError
 @pytest.fixture(scope="module")
 def speech(two_cities: Path) -> tuple[np.ndarray, int]:
     x, sample_rate = sf.read(two_cities, dtype="float32")
-    return x[: 6 * sample_rate], sample_rate
+    return x[2 * sample_rate : 8 * sample_rate], sample_rate
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +36,28 @@ def files(speech, tmp_path_factory) -> dict[str, Path]:
         ("a.mp3", x, {"format": "MP3"}),
         ("a.aiff", x, {"subtype": "PCM_16"}),
         ("stereo.wav", stereo, {"subtype": "PCM_16"}),
+        ("big.wav", x, {"format": "RF64"}),
+        ("a.au", x, {"subtype": "PCM_16"}),
+        ("a.sph", x, {"format": "NIST"}),
     ]:
         sf.write(root / name, data, sample_rate, **options)
     return {p.name: p for p in root.iterdir()}
 
 
-NAMES = ["16.wav", "24.wav", "float.wav", "16.flac", "a.ogg", "a.opus", "a.mp3", "a.aiff", "stereo.wav"]
+NAMES = [
+    "16.wav",
+    "24.wav",
+    "float.wav",
+    "16.flac",
+    "a.ogg",
+    "a.opus",
+    "a.mp3",
+    "a.aiff",
+    "stereo.wav",
+    "big.wav",
+    "a.au",
+    "a.sph",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -125,9 +141,8 @@ def test_pipe(files):
         load(utt.with_(path="echo no luck >&2; exit 3"))
 
 
-def bad_files(files: dict[str, Path], speech) -> dict[str, tuple[bytes, str]]:
+def bad_files(files: dict[str, Path]) -> dict[str, tuple[bytes, str]]:
     """Name -> content and a word of the message."""
-    x, sample_rate = speech
     whole = {name: files[name].read_bytes() for name in files}
     zero_channels = bytearray(whole["16.wav"])
     zero_channels[22:24] = b"\0\0"
@@ -139,13 +154,13 @@ def bad_files(files: dict[str, Path], speech) -> dict[str, tuple[bytes, str]]:
         "no_channels.wav": (bytes(zero_channels), "(?i)channel"),
         "stub.wav": (whole["16.wav"][:30], "not readable as audio|0 samples"),
     }
-    for name in ("16.wav", "float.wav", "16.flac", "a.ogg", "a.opus", "a.mp3", "a.aiff"):
+    for name in ("16.wav", "float.wav", "16.flac", "a.ogg", "a.opus", "a.mp3", "a.aiff", "big.wav", "a.au", "a.sph"):
         bad[f"truncated_{name}"] = (whole[name][: len(whole[name]) * 6 // 10], "truncated")
     return bad
 
 
-def test_bad_audio_is_named(files, speech, tmp_path):
-    for name, (content, message) in bad_files(files, speech).items():
+def test_bad_audio_is_named(files, tmp_path):
+    for name, (content, message) in bad_files(files).items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(AudioError, match=message) as e:
             load(Utterance(id="u7", path=str(tmp_path / name), where="data/wav.scp:7"))
@@ -198,6 +213,16 @@ def test_header_of_a_stream(files, tmp_path):
     (tmp_path / "s.wav").write_bytes(data)
     got = load(Utterance(id="u", path=str(tmp_path / "s.wav")))[0]
     assert np.array_equal(got, load(Utterance(id="u", path=str(files["16.wav"])))[0])
+
+
+def test_flac_that_was_written_to_a_pipe(files, tmp_path):
+    """Its header has no length: libsndfile says 2^63 - 1."""
+    data = bytearray(files["16.flac"].read_bytes())
+    data[21] &= 0xF0
+    data[22:26] = b"\0\0\0\0"
+    (tmp_path / "s.flac").write_bytes(data)
+    with pytest.raises(AudioError, match="the header has no length"):
+        info(Utterance(id="u", path=str(tmp_path / "s.flac")))
 
 
 def test_mp3_whose_length_libsndfile_guesses(files, tmp_path):

@@ -152,7 +152,7 @@ def test_fix(tmp_path, in_place):
 
 
 def test_no_wav_scp(tmp_path):
-    with pytest.raises(AudiokdError, match="no wav.scp"):
+    with pytest.raises(AudiokdError, match=r"no wav\.scp"):
         read_data_dir(tmp_path)
     with pytest.raises(AudiokdError, match="no such folder"):
         check_data_dir(tmp_path / "nope")

@@ -46,7 +46,10 @@ class LMSPTConfig(PreTrainedConfig):
         if aux * self.sample_rate != size * self.aux_sample_rate:
             want = size * self.aux_sample_rate / self.sample_rate
             problems.append(f"aux_rates give {aux} samples a frame; {self.aux_sample_rate} Hz needs {want:g}")
-        for name, dim, rates in (("decoder", self.decoder_dim, self.decoder_rates), ("aux", self.aux_dim, self.aux_rates)):
+        for name, dim, rates in (
+            ("decoder", self.decoder_dim, self.decoder_rates),
+            ("aux", self.aux_dim, self.aux_rates),
+        ):
             if dim % 2 ** len(rates):
                 problems.append(f"{name}_dim {dim} cannot be halved {len(rates)} times")
         if not 0 < self.n_semantic_codebooks < self.n_codebooks:

@@ -33,7 +33,9 @@ class LMSPTModule(AdversarialCodecModule):
         super().__init__(
             model, s.model.sample_rate, asdict(s.loss), model.cardinality, names, s.discriminator, s.optim, s.run
         )
-        self.teacher = teacher or WhisperTeacher.from_pretrained(s.teacher.name, s.teacher.window, floor=s.teacher.floor)
+        self.teacher = teacher or WhisperTeacher.from_pretrained(
+            s.teacher.name, s.teacher.window, floor=s.teacher.floor
+        )
         self.distance = s.teacher.distance
         if s.data.crop_s > WINDOW_S:
             raise AudiokdError(f"data.crop_s {s.data.crop_s:g} is more than Whisper's {WINDOW_S} s window")

@@ -74,7 +74,12 @@ class Encoder(nn.Module):
     """
 
     def __init__(
-        self, channels: int, rates: Sequence[int], latent_dim: int, kernel_size: int = 7, dilations: Sequence[int] = (1, 3, 9)
+        self,
+        channels: int,
+        rates: Sequence[int],
+        latent_dim: int,
+        kernel_size: int = 7,
+        dilations: Sequence[int] = (1, 3, 9),
     ):
         super().__init__()
         layers: list[nn.Module] = [WNConv1d(1, channels, 7, padding=3)]
@@ -143,7 +148,12 @@ class Decoder(nn.Module):
     """
 
     def __init__(
-        self, latent_dim: int, channels: int, rates: Sequence[int], kernel_size: int = 7, dilations: Sequence[int] = (1, 3, 9)
+        self,
+        latent_dim: int,
+        channels: int,
+        rates: Sequence[int],
+        kernel_size: int = 7,
+        dilations: Sequence[int] = (1, 3, 9),
     ):
         super().__init__()
         layers: list[nn.Module] = [WNConv1d(latent_dim, channels, 7, padding=3)]
@@ -173,7 +183,9 @@ class Decoder(nn.Module):
         units = sum((self.kernel_size - 1) * d // 2 for d in self.dilations)
         reach, step = 3.0, 1.0  # first convolution, counted in input frames
         for s in self.rates:
-            reach += step * 2  # a transposed convolution of kernel 2s: the frame and one neighbour each side, rounded up
+            reach += (
+                step * 2
+            )  # a transposed convolution of kernel 2s: the frame and one neighbour each side, rounded up
             step /= s
             reach += step * units
         return math.ceil(reach + step * 3)

@@ -1,6 +1,6 @@
 """The split quantiser of LM-SPT: semantic VQ from one encoder, residual acoustic VQ from the other.
 
-    s = VQ(z_sem);   a = RVQ(z_ac - s)   (semantic subtraction, gradient flows into s);   z = s + a
+s = VQ(z_sem);   a = RVQ(z_ac - s)   (semantic subtraction, gradient flows into s);   z = s + a
 """
 
 from __future__ import annotations

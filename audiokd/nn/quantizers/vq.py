@@ -1,7 +1,7 @@
 """Vector quantisation in a small projected space with unit-norm nearest neighbours (DAC, ViT-VQGAN 2110.04627).
 
-    z_e = W_in z,   k = argmax_k <z_e/|z_e|, c_k/|c_k|>,   z_q = W_out (z_e + sg(c_k - z_e))
-    commitment = mean (z_e - sg c_k)^2,   codebook = mean (c_k - sg z_e)^2     (codes not normalised)
+z_e = W_in z,   k = argmax_k <z_e/|z_e|, c_k/|c_k|>,   z_q = W_out (z_e + sg(c_k - z_e))
+commitment = mean (z_e - sg c_k)^2,   codebook = mean (c_k - sg z_e)^2     (codes not normalised)
 """
 
 from __future__ import annotations
@@ -54,4 +54,6 @@ class VectorQuantizer(nn.Module):
     def similarity(self, z_e: Tensor) -> Tensor:
         """Cosine of projected latents [B, d, T] to every code, float32 [B, T, N]."""
         with torch.autocast(z_e.device.type, enabled=False):
-            return F.normalize(z_e.float().transpose(1, 2), dim=-1) @ F.normalize(self.codebook.weight.float(), dim=-1).t()
+            return (
+                F.normalize(z_e.float().transpose(1, 2), dim=-1) @ F.normalize(self.codebook.weight.float(), dim=-1).t()
+            )

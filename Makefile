@@ -1,0 +1,37 @@
+# make demo: everything from nothing to tokens and a report page.   make test: set up and run all tests.
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.ready
+
+.PHONY: venv demo test test-corpus lint format clean
+
+venv: $(STAMP)
+
+$(STAMP): constraints.txt pyproject.toml
+	@echo "setting up $(VENV) from constraints.txt (several GB the first time)"
+	@test -x $(PY) || python3 -m venv $(VENV)
+	@$(PY) -m pip install --quiet --upgrade pip
+	@$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[score,dev]'
+	@touch $(STAMP)
+
+demo: venv
+	@cd egs/mini_speech/tok1 && ./run.sh
+
+test: venv
+	$(PY) -m pytest
+
+test-corpus: venv
+	$(PY) -m pytest -m corpus
+
+lint: venv
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	git ls-files '*.sh' .ci/run | xargs $(VENV)/bin/shellcheck -x
+
+format: venv
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info egs/*/*/data egs/*/*/dump egs/*/*/exp

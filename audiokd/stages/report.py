@@ -1,0 +1,176 @@
+"""Stage 8: the page of a run, and its table in the terminal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+#: rows of the score table, in this order where they are there
+SYSTEMS = ("untrained", "rebuilt", "semantic")
+CURVES = (
+    "mel",
+    "distill",
+    "total",
+    "loss",
+    "adversarial",
+    "feature_matching",
+    "discriminator",
+    "commit_semantic",
+    "codebook_semantic",
+    "commit_acoustic",
+    "codebook_acoustic",
+    "grad_norm/generator",
+    "grad_norm/discriminator",
+    "lr",
+    "codebook/semantic0/perplexity",
+    "codebook/semantic0/dead",
+    "codebook/acoustic0/perplexity",
+    "codebook/acoustic0/dead",
+)
+
+
+def report(exp_dir: str, set: str = "test", ref: str = "", samples: int = 3) -> str:
+    """Write EXP_DIR/report.html and print the score table.
+
+    Reads what the recipe's stages left in EXP_DIR: config.yaml, metrics.csv, tokens/SET, scores/SET/<system>.json and
+    wav/SET/<system>/.
+
+    Args:
+        exp_dir: folder of the run.
+        set: name of the scored set.
+        ref: INPUT with the set's originals, for the spectrograms and players; without it they are left out.
+        samples: utterances to show.
+
+    Returns:
+        The path of the page.
+    """
+    import yaml
+
+    from audiokd.errors import AudiokdError
+    from audiokd.report.page import Report, read_metrics
+    from audiokd.tokens.stats import store_stats
+
+    exp = Path(exp_dir)
+    if not (exp / "config.yaml").exists():
+        raise AudiokdError("no run here", where=exp_dir, fix="give the --exp_dir of 'audiokd fit'")
+    config = yaml.safe_load((exp / "config.yaml").read_text())
+    page = Report(f"{config['method']}: {exp.name}", _lead(config))
+
+    scores = {p.stem: json.loads(p.read_text()) for p in sorted((exp / "scores" / set).glob("*.json"))}
+    systems = [s for s in SYSTEMS if s in scores] + sorted(scores.keys() - {*SYSTEMS})
+    if systems:
+        headers, rows = score_table({s: scores[s] for s in systems})
+        caption = f"Set {set}; mean over utterances with a 95% bootstrap interval. Arrows point to better."
+        page.add_table("Scores", headers, rows, caption)
+        print(_text_table(headers, rows))
+    if (exp / "metrics.csv").exists():
+        known = read_metrics(exp / "metrics.csv")
+        page.add_curves("Training", exp / "metrics.csv", [n for n in CURVES if n in known])
+    store = exp / "tokens" / set
+    if store.is_dir():
+        page.add_histogram("Codebooks", _counts(store), f"How often each code was used in set {set}.")
+        s = store_stats(store)
+        rows = [[k, str(v)] for k, v in s.items() if not isinstance(v, (list, dict))]
+        page.add_table("Tokens", ["", ""], rows)
+    if ref:
+        shown = _samples(exp, set, ref, systems, samples)
+        if shown:
+            page.add_samples("Listen", shown, "Original, and what the tokens give back.")
+    page.add_table("Configuration", ["key", "value"], [[k, str(v)] for k, v in _flat(config).items()])
+    out = exp / "report.html"
+    page.write(out)
+    print(f"report: {out}")
+    return str(out)
+
+
+def _lead(config: dict[str, Any]) -> str:
+    m, run = config["model"], config["run"]
+    rate = m["sample_rate"]
+    for stride in m["encoder_rates"]:
+        rate /= stride
+    return (
+        f"{m['n_codebooks']} codebooks at {rate:g} Hz, {run['max_steps']} steps, seed {run['seed']}, "
+        f"teacher {Path(config['teacher']['name']).name} ({config['teacher']['window']} window)."
+    )
+
+
+def score_table(scores: dict[str, dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:
+    """Headers and rows of several systems' score files."""
+    from audiokd.eval.registry import METRICS
+
+    names: list[str] = []
+    for result in scores.values():
+        names += [n for n in result["summary"] if n not in names]
+    headers = ["system", "bit/s", "tokens/s", "utterances"]
+    for n in names:
+        headers.append(f"{METRICS[n].label} {METRICS[n].arrow}" if n in METRICS else f"{n.upper().replace('_', ' ')} ↓")
+    rows = []
+    for system, result in scores.items():
+        store = result.get("store") or {}
+        row: list[Any] = [result.get("system") or system, store.get("bits_per_second"), store.get("tokens_per_second")]
+        row.append(result["num_scored"])
+        for n in names:
+            digits = METRICS[n].digits if n in METRICS else 3
+            row.append(_with_interval(result["summary"].get(n), digits))
+        rows.append(row)
+    return headers, rows
+
+
+def _with_interval(summary: dict[str, Any] | None, digits: int) -> str | None:
+    if not summary or summary.get("mean") is None:
+        return None
+    text = f"{summary['mean']:.{digits}f}"
+    low, high = summary.get("low"), summary.get("high")
+    return text if low is None or high is None else f"{text} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _text_table(headers: list[str], rows: list[list[Any]]) -> str:
+    cells = [headers, *[["–" if c is None else f"{c:g}" if isinstance(c, float) else str(c) for c in r] for r in rows]]
+    widths = [max(len(r[i]) for r in cells) for i in range(len(headers))]
+    return "\n".join("  ".join(c.ljust(w) for c, w in zip(r, widths)).rstrip() for r in cells)
+
+
+def _counts(store: Path) -> list[Any]:
+    import numpy as np
+
+    from audiokd.tokens.store import open_store
+
+    tokens = open_store(store)
+    counts = [np.zeros(n, dtype=np.int64) for n in tokens.meta["cardinality"]]
+    for item in tokens.items():
+        for q, c in enumerate(item.array):
+            counts[q] += np.bincount(c, minlength=len(counts[q]))
+    return counts
+
+
+def _samples(exp: Path, set: str, ref: str, systems: list[str], n: int) -> list[Any]:
+    from audiokd.data.audio import load
+    from audiokd.data.inputs import open_input
+    from audiokd.data.utterance import Utterance
+    from audiokd.errors import AudioError
+    from audiokd.report.page import Sample
+
+    names = {"rebuilt": "rebuilt", "semantic": "semantic only", "untrained": "untrained"}
+    shown = []
+    for utt in open_input(ref).utterances():
+        versions = {}
+        try:
+            versions["original"] = load(utt)
+            for system in ("rebuilt", "semantic"):
+                path = exp / "wav" / set / system / f"{utt.id}.wav"
+                if system in systems and path.exists():
+                    versions[names[system]] = load(Utterance(utt.id, str(path)))
+        except AudioError:  # it stands in errors.jsonl and in the scores already
+            continue
+        if len(versions) > 1:
+            shown.append(Sample(utt.id, versions, utt.text or ""))
+        if len(shown) == n:
+            break
+    return shown
+
+
+def _flat(tree: dict[str, Any]) -> dict[str, Any]:
+    from audiokd.stages.fit import flatten
+
+    return flatten(tree)

@@ -1,0 +1,123 @@
+#!/usr/bin/env bash
+# Train a speech tokenizer and turn corpora into tokens. Run by egs/<corpus>/tok1/run.sh, in its folder.
+#
+#   --stage N|NAME, --stop_stage N|NAME   1 data, 2 validate, 3 shard, 4 targets, 5 fit, 6 export, 7 tokenize,
+#                                         8 decode (and score, report); 9 publish is a later release's
+#   --nj N                                processes for validate, shard, tokenize
+#   --config FILE                         settings of the method (repeatable values by --fit_args)
+#   --fit_args "--run.seed 1 ..."         further options of `audiokd fit`
+#   --method NAME  --exp DIR              what to train, where
+#   --train_set S --dev_set S --test_sets "S ..."   folders below data/
+#   --teacher DIR|HUB_ID  --asr DIR|HUB_ID          frozen ASR encoder, and the ASR that scores (empty: no WER)
+#   --baseline true|false                 score the untrained model too
+#   --data_args "..."                     passed to local/data.sh
+#   --score_args "..."                    passed to `audiokd score`
+#
+# Every stage skips what is done and can be killed and started again.
+set -euo pipefail
+
+stage=1
+stop_stage=8
+nj=1
+config=
+fit_args=
+method=lm_spt
+exp=exp/tok1
+train_set=train
+dev_set=dev
+test_sets="test"
+teacher=
+asr=
+baseline=true
+data_args=
+score_args=
+shard_size=1000
+max_error_rate=0.01
+device=cpu
+
+recipes=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$recipes/lib.sh"
+. "$recipes/parse_options.sh"
+[ $# -eq 0 ] || die "unexpected argument '$1' (see --help)"
+. "$recipes/path.sh"
+. "$recipes/cmd.sh"
+first=$(stage_number "$stage")
+last=$(stage_number "$stop_stage")
+[ -n "$config" ] || die "--config is needed, such as conf/small.yaml or lm_spt/small"
+
+sets=("$train_set" "$dev_set")
+read -r -a tests <<<"$test_sets"
+read -r -a more_fit <<<"$fit_args"
+read -r -a more_score <<<"$score_args"
+read -r -a more_data <<<"$data_args"
+read -r -a train_prefix <<<"$train_cmd"
+read -r -a tokenize_prefix <<<"$tokenize_cmd"
+
+if in_range data; then
+  log "stage 1: data"
+  ./local/data.sh "${more_data[@]}"
+fi
+
+if in_range validate; then
+  for s in "${sets[@]}" "${tests[@]}"; do
+    log "stage 2: validate data/$s"
+    audiokd validate "data/$s" --nj "$nj" --max_error_rate "$max_error_rate"
+  done
+fi
+
+if in_range shard; then
+  for s in "${sets[@]}" "${tests[@]}"; do
+    log "stage 3: shard data/$s"
+    audiokd shard "data/$s" "dump/$s" --nj "$nj" --shard_size "$shard_size" --max_error_rate "$max_error_rate"
+  done
+fi
+
+if in_range targets; then
+  log "stage 4: targets: none to cache, the teacher listens to what the student says at every step"
+fi
+
+if in_range fit; then
+  log "stage 5: fit $method in $exp"
+  teacher_args=()
+  [ -z "$teacher" ] || teacher_args=(--teacher.name "$teacher")
+  "${train_prefix[@]}" audiokd fit "$method" --config "$config" --train "dump/$train_set" --dev "dump/$dev_set" \
+    --exp_dir "$exp" "${teacher_args[@]}" "${more_fit[@]}"
+fi
+
+if in_range export; then
+  log "stage 6: export $exp/export"
+  audiokd export "$exp" "$exp/export"
+  [ "$baseline" != true ] || audiokd export "$exp" "$exp/untrained" --checkpoint init
+fi
+
+if in_range tokenize; then
+  for s in "${tests[@]}"; do
+    log "stage 7: tokenize $s"
+    "${tokenize_prefix[@]}" audiokd tokenize "$exp/export" "dump/$s" "$exp/tokens/$s" --nj "$nj" --device "$device"
+    [ "$baseline" != true ] ||
+      audiokd tokenize "$exp/untrained" "dump/$s" "$exp/tokens_untrained/$s" --nj "$nj" --device "$device"
+  done
+fi
+
+if in_range decode; then
+  asr_args=()
+  [ -z "$asr" ] || asr_args=(--text true --asr "$asr")
+  for s in "${tests[@]}"; do
+    log "stage 8: decode, score and report $s"
+    systems=(rebuilt semantic)
+    audiokd decode "$exp/export" "$exp/tokens/$s" "$exp/wav/$s/rebuilt" --device "$device"
+    audiokd decode "$exp/export" "$exp/tokens/$s" "$exp/wav/$s/semantic" --semantic_only true --device "$device"
+    if [ "$baseline" = true ]; then
+      audiokd decode "$exp/untrained" "$exp/tokens_untrained/$s" "$exp/wav/$s/untrained" --device "$device"
+      systems=(untrained "${systems[@]}")
+    fi
+    for system in "${systems[@]}"; do
+      store=$exp/tokens/$s
+      [ "$system" != untrained ] || store=$exp/tokens_untrained/$s
+      audiokd score --ref "data/$s" --hyp "$exp/wav/$s/$system" --out "$exp/scores/$s/$system.json" --store "$store" \
+        --system "$system" --sample_rate 16000 --nj "$nj" "${asr_args[@]}" "${more_score[@]}"
+    done
+    audiokd report "$exp" --set "$s" --ref "data/$s"
+  done
+fi
+[ "$last" -lt 9 ] || die "stage 9 (publish) is not in this release; upload $exp/export by huggingface-cli"
