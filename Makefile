@@ -27,7 +27,7 @@ lint: venv
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	git ls-files '*.sh' .ci/run | xargs $(VENV)/bin/shellcheck -x
+	git ls-files "*.sh" .ci/run | xargs $(VENV)/bin/shellcheck -x
 
 format: venv
 	$(VENV)/bin/ruff check --fix .

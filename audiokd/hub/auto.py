@@ -23,7 +23,7 @@ METHODS: dict[str, dict[str, str]] = {
     "lm_spt": {
         "settings": "audiokd.methods.lm_spt.settings:LMSPTSettings",
         "module": "audiokd.methods.lm_spt.module:LMSPTModule",
-        "config": "audiokd.methods.lm_spt.model:LMSPTConfig",
+        "config": "audiokd.methods.lm_spt.config:LMSPTConfig",
         "model": "audiokd.methods.lm_spt.model:LMSPTModel",
     }
 }

@@ -33,6 +33,9 @@ from audiokd.report.sound import clip, flac_uri
 
 COLOURS = 6
 SPLITS = {"train": 1, "val": 2, "valid": 2, "validation": 2, "dev": 2, "test": 3}  # split -> colour, in this order
+NUMBER = re.compile(
+    r"(|[-–]|nan|[-+]?inf|[-+]?[\d.,]+(e[-+]?\d+)?( ?[^\s\[]{1,6})?( \[[^\[\]]*\])?)", re.I
+)  # with its unit
 VALUE_WITH_INTERVAL = re.compile(r"(.*\S)\s+(\[[^\[\]]*\])")
 USAGE = (
     "Share of all codes by entry, most used first. The dashed line is even use; what is blank at the right is unused."
@@ -98,7 +101,7 @@ class Report:
         self._add(title, "".join(f"<p>{escape(p)}</p>\n" for p in paragraphs if p))
 
     def add_table(self, title: str, headers: Sequence[str], rows: Sequence[Sequence[Any]], caption: str = "") -> None:
-        """A table. Numbers stand right, words left; `0.91 [0.90, 0.92]` shows the interval small; None is a dash.
+        """A table. Columns of numbers stand right, of words left; the interval of `0.91 [0.90, 0.92]` is small; None is –.
 
         Args:
             title: of the section.
@@ -112,11 +115,15 @@ class Report:
         for i, row in enumerate(rows):
             if len(row) != len(headers):
                 raise AudiokdError(f"row {i} of table {title!r} has {len(row)} cells for {len(headers)} headers")
-        head = "".join(f'<th scope="col">{escape(h)}</th>' for h in headers)
+        cells = [[_text(c) for c in row] for row in rows]
+        words = [any(not NUMBER.fullmatch(row[i]) for row in cells) for i in range(len(headers))]
+        head = "".join(f'<th scope="col"{_words(w)}>{escape(h)}</th>' for h, w in zip(headers, words))
         body = "".join(
-            f'<tr><th scope="row">{escape(_text(row[0]))}</th>{"".join(map(_cell, row[1:]))}</tr>\n' for row in rows
+            f'<tr><th scope="row">{_breakable(row[0])}</th>{"".join(map(_cell, row[1:], words[1:]))}</tr>\n'
+            for row in cells
         )
-        table = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>"
+        thead = f"<thead><tr>{head}</tr></thead>\n" if any(headers) else ""
+        table = f"<table>\n{thead}<tbody>\n{body}</tbody>\n</table>"
         self._add(title, f'<div class="scroll" tabindex="0">{table}</div>\n{_caption(caption)}')
 
     def add_curves(self, title: str, csv_path: str | os.PathLike[str], names: Sequence[str] | None = None) -> None:
@@ -290,14 +297,21 @@ def _text(value: Any) -> str:
     if value is None:
         return "–"
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:,.0f}" if 1e4 <= abs(value) < 1e12 else f"{value:.4g}"
     return str(value)
 
 
-def _cell(value: Any) -> str:
-    text = _text(value)
+def _cell(text: str, words: bool) -> str:
     interval = VALUE_WITH_INTERVAL.fullmatch(text)
-    if interval:
+    if interval and not words:
         return f'<td>{escape(interval[1])}<span class="interval">{escape(interval[2])}</span></td>'
-    numeric = not isinstance(value, str) or not any(c.isalpha() for c in text)
-    return f"<td>{escape(text)}</td>" if numeric else f'<td class="words">{escape(text)}</td>'
+    return f'<td class="words">{_breakable(text)}</td>' if words else f"<td>{escape(text)}</td>"
+
+
+def _breakable(text: str) -> str:
+    """Escaped, and with places to break long keys and paths on a narrow screen."""
+    return re.sub(r"(?<=\w)[./_](?=\w)", lambda m: m[0] + "<wbr>", escape(text))
+
+
+def _words(words: bool) -> str:
+    return ' class="words"' if words else ""

@@ -48,6 +48,7 @@ def report(exp_dir: str, set: str = "test", ref: str = "", samples: int = 3) -> 
     import yaml
 
     from audiokd.errors import AudiokdError
+    from audiokd.eval.table import score_table
     from audiokd.report.page import Report, read_metrics
     from audiokd.tokens.stats import store_stats
 
@@ -60,7 +61,7 @@ def report(exp_dir: str, set: str = "test", ref: str = "", samples: int = 3) -> 
     scores = {p.stem: json.loads(p.read_text()) for p in sorted((exp / "scores" / set).glob("*.json"))}
     systems = [s for s in SYSTEMS if s in scores] + sorted(scores.keys() - {*SYSTEMS})
     if systems:
-        headers, rows = score_table({s: scores[s] for s in systems})
+        headers, rows = score_table([scores[s] for s in systems])
         caption = f"Set {set}; mean over utterances with a 95% bootstrap interval. Arrows point to better."
         page.add_table("Scores", headers, rows, caption)
         print(_text_table(headers, rows))
@@ -71,8 +72,7 @@ def report(exp_dir: str, set: str = "test", ref: str = "", samples: int = 3) -> 
     if store.is_dir():
         page.add_histogram("Codebooks", _counts(store), f"How often each code was used in set {set}.")
         s = store_stats(store)
-        rows = [[k, str(v)] for k, v in s.items() if not isinstance(v, (list, dict))]
-        page.add_table("Tokens", ["", ""], rows)
+        page.add_table("Tokens", ["", ""], [[k, str(v)] for k, v in s.items() if not isinstance(v, (list, dict))])
     if ref:
         shown = _samples(exp, set, ref, systems, samples)
         if shown:
@@ -95,38 +95,8 @@ def _lead(config: dict[str, Any]) -> str:
     )
 
 
-def score_table(scores: dict[str, dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:
-    """Headers and rows of several systems' score files."""
-    from audiokd.eval.registry import METRICS
-
-    names: list[str] = []
-    for result in scores.values():
-        names += [n for n in result["summary"] if n not in names]
-    headers = ["system", "bit/s", "tokens/s", "utterances"]
-    for n in names:
-        headers.append(f"{METRICS[n].label} {METRICS[n].arrow}" if n in METRICS else f"{n.upper().replace('_', ' ')} ↓")
-    rows = []
-    for system, result in scores.items():
-        store = result.get("store") or {}
-        row: list[Any] = [result.get("system") or system, store.get("bits_per_second"), store.get("tokens_per_second")]
-        row.append(result["num_scored"])
-        for n in names:
-            digits = METRICS[n].digits if n in METRICS else 3
-            row.append(_with_interval(result["summary"].get(n), digits))
-        rows.append(row)
-    return headers, rows
-
-
-def _with_interval(summary: dict[str, Any] | None, digits: int) -> str | None:
-    if not summary or summary.get("mean") is None:
-        return None
-    text = f"{summary['mean']:.{digits}f}"
-    low, high = summary.get("low"), summary.get("high")
-    return text if low is None or high is None else f"{text} [{low:.{digits}f}, {high:.{digits}f}]"
-
-
-def _text_table(headers: list[str], rows: list[list[Any]]) -> str:
-    cells = [headers, *[["–" if c is None else f"{c:g}" if isinstance(c, float) else str(c) for c in r] for r in rows]]
+def _text_table(headers: list[str], rows: list[list[str]]) -> str:
+    cells = [headers, *rows]
     widths = [max(len(r[i]) for r in cells) for i in range(len(headers))]
     return "\n".join("  ".join(c.ljust(w) for c, w in zip(r, widths)).rstrip() for r in cells)
 

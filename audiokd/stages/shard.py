@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +50,14 @@ def shard(
     source, root = open_input(data_dir, shard_size, allow_pipes), Path(shard_dir)
     parts = [part.load() for part in source.shards]
     _check_ids(parts, data_dir)
-    input_state = _claim(root, parts, source.kind, shard_size)
+    with _alone(root):
+        return _shard(root, parts, source.kind, shard_size, max_error_rate, nj)
+
+
+def _shard(
+    root: Path, parts: list[list[Utterance]], kind: str, shard_size: int, max_error_rate: float, nj: int
+) -> dict[str, Any]:
+    input_state = _claim(root, parts, kind, shard_size)
     states = [shar.finished(root, i, part) for i, part in enumerate(parts)]
     todo = [(root, i, parts[i]) for i, state in enumerate(states) if state is None]
     summary = root / shar.INFO / "shards.json"
@@ -78,13 +88,37 @@ def shard(
     if len(bad) > max_error_rate * total:
         shown = "\n".join(f"  {e['where']}: {e['what']}" for e in bad[:10])
         what = f"{len(bad)} of {total} utterances have bad audio, more than --max_error_rate {max_error_rate}:\n{shown}"
-        fix = f"mend them ({errors} has them all), run 'audiokd validate' to leave them out, or raise --max_error_rate"
+        fix = (
+            f"mend them ({errors} has them all) or raise --max_error_rate, and run it again; or let 'audiokd validate' "
+        )
+        fix += f"put them on the quarantine list, then remove {root}"
         raise AudiokdError(what, where=str(root), fix=fix)
     return shar.finish(root, [state for state in states if state], input_state)
 
 
 def _write(task: tuple[Path, int, list[Utterance]]) -> dict[str, Any]:
     return shar.write_shard(*task)
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Hold shard_dir's lock, which the kernel gives back when the process ends, however it ends."""
+    new = not root.exists()
+    root.mkdir(parents=True, exist_ok=True)
+    folder = os.open(root, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as e:
+            fix = "wait for it, or end it: running it again goes on where it was"
+            raise AudiokdError("another 'audiokd shard' is writing there", where=str(root), fix=fix) from e
+        except OSError:  # a network disk that has no locks
+            pass
+        yield
+    finally:
+        os.close(folder)
+        if new and not any(root.iterdir()):
+            root.rmdir()
 
 
 def _errors(states: list[dict[str, Any] | None]) -> int:
@@ -110,7 +144,7 @@ def _claim(root: Path, parts: list[list[Utterance]], kind: str, shard_size: int)
         "num_shards": len(parts),
     }
     path = root / shar.INFO / "input.json"
-    other = "give another --shard_dir, or remove this one if nothing needs it"
+    other = f"give another --shard_dir, or if nothing needs this one: rm -r {root}"
     if path.exists():
         theirs = json.loads(path.read_bytes())
         differ = [f"{key} {theirs.get(key)} there, {mine[key]} now" for key in mine if theirs.get(key) != mine[key]]

@@ -87,6 +87,7 @@ def test_every_sample_is_kept(utts, folder):
 def test_how_it_is_kept(folder):
     with tarfile.open(folder / "recording.000001.tar") as tar:
         names = tar.getnames()
+        assert {(m.mtime, m.uid, m.gid, m.uname, m.gname, m.mode) for m in tar} == {(0, 0, 0, "", "", 0o644)}
     assert names[:4] == ["a16.wav/cut.flac", "a16.wav/cut.json", "a16.wav/tail.flac", "a16.wav/tail.json"]
     assert "a16.wav/whole.wav" in names
     kinds = {u.id: u.codec for u in read(folder)}

@@ -20,7 +20,7 @@ from audiokd.report.plots import log_mel, short, spectrogram_uri, usage_chart
 from audiokd.report.sound import clip, flac_uri
 
 NASTY = '</title><script>alert("x")</script> & "quotes"'
-VOID = {"meta", "img", "br"}
+VOID = {"meta", "img", "wbr"}
 
 
 class Page(HTMLParser):
@@ -199,12 +199,18 @@ def test_metrics_are_read_with_their_faults(tmp_path, metrics_csv):
 
 def test_table_cells():
     report = Report("t")
-    report.add_table("s", ["a", "b"], [["x", 0.123456], ["y", "1.5 [1.2, 1.8]"], ["z", None], ["w", "some words"]])
+    rows = [["x", 0.123456, "[1, 2]"], ["y", "1.5 [1.2, 1.8]", 7], ["z", None, "some words"], ["w", 12250.0, None]]
+    report.add_table("s", ["a", "b", "c"], rows)
     html = report._sections[0][1]
     assert "<td>0.1235</td>" in html
     assert '<td>1.5<span class="interval">[1.2, 1.8]</span></td>' in html
     assert "<td>–</td>" in html
-    assert '<td class="words">some words</td>' in html
+    assert "<td>12,250</td>" in html
+    assert all(f'<td class="words">{t}</td>' in html for t in ("[1, 2]", "7", "some words", "–"))
+    report.add_table("k", ["", ""], [["model.depth_scale", "a/b"]])
+    html = report._sections[1][1]
+    assert "thead" not in html
+    assert "model.<wbr>depth_<wbr>scale" in html
     with pytest.raises(AudiokdError, match=r"row 0 of table 's' has 1 cells for 2 headers"):
         report.add_table("s", ["a", "b"], [["x"]])
 

@@ -126,6 +126,19 @@ def test_damaged_and_changed_shards_are_made_again(corpus, tmp_path):
     assert not any("000003" in name for name in changed)
 
 
+def test_two_at_once(corpus, tmp_path):
+    import fcntl
+
+    root = tmp_path / "dump"
+    root.mkdir()
+    folder = os.open(root, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)  # as another process has it
+    with pytest.raises(AudiokdError, match="another 'audiokd shard' is writing there"):
+        shard(str(corpus), str(root))
+    os.close(folder)
+    assert shard(str(corpus), str(root))["total"]["utterances"] == 45
+
+
 def test_another_input_is_refused(corpus, tmp_path):
     root = tmp_path / "dump"
     shard(str(corpus), str(root), shard_size=7)

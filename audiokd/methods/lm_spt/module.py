@@ -11,7 +11,8 @@ from torch import Tensor
 
 from audiokd.errors import AudiokdError
 from audiokd.losses.resynthesis import resynthesis_loss
-from audiokd.methods.lm_spt.model import LMSPTConfig, LMSPTModel
+from audiokd.methods.lm_spt.config import LMSPTConfig
+from audiokd.methods.lm_spt.model import LMSPTModel
 from audiokd.methods.lm_spt.settings import LMSPTSettings
 from audiokd.teachers.whisper import WINDOW_S, WhisperTeacher
 from audiokd.training.codec import AdversarialCodecModule, Rebuilt
