@@ -92,13 +92,14 @@ def load_model(name: str | os.PathLike[str], device: str = "cpu") -> Any:
         _check_folder(Path(name))
     elif name.count("/") != 1 or name.startswith((".", "/")):
         raise AudiokdError("no such folder", where=name, fix="give a folder that 'audiokd export' wrote, or a hub id")
+    from safetensors import SafetensorError
     from transformers import AutoModel
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     try:
         model = AutoModel.from_pretrained(name)
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, SafetensorError) as e:
         raise AudiokdError(f"cannot load the model: {str(e).splitlines()[0]}", where=name) from e
     return model.eval().requires_grad_(False).to(device)
 

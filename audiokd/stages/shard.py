@@ -63,7 +63,8 @@ def _shard(
     summary = root / shar.INFO / "shards.json"
     if not todo and summary.exists() and _errors(states) <= max_error_rate * sum(map(len, parts)):
         return json.loads(summary.read_bytes())
-    summary.unlink(missing_ok=True)
+    if todo:
+        summary.unlink(missing_ok=True)  # from here on the folder counts as unfinished
 
     total = sum(map(len, parts))
     with progress(f"shard {root.name}", total, "utterances") as bar:

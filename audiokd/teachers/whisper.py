@@ -94,7 +94,10 @@ class WhisperTeacher(FrozenTeacher):
             x = F.gelu(net.conv1(zero_beyond(mel, None if frames is None else 2 * frames)))
             x = F.gelu(net.conv2(zero_beyond(x, None if frames is None else 2 * frames))).transpose(1, 2)
             x = x + net.embed_positions.weight[: x.shape[1]]
-            mask = None if frames is None else length_mask(frames, x.shape[1])[:, None, None, :]
+            mask = None
+            if frames is not None:  # added to the scores: eager attention would add a Boolean mask as 0 and 1
+                hidden = ~length_mask(frames, x.shape[1])[:, None, None, :]
+                mask = torch.zeros_like(hidden, dtype=x.dtype).masked_fill(hidden, -torch.inf)
             for layer in net.layers:
                 x = layer(x, mask)
             return net.layer_norm(x)

@@ -48,8 +48,12 @@ def convert_whisper_ct2(src: str | os.PathLike[str], dst: str | os.PathLike[str]
         vocab = json.loads((src / "tokenizer.json").read_text())
     except json.JSONDecodeError as e:
         raise AudiokdError(f"not JSON: {e}", where=str(src)) from e
-    tokens = {t["content"]: t["id"] for t in vocab["added_tokens"]}
-    config = _config(variables, tokens)
+    tokens = {t["content"]: t["id"] for t in vocab.get("added_tokens", [])}
+    try:
+        config = _config(variables, tokens)
+    except KeyError as e:
+        kind = "token" if str(e.args[0]).startswith("<|") else "variable"
+        raise AudiokdError(f"has no {kind} {e.args[0]}", where=str(src), fix="it is not a whole Whisper model") from e
     import torch
 
     with torch.device("meta"):
@@ -106,11 +110,15 @@ def read_ct2(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         else:
             raise AudiokdError(f"{name} has the unknown data type {kind}", where=str(path))
         at += size
+        if array.size != np.prod(shape, dtype=np.int64):
+            raise AudiokdError(f"{name} holds {array.size} values for shape {list(shape)}", where=str(path))
         raw[name] = array.reshape(shape)
     (aliases,) = take("<I")
     for _ in range(aliases):
-        alias = string()
-        raw[alias] = raw[string()]
+        alias, name = string(), string()
+        if name not in raw:
+            raise AudiokdError(f"{alias} stands for {name}, which is not there", where=str(path))
+        raw[alias] = raw[name]
     return _dequantise(raw)
 
 
@@ -130,7 +138,8 @@ def _config(v: dict[str, np.ndarray], tokens: dict[str, int]):
     from transformers import WhisperConfig
 
     def layers(side: str) -> int:
-        return 1 + max(int(k.split("/")[1][6:]) for k in v if k.startswith(f"{side}/layer_") and "norm" not in k[:18])
+        numbers = [k.split("/")[1][6:] for k in v if k.startswith(f"{side}/layer_")]
+        return 1 + max((int(n) for n in numbers if n.isdigit()), default=-1)
 
     vocab_size, d_model = v["decoder/embeddings/weight"].shape
     return WhisperConfig(

@@ -47,14 +47,16 @@ class RunCheckpoint(L.Callback):
         self.best = state_dict["best"]
 
     def on_train_batch_end(self, trainer: L.Trainer, module: Any, *args: Any) -> None:
-        if module.iteration % self.every == 0 or module.iteration == module.run.max_steps:
+        # at the last step only after its validation, for a run whose last.ckpt says so is done
+        if module.iteration % self.every == 0 and module.iteration < module.run.max_steps:
             trainer.save_checkpoint(self.folder / "last.ckpt")
 
     def on_validation_end(self, trainer: L.Trainer, module: Any) -> None:
         if module.iteration == 0 or not module.val_metrics:  # an untrained model is nobody's best
             return
-        if module.val_metrics["loss"] < self.best:
+        better, done = module.val_metrics["loss"] < self.best, module.iteration == module.run.max_steps
+        if better:
             self.best = module.val_metrics["loss"]
             trainer.save_checkpoint(self.folder / "best.ckpt")
-            if module.iteration % self.every == 0 or module.iteration == module.run.max_steps:
-                trainer.save_checkpoint(self.folder / "last.ckpt")  # so that a resumed run knows of this best
+        if done or (better and module.iteration % self.every == 0):
+            trainer.save_checkpoint(self.folder / "last.ckpt")  # so that a resumed run knows of this best

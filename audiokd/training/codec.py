@@ -13,18 +13,21 @@ from audiokd.losses.adversarial import discriminator_loss, generator_loss
 from audiokd.losses.feature_matching import feature_matching_loss
 from audiokd.losses.mel import MultiScaleMelLoss
 from audiokd.nn.codec.discriminators import CodecDiscriminator
+from audiokd.nn.quantizers.vq import VectorQuantizer
 from audiokd.training.base import RunModule
 from audiokd.training.codebook_usage import CodebookUsage
+from audiokd.training.revival import CodebookRevival
 from audiokd.training.schedules import warmup_cosine
 from audiokd.training.settings import CodecOptimSettings, DiscriminatorSettings, RunSettings
 
 
 @dataclass
 class Rebuilt:
-    """A generator's forward: rebuilt `wav` [B, T], `codes` [B, Q, T'], and the method's own losses by name (unweighted)."""
+    """A generator's forward: rebuilt `wav` [B, T], `codes` [B, Q, T'], `latents` [B, d, T'] a stream, and the method's own losses."""
 
     wav: Tensor
     codes: Tensor
+    latents: list[Tensor]
     losses: dict[str, Tensor]
 
 
@@ -35,7 +38,7 @@ class AdversarialCodecModule(RunModule):
         generator: the network that is exported.
         sample_rate: Hz of its waveforms.
         weights: of every loss: mel, adversarial, feature_matching, and the method's own.
-        cardinality, stream_names: of its codebooks, for the collapse monitor.
+        quantizers, stream_names: one a stream, for the collapse monitor and the revival of dead codes.
         discriminator, optim, run: settings.
     """
 
@@ -44,7 +47,7 @@ class AdversarialCodecModule(RunModule):
         generator: nn.Module,
         sample_rate: int,
         weights: dict[str, float],
-        cardinality: list[int],
+        quantizers: list[VectorQuantizer],
         stream_names: list[str],
         discriminator: DiscriminatorSettings,
         optim: CodecOptimSettings,
@@ -56,7 +59,9 @@ class AdversarialCodecModule(RunModule):
         self.discriminator = CodecDiscriminator(d.periods, d.windows, d.period_channels, d.band_channels)
         self.mel_loss = MultiScaleMelLoss(sample_rate)
         self.weights, self.optim = weights, optim
-        self.usage = CodebookUsage(cardinality, stream_names)
+        self._moved = 0
+        self.usage = CodebookUsage([q.codebook_size for q in quantizers], stream_names)
+        self.revival = CodebookRevival(quantizers, optim.revive_after)
 
     def rebuild(self, batch: dict[str, Any]) -> Rebuilt:
         """One generator forward with the method's own losses."""
@@ -120,6 +125,7 @@ class AdversarialCodecModule(RunModule):
         self.discriminator.requires_grad_(True)
 
         self.usage.add(out.codes)
+        self._moved += self.revival.step(out.codes, out.latents)
         self.step_done(
             {
                 **losses,
@@ -141,10 +147,19 @@ class AdversarialCodecModule(RunModule):
         return {}
 
     def extra_metrics(self) -> dict[str, float]:
-        return self.usage.read()
+        moved, self._moved = self._moved, 0
+        return {**self.usage.read(), "codebook/revived": float(moved)}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["monitor"] = {"counts": self.usage.counts, "moved": self._moved}  # of the row that is not full yet
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        self.usage.counts, self._moved = checkpoint["monitor"]["counts"], checkpoint["monitor"]["moved"]
 
     def on_validation_epoch_start(self) -> None:
-        self.usage.read()  # forget what training counted
+        self.extra_metrics()  # forget what training counted
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         out = self.rebuild(batch)

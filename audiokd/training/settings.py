@@ -67,6 +67,7 @@ class CodecOptimSettings:
         grad_clip: norm that each network's gradient is clipped to.
         official_discriminator_lr: as the official code runs, where the discriminator's optimiser gets no rate: constant
             1e-3, torch's default, instead of the generator's schedule.
+        revive_after: steps without use after which a code is moved onto a latent of the batch; 0 never, as officially.
     """
 
     lr: float = 2e-4
@@ -77,6 +78,7 @@ class CodecOptimSettings:
     weight_decay: float = 0.01
     grad_clip: float = 1.0
     official_discriminator_lr: bool = False
+    revive_after: int = 0
 
 
 @dataclass

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from audiokd.data.audio import info, load, load_at, load_crop
+from audiokd.data.audio import info, load, load_at, load_crop, read_bytes
 from audiokd.data.utterance import Utterance
 from audiokd.errors import AudioError
 
@@ -88,7 +88,10 @@ def test_bytes_inside_another_file(files, tmp_path):
         assert np.array_equal(load(utt)[0], load(Utterance(id="u", path=str(files[name])))[0])
         crop = load_crop(utt, 16000, 1.0, 0.5)
         assert np.array_equal(crop, load_crop(Utterance(id="u", path=str(files[name])), 16000, 1.0, 0.5))
+        assert read_bytes(utt) == part
         at += len(part)
+    with pytest.raises(AudioError, match="truncated"):  # what comes after its bytes is not its own
+        load(Utterance(id="u", path=str(blob), nbytes=len(parts[0]) // 2))
 
 
 def test_channel_policy(files):

@@ -168,6 +168,20 @@ def test_bad_audio_is_left_out_and_counted(corpus, tmp_path, nj):
     assert len(open_input(root)) == 36
     with pytest.raises(AudiokdError, match="9 of 45"):  # a finished folder is held to the rate, too
         shard(str(corpus), str(root), shard_size=7)
+    assert len(open_input(root)) == 36  # and is left as it is
+
+
+def test_stops_as_soon_as_too_much_is_bad(corpus, tmp_path):
+    root = tmp_path / "dump"
+    shard(str(corpus), str(root), shard_size=7)
+    for wav in (corpus.parent / "wav").iterdir():
+        wav.write_bytes(wav.read_bytes()[:-4000])
+    with pytest.raises(AudiokdError, match="of 45 utterances have bad audio"):
+        shard(str(corpus), str(root), shard_size=7, max_error_rate=0.2)
+    states = [json.loads(p.read_text()) for p in sorted((root / "cuts.info").glob("0*.json"))]
+    assert [len(s["errors"]) > 0 for s in states] == [True, True, False, False, False, False, False]
+    with pytest.raises(AudiokdError, match="not finished"):  # what was finished is no longer
+        open_input(root)
 
 
 @pytest.mark.parametrize("kind", ["folder", "shar", "file"])

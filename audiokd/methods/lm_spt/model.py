@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from audiokd.errors import AudiokdError
 from audiokd.methods.lm_spt.config import LMSPTConfig
 from audiokd.nn.codec.dac import Decoder, Encoder
-from audiokd.nn.lengths import zero_beyond
+from audiokd.nn.lengths import length_mask, zero_beyond
 from audiokd.nn.quantizers.rvq import ResidualVQ
 from audiokd.nn.quantizers.split import SplitQuantized, SplitQuantizer
 from audiokd.nn.weight_norm import fold_weight_norm
@@ -134,9 +134,9 @@ class LMSPTModel(PreTrainedModel):
         n = self._check_wav(wav, lengths)
         if wav.shape[-1] > self.piece_s * self.sample_rate:
             return Codes.collate([self._encode_pieces(w[: int(k)], int(k)) for w, k in zip(wav, n)])
-        frames, z_s, z_a = self._latents(wav, n)
+        frames, z_s, z_a = self._latents(wav, n, self._needs_acoustic)
         codes = self.quantizer.encode(z_s, z_a, self._num_codebooks)
-        codes = codes.masked_fill(torch.arange(codes.shape[-1], device=codes.device) >= frames[:, None, None], 0)
+        codes = codes.masked_fill(~length_mask(frames, codes.shape[-1])[:, None], 0)
         return Codes(codes, frames, n, self.sample_rate)
 
     @torch.no_grad()
@@ -151,20 +151,21 @@ class LMSPTModel(PreTrainedModel):
         """
         if layer not in self.feature_layers:
             raise AudiokdError(f"no features {layer!r}", fix=f"layers: {', '.join(self.feature_layers)}")
-        frames, z_s, z_a = self._latents(wav, self._check_wav(wav, lengths))
+        acoustic = layer in ("quantized", "acoustic_latent")
+        frames, z_s, z_a = self._latents(wav, self._check_wav(wav, lengths), acoustic)
         if layer == "semantic_latent":
             z = z_s
         elif layer == "acoustic_latent":
             z = z_a
         else:
-            codes = self.quantizer.encode(z_s, z_a)
-            z = self.quantizer.decode(codes) if layer == "quantized" else self.quantizer.decode_semantic(codes)
+            n_codebooks = self.config.n_codebooks if acoustic else self.config.n_semantic_codebooks
+            z = self.quantizer.decode(self.quantizer.encode(z_s, z_a, n_codebooks))
         return zero_beyond(z, frames).transpose(1, 2), frames
 
     @torch.no_grad()
     def code_margins(self, wav: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Cosine margin [B, Q, T'] of each code over the runner-up: codes that differ between two machines are near ties."""
-        _, z_s, z_a = self._latents(wav, self._check_wav(wav, lengths))
+        _, z_s, z_a = self._latents(wav, self._check_wav(wav, lengths), self._needs_acoustic)
         if z_a is None:
             raise AudiokdError("margins need all codebooks", fix=f"set_num_codebooks({self.config.n_codebooks})")
         return self.quantizer.margin(z_s, z_a)
@@ -183,7 +184,7 @@ class LMSPTModel(PreTrainedModel):
         if isinstance(codes, Tensor):
             size = torch.full((codes.shape[0],), codes.shape[-1], device=codes.device)
             codes = Codes(codes, size, None, self.sample_rate)
-        self._check_codes(codes)
+        ids = self._check_codes(codes)
         net = self.aux_decoder if semantic_only else self.decoder
         frame_size = math.prod(net.rates)
         frames = codes.lengths.to(self.device)
@@ -191,7 +192,6 @@ class LMSPTModel(PreTrainedModel):
         if semantic_only:
             n = self._aux_samples(n)
         piece = int(self.piece_s * self.frame_rate)
-        ids = codes.codes.to(self.device)
         embed = self.quantizer.decode_semantic if semantic_only else self.quantizer.decode
         if ids.shape[-1] > piece:
             wav = _stack([self._decode_pieces(net, embed, i[None, :, : int(k)], piece) for i, k in zip(ids, frames)])
@@ -207,27 +207,39 @@ class LMSPTModel(PreTrainedModel):
         if wav.ndim != 2:
             raise AudiokdError(f"waveforms must be [B, T], not {list(wav.shape)}", fix="add a batch axis: wav[None]")
         if lengths is None:
-            n = torch.full((wav.shape[0],), wav.shape[1], dtype=torch.long, device=wav.device)
+            n = torch.full((wav.shape[0],), wav.shape[1], dtype=torch.long, device=self.device)
         else:
-            n = torch.as_tensor(lengths, dtype=torch.long, device=wav.device)
+            n = torch.as_tensor(lengths, dtype=torch.long, device=self.device)
         if n.shape != wav.shape[:1] or bool((n > wav.shape[1]).any()):
             raise AudiokdError(f"lengths {n.tolist()} do not fit waveforms of shape {list(wav.shape)}")
         if wav.shape[0] == 0 or bool((n < 1).any()):
             raise AudiokdError("an empty waveform has no codes", where=f"lengths {n.tolist()}", fix="leave it out")
         return n
 
-    def _check_codes(self, codes: Codes) -> None:
-        size = self.quantizer.cardinality
-        if codes.codes.shape[1] > len(size):
-            raise AudiokdError(f"codes have {codes.codes.shape[1]} streams, the model {len(size)}")
-        for q in range(codes.codes.shape[1]):
-            high = int(codes.codes[:, q].max())
-            if high >= size[q] or int(codes.codes[:, q].min()) < 0:
+    def _check_codes(self, codes: Codes) -> Tensor:
+        """The ids [B, Q, T'] on the model's device, 0 in the padding, which may hold anything; errors where they cannot be."""
+        size, ids, lengths = self.quantizer.cardinality, codes.codes.to(self.device), codes.lengths.to(self.device)
+        if ids.shape[1] > len(size):
+            raise AudiokdError(f"codes have {ids.shape[1]} streams, the model {len(size)}")
+        if ids.numel() == 0:
+            raise AudiokdError(f"codes of shape {list(ids.shape)} have no frames", fix="leave them out")
+        if bool(((lengths < 0) | (lengths > ids.shape[-1])).any()):
+            raise AudiokdError(f"lengths {lengths.tolist()} do not fit codes of {ids.shape[-1]} frames")
+        ids = ids.masked_fill(~length_mask(lengths, ids.shape[-1])[:, None], 0)
+        for q in range(ids.shape[1]):
+            low, high = int(ids[:, q].min()), int(ids[:, q].max())
+            if low < 0 or high >= size[q]:
+                odd = low if low < 0 else high
                 raise AudiokdError(
-                    f"stream {q} holds code {high}, the model has {size[q]}", fix="these codes are another model's"
+                    f"stream {q} holds code {odd}, the model has {size[q]}", fix="these codes are another model's"
                 )
+        return ids
 
-    def _latents(self, wav: Tensor, n: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    @property
+    def _needs_acoustic(self) -> bool:
+        return self._num_codebooks > self.config.n_semantic_codebooks
+
+    def _latents(self, wav: Tensor, n: Tensor, acoustic: bool) -> tuple[Tensor, Tensor, Tensor | None]:
         """Frames [B] and both encoders' output [B, D, T'] for `wav` [B, T] with true lengths `n` [B]."""
         wav = wav.to(self.device, self.dtype)
         if self.config.pad_to_frame:
@@ -247,8 +259,7 @@ class LMSPTModel(PreTrainedModel):
         z_s, frames = self.semantic_encoder(wav[:, None], inner)
         if frames is None:
             frames = torch.full_like(n, z_s.shape[-1])
-        need_acoustic = self._num_codebooks > self.config.n_semantic_codebooks
-        return frames, z_s, self.acoustic_encoder(wav[:, None], inner)[0] if need_acoustic else None
+        return frames, z_s, self.acoustic_encoder(wav[:, None], inner)[0] if acoustic else None
 
     def _encode_pieces(self, wav: Tensor, n: int) -> Codes:
         """Codes of one long waveform [n], in pieces that overlap by the receptive field: the same as of the whole."""
@@ -262,11 +273,13 @@ class LMSPTModel(PreTrainedModel):
             stop = min(start + piece, frames)
             a, b = max(0, start - halo), stop + halo
             part = wav[None, a * size : min(b * size, n)]
-            _, z_s, z_a = self._latents(part, torch.tensor([part.shape[-1]], device=part.device))
+            size_of_part = torch.tensor([part.shape[-1]], device=self.device)
+            _, z_s, z_a = self._latents(part, size_of_part, self._needs_acoustic)
             z_s, z_a = (z if z is None else z[..., start - a : stop - a] for z in (z_s, z_a))
             out.append(self.quantizer.encode(z_s, z_a, self._num_codebooks))
         codes = torch.cat(out, -1)
-        return Codes(codes, torch.tensor([frames]), torch.tensor([n]), self.sample_rate)
+        made = {"device": codes.device}  # all three where the model is, as without pieces
+        return Codes(codes, torch.tensor([frames], **made), torch.tensor([n], **made), self.sample_rate)
 
     def _decode_pieces(self, net: Decoder, embed, ids: Tensor, piece: int) -> Tensor:
         """Waveform [T] of one long code sequence [1, Q, T'], in pieces that overlap by the decoder's receptive field."""

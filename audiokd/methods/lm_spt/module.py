@@ -32,7 +32,7 @@ class LMSPTModule(AdversarialCodecModule):
         n = s.model.n_semantic_codebooks
         names = [f"semantic{i}" for i in range(n)] + [f"acoustic{i}" for i in range(s.model.n_codebooks - n)]
         super().__init__(
-            model, s.model.sample_rate, asdict(s.loss), model.cardinality, names, s.discriminator, s.optim, s.run
+            model, s.model.sample_rate, asdict(s.loss), model.quantizer.streams, names, s.discriminator, s.optim, s.run
         )
         self.teacher = teacher or WhisperTeacher.from_pretrained(
             s.teacher.name, s.teacher.window, floor=s.teacher.floor
@@ -50,6 +50,7 @@ class LMSPTModule(AdversarialCodecModule):
         return Rebuilt(
             out.wav,
             q.codes,
+            q.latents,
             {
                 "distill": self.distill(batch["wav"], batch["lengths"], out.semantic_wav),
                 "commit_semantic": q.commit_semantic,

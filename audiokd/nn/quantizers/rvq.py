@@ -23,24 +23,30 @@ class ResidualVQ(nn.Module):
         self.quantizers = nn.ModuleList(VectorQuantizer(dim, codebook_size, codebook_dim) for _ in range(num_codebooks))
         self.dropout = dropout
 
-    def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """`z` [B, D, T] -> quantised [B, D, T], codes [B, Q, T], commitment and codebook losses (scalars, summed over levels)."""
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, list[Tensor]]:
+        """Quantise `z` [B, D, T].
+
+        Returns:
+            Quantised [B, D, T], codes [B, Q, T], commitment and codebook losses (scalars, summed over levels), projected
+            latents [B, d, T] of each level.
+        """
         levels = torch.full((z.shape[0],), len(self.quantizers), device=z.device)
         if self.training:
             n = int(z.shape[0] * self.dropout)
             levels[:n] = torch.randint(1, len(self.quantizers) + 1, (n,)).to(z.device)
         z_q, residual = torch.zeros_like(z), z
         commitment = codebook_loss = z.new_zeros(())
-        codes = []
+        codes, latents = [], []
         for i, quantizer in enumerate(self.quantizers):
-            q, c, commit_i, codebook_i = quantizer(residual)
+            q, c, commit_i, codebook_i, z_e = quantizer(residual)
             used = (i < levels).to(z.dtype)
             z_q = z_q + q * used[:, None, None]
             residual = residual - q
             commitment = commitment + (commit_i * used).mean()
             codebook_loss = codebook_loss + (codebook_i * used).mean()
             codes.append(c)
-        return z_q, torch.stack(codes, 1), commitment, codebook_loss
+            latents.append(z_e)
+        return z_q, torch.stack(codes, 1), commitment, codebook_loss, latents
 
     def encode(self, z: Tensor, n: int | None = None) -> Tensor:
         """`z` [B, D, T] -> codes [B, n, T] of the first `n` levels (all by default)."""

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from audiokd.nn.quantizers.rvq import ResidualVQ
+from audiokd.nn.quantizers.vq import VectorQuantizer
 
 
 @dataclass
 class SplitQuantized:
     """What `SplitQuantizer.forward` gives.
 
-    Shapes: z, z_semantic [B, D, T]; codes [B, Q, T], semantic streams first; losses are scalars.
+    Shapes: z, z_semantic [B, D, T]; codes [B, Q, T], semantic streams first; losses are scalars; latents [B, d, T] a stream.
     """
 
     z: Tensor
@@ -27,6 +28,7 @@ class SplitQuantized:
     codebook_semantic: Tensor
     commit_acoustic: Tensor
     codebook_acoustic: Tensor
+    latents: list[Tensor]
 
 
 class SplitQuantizer(nn.Module):
@@ -43,14 +45,23 @@ class SplitQuantizer(nn.Module):
         self.semantic_subtraction = semantic_subtraction
 
     @property
+    def streams(self) -> list[VectorQuantizer]:
+        """The quantiser of each stream."""
+        return [*self.semantic.quantizers, *self.acoustic.quantizers]
+
+    @property
     def cardinality(self) -> list[int]:
         """Codes of each stream."""
-        return [q.codebook_size for q in (*self.semantic.quantizers, *self.acoustic.quantizers)]
+        return [q.codebook_size for q in self.streams]
 
     def forward(self, z_semantic: Tensor, z_acoustic: Tensor) -> SplitQuantized:
-        s, s_codes, s_commit, s_codebook = self.semantic(z_semantic)
-        a, a_codes, a_commit, a_codebook = self.acoustic(z_acoustic - s if self.semantic_subtraction else z_acoustic)
-        return SplitQuantized(s + a, s, torch.cat([s_codes, a_codes], 1), s_commit, s_codebook, a_commit, a_codebook)
+        s, s_codes, s_commit, s_codebook, s_latents = self.semantic(z_semantic)
+        a, a_codes, a_commit, a_codebook, a_latents = self.acoustic(
+            z_acoustic - s if self.semantic_subtraction else z_acoustic
+        )
+        codes = torch.cat([s_codes, a_codes], 1)
+        latents = [*s_latents, *a_latents]
+        return SplitQuantized(s + a, s, codes, s_commit, s_codebook, a_commit, a_codebook, latents)
 
     def encode(self, z_semantic: Tensor, z_acoustic: Tensor | None, n: int | None = None) -> Tensor:
         """Latents [B, D, T] -> codes [B, n, T]. `z_acoustic` may be None when only semantic streams are wanted."""

@@ -29,14 +29,19 @@ class VectorQuantizer(nn.Module):
         self.out_proj = WNConv1d(codebook_dim, dim, 1)
         self.codebook = nn.Embedding(codebook_size, codebook_dim)
 
-    def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """`z` [B, D, T] -> quantised [B, D, T] (straight-through), codes [B, T], commitment [B], codebook loss [B]."""
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Quantise `z` [B, D, T].
+
+        Returns:
+            Quantised [B, D, T] (straight-through), codes [B, T], commitment [B], codebook loss [B], projected latents
+            [B, d, T].
+        """
         z_e = self.in_proj(z)
         codes = self.similarity(z_e).argmax(-1)
         c = self.codebook(codes).transpose(1, 2)
         commitment = (z_e - c.detach()).square().mean((1, 2))
         codebook_loss = (c - z_e.detach()).square().mean((1, 2))
-        return self.out_proj(z_e + (c - z_e).detach()), codes, commitment, codebook_loss
+        return self.out_proj(z_e + (c - z_e).detach()), codes, commitment, codebook_loss, z_e
 
     def encode(self, z: Tensor) -> Tensor:
         """`z` [B, D, T] -> codes [B, T]."""

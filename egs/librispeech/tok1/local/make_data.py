@@ -31,7 +31,7 @@ def read_part(folder: Path) -> list[Utterance]:
 
 def main(root: str, data: str, *parts: str) -> None:
     sets: dict[str, list[Utterance]] = {}
-    train = "train_960" if TRAIN <= set(parts) else "train"
+    train = "train_960" if set(parts) >= TRAIN else "train"
     for part in parts:
         name = train if part in TRAIN else part.replace("-", "_")
         sets.setdefault(name, []).extend(read_part(Path(root) / part))

@@ -1,0 +1,147 @@
+"""Killed in mid-epoch and started again equals never killed: weights, optimisers, best checkpoint, every logged number."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from debug_runs import data_dir
+
+STEPS = 13
+Rows = dict[tuple[int, str, str], str]
+
+
+@pytest.fixture(scope="module")
+def command(two_cities: Path, whisper_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """`audiokd fit` without --exp_dir. Neither the validations nor the rows fall on the steps of checkpoints alone."""
+    root = tmp_path_factory.mktemp("corpus")
+    train, dev = data_dir(root / "train", two_cities, 0, 9), data_dir(root / "dev", two_cities, 9, 2)
+    options = f"--config lm_spt/debug --teacher.name {whisper_dir} --train {train} --dev {dev} --run.accelerator cpu"
+    options += f" --run.max_steps {STEPS} --run.val_every 6 --run.ckpt_every 4 --run.log_every 3 --optim.revive_after 2"
+    return [str(Path(sys.executable).with_name("audiokd")), "fit", "lm_spt", *options.split()]
+
+
+def start(command: list[str], exp: Path, *more: str) -> subprocess.Popen[str]:
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    args = [*command, "--exp_dir", str(exp), *more]
+    return subprocess.Popen(
+        args, env=env, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def finish(command: list[str], exp: Path, *more: str) -> str:
+    run = start(command, exp, *more)
+    out = run.communicate(timeout=300)[0]
+    assert run.returncode == 0, out
+    return out
+
+
+def rows(exp: Path) -> Rows:
+    with open(exp / "metrics.csv") as f:
+        found = [((int(r["step"]), r["split"], r["name"]), r["value"]) for r in csv.DictReader(f)]
+    assert len(found) == len(dict(found)), "a number stands twice"
+    return dict(found)
+
+
+def reached(exp: Path) -> int:
+    """The last step in metrics.csv."""
+    path = exp / "metrics.csv"
+    lines = path.read_text().split("\n")[1:-1] if path.exists() else []
+    return max((int(line.split(",")[0]) for line in lines if line[:1].isdigit()), default=-1)
+
+
+def checkpoint(exp: Path, name: str) -> dict[str, Any]:
+    return torch.load(exp / "checkpoints" / f"{name}.ckpt", map_location="cpu", weights_only=True)
+
+
+def differences(a: Any, b: Any, at: str = "") -> list[str]:
+    """Where two trees of tensors and plain values differ, to the bit."""
+    if isinstance(a, torch.Tensor):
+        return [] if isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b) else [at]
+    if isinstance(a, dict):
+        if a.keys() != b.keys():
+            return [f"{at}: keys {a.keys() ^ b.keys()}"]
+        return [d for k in a for d in differences(a[k], b[k], f"{at}.{k}")]
+    if isinstance(a, (list, tuple)):
+        if len(a) != len(b):
+            return [at]
+        return [d for i, (x, y) in enumerate(zip(a, b)) for d in differences(x, y, f"{at}[{i}]")]
+    return [] if a == b else [f"{at}: {a} {b}"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    exp = tmp_path_factory.mktemp("run") / "undisturbed"
+    finish(command, exp)
+    return exp
+
+
+def test_the_undisturbed_run_is_whole(undisturbed: Path) -> None:
+    found = rows(undisturbed)
+    assert {s for s, split, _ in found if split == "val"} == {0, 6, 12, 13}
+    assert {s for s, split, _ in found if split == "train"} == {1, 3, 6, 9, 12}
+    last = checkpoint(undisturbed, "last")
+    assert last["iteration"] == STEPS
+    assert len(last["optimizer_states"]) == 2
+    assert {k.split(".")[0] for k in last["state_dict"]} >= {"generator", "discriminator"}
+    losses = {s: float(found[s, "val", "loss"]) for s in (6, 12, 13)}
+    assert checkpoint(undisturbed, "best")["iteration"] == min(losses, key=lambda s: losses[s])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("num_workers", "kill_at"), [(0, 7), (2, 6)])
+def test_killed_and_started_again_equals_never_killed(
+    command: list[str], undisturbed: Path, tmp_path: Path, num_workers: int, kill_at: int
+) -> None:
+    exp, workers = tmp_path / "killed", ("--data.num_workers", str(num_workers))
+    run = start(command, exp, *workers)
+    deadline = time.monotonic() + 120
+    while reached(exp) < kill_at and run.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    if kill_at % 3:
+        # log_every 3 shows step 9 next: it is between the checkpoints of 8 and 12, three steps into an epoch of six
+        assert reached(exp) == 9
+    os.killpg(run.pid, signal.SIGKILL)
+    assert run.wait() == -signal.SIGKILL
+    run.stdout.close()
+    held = checkpoint(exp, "last")["iteration"]
+    assert held in (4, 8)
+    assert held % 6  # in mid-epoch
+
+    out = finish(command, exp, *workers)
+    assert f"{STEPS} steps" in out
+    assert rows(exp) == rows(undisturbed)
+    for name in ("last", "best"):
+        mine, theirs = checkpoint(exp, name), checkpoint(undisturbed, name)
+        for part in ("state_dict", "optimizer_states", "iteration", "callbacks"):
+            assert differences(mine[part], theirs[part], part) == [], name
+
+    before = {p: p.stat().st_mtime_ns for p in exp.rglob("*") if p.is_file()}
+    assert "steps are done already" in finish(command, exp, *workers)
+    assert {p: p.stat().st_mtime_ns for p in exp.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.slow
+def test_ctrl_c_is_answered_and_gone_on_from(command: list[str], undisturbed: Path, tmp_path: Path) -> None:
+    exp = tmp_path / "interrupted"
+    run = start(command, exp)
+    deadline = time.monotonic() + 120
+    while reached(exp) < 3 and run.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.kill(run.pid, signal.SIGINT)
+    out = run.communicate(timeout=60)[0]
+    assert run.returncode == 130, out
+    assert "interrupted" in out
+    assert "Traceback" not in out
+    assert not list(exp.rglob(".*.tmp*"))
+    finish(command, exp)
+    assert rows(exp) == rows(undisturbed)
+    assert differences(checkpoint(exp, "last")["state_dict"], checkpoint(undisturbed, "last")["state_dict"]) == []

@@ -1,0 +1,44 @@
+"""Learning rates against torch's own schedulers, and as pure functions of the step."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
+
+from audiokd.training.schedules import warmup_cosine
+
+PEAK, FLOOR, WARMUP, TOTAL = 2e-4, 5e-5, 10, 200
+ARGS = {"peak": PEAK, "floor": FLOOR, "warmup_steps": WARMUP, "total_steps": TOTAL}
+
+
+def test_equals_torch() -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=PEAK)
+    warmup = LinearLR(optimizer, start_factor=1 / WARMUP, total_iters=WARMUP - 1)
+    cosine = CosineAnnealingLR(optimizer, TOTAL - WARMUP, FLOOR)
+    both = SequentialLR(optimizer, [warmup, cosine], [WARMUP])
+    for step in range(TOTAL):
+        assert warmup_cosine(step, **ARGS) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-6), step
+        optimizer.step()
+        both.step()
+
+
+def test_ends_and_turns() -> None:
+    assert warmup_cosine(0, **ARGS) == PEAK / WARMUP
+    assert warmup_cosine(WARMUP - 1, **ARGS) == PEAK
+    assert warmup_cosine(WARMUP, **ARGS) == PEAK
+    assert warmup_cosine((WARMUP + TOTAL) // 2, **ARGS) == pytest.approx((PEAK + FLOOR) / 2)
+    assert warmup_cosine(TOTAL, **ARGS) == pytest.approx(FLOOR)
+    assert warmup_cosine(10 * TOTAL, **ARGS) == pytest.approx(FLOOR)
+    falling = [warmup_cosine(s, **ARGS) for s in range(WARMUP, TOTAL + 1)]
+    assert falling == sorted(falling, reverse=True)
+
+
+@pytest.mark.parametrize(("warmup", "total"), [(0, 10), (10, 10), (20, 10), (0, 0)])
+def test_short_runs_have_finite_rates(warmup: int, total: int) -> None:
+    for step in range(25):
+        lr = warmup_cosine(step, peak=PEAK, floor=FLOOR, warmup_steps=warmup, total_steps=total)
+        assert math.isfinite(lr)
+        assert 0 < lr <= PEAK
