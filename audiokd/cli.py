@@ -79,6 +79,8 @@ def _run_fit(rest: list[str]) -> None:
             print(f"usage: audiokd fit METHOD --train INPUT --dev INPUT --exp_dir DIR [options]\nmethods: {methods}")
             sys.exit(0)
         raise ConfigError("fit needs a method first", fix=f"methods: {methods}")
+    if rest[0] not in METHODS:
+        raise ConfigError(f"unknown method {rest[0]!r}{_near(rest[0], list(METHODS))}", fix=f"methods: {methods}")
     settings = part(rest[0], "settings")
     parser = _parser(f"fit {rest[0]}", function)
     parser.add_argument(
@@ -140,7 +142,8 @@ def _parser(name: str, function: Any) -> Any:
             hints = "".join(_near(w, keys) for w in wrong)
             sys.exit(_fail(f"audiokd {name}: {message.strip()}{hints}\n  see: audiokd {name} --help", 2))
 
-    return Parser(prog=f"audiokd {name}", description=(function.__doc__ or "").split("\n\n")[0])
+    about = (function.__doc__ or "").split("\n\n")[0]
+    return Parser(prog=f"audiokd {name}", description=about, allow_abbrev=False)  # a typo is no abbreviation
 
 
 def _near(name: str, names: list[str]) -> str:

@@ -66,6 +66,26 @@ class WNConv2d(_WeightNorm):
         return F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
 
 
+def zero_biases(module: nn.Module) -> None:
+    """Start every weight-normed convolution below `module` without bias, as DAC does.
+
+    A default bias outweighs the signal some layers down: every frame of an untrained encoder would point the same way.
+    """
+    for m in module.modules():
+        if isinstance(m, _WeightNorm):
+            nn.init.zeros_(m.bias)
+
+
+def keep_variance(conv: _WeightNorm) -> _WeightNorm:
+    """Scale a fresh convolution so that its output varies as much as its input; gives it back.
+
+    torch draws weights with variance 1 / (3 fan_in): each layer without a skip path shrinks the signal by sqrt(3).
+    """
+    with torch.no_grad():
+        conv.weight_g.mul_(3**0.5)
+    return conv
+
+
 def fold_weight_norm(module: nn.Module) -> nn.Module:
     """Fold every weight-normed convolution below `module`, in place."""
     for m in module.modules():

@@ -90,7 +90,10 @@ def fit(method: str, settings: Any, train: str, dev: str, exp_dir: str, allow_pi
         default_root_dir=folder,
     )
     started = time.monotonic()
-    trainer.fit(module, datamodule=data, ckpt_path=str(last) if resume else None, weights_only=True)
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=str(last) if resume else None, weights_only=True)
+    except SystemExit as e:  # Lightning's answer to Ctrl-C
+        raise KeyboardInterrupt from e
     rate = (module.iteration - resume) / max(time.monotonic() - started, 1e-9)
     print(f"{folder}: {module.iteration} steps, {rate:.2f} steps a second (validation included)")
     return {**module.val_metrics, "steps_per_second": rate}

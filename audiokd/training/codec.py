@@ -23,7 +23,7 @@ from audiokd.training.settings import CodecOptimSettings, DiscriminatorSettings,
 
 @dataclass
 class Rebuilt:
-    """A generator's forward: rebuilt `wav` [B, T], `codes` [B, Q, T'], `latents` [B, d, T'] a stream, and the method's own losses."""
+    """A generator's forward: `wav` [B, T], `codes` [B, Q, T'], `latents` [B, d, T'] a stream, the method's own losses."""
 
     wav: Tensor
     codes: Tensor

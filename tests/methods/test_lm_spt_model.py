@@ -102,8 +102,8 @@ def test_packaged_configs(name: str, rate: float) -> None:
     assert m.frame_rate == rate
     assert m.num_codebooks == 8
     assert m.semantic_encoder.frames(m.frame_size * 3) == m.acoustic_encoder.frames(m.frame_size * 3) == 3
-    assert 0 <= m.frame_size * 3 - m.decoder.samples(3) <= 4
-    assert 0 <= m.frame_size * 2 - m.aux_decoder.samples(3) <= 4
+    assert 0 <= m.frame_size * 3 - m.decoder.samples(3) <= 4  # odd strides lose a sample each, times the strides after
+    assert 0 <= m.frame_size * 2 - m.aux_decoder.samples(3) <= 8
     if name.startswith("base"):
         assert m.cardinality == [16384] + [4096] * 7
 
@@ -291,7 +291,11 @@ def test_bad_waveforms(shape: tuple, lengths: list | None, message: str, model: 
 
 @pytest.mark.parametrize(
     ("stream", "code", "message"),
-    [(0, 64, "stream 0 holds code 64, the model has 64"), (3, 32, "stream 3 holds code 32"), (1, -1, "stream 1 holds code -1")],
+    [
+        (0, 64, "stream 0 holds code 64, the model has 64"),
+        (3, 32, "stream 3 holds code 32"),
+        (1, -1, "stream 1 holds code -1"),
+    ],
 )
 def test_codes_out_of_range(stream: int, code: int, message: str, model: LMSPTModel) -> None:
     codes = torch.zeros(1, 8, 3, dtype=torch.long)
@@ -324,7 +328,9 @@ def test_save_and_load(folder: Path, model: LMSPTModel, speech: Tensor) -> None:
     codes = tokenizer.encode(wav)
     assert torch.equal(codes.codes, model.encode(wav).codes)
     torch.testing.assert_close(tokenizer.decode(codes)[0], model.decode(codes)[0], rtol=0, atol=1e-5)
-    assert {k: v.shape for k, v in tokenizer.state_dict().items()} == {k: v.shape for k, v in model.state_dict().items()}
+    assert {k: v.shape for k, v in tokenizer.state_dict().items()} == {
+        k: v.shape for k, v in model.state_dict().items()
+    }
     saved = json.loads((folder / "config.json").read_text())
     assert saved["model_type"] == "lm_spt"
     assert {k: saved[k] for k in TINY} == TINY
@@ -349,7 +355,9 @@ print(type(config).__name__, type(model).__name__, config.encoder_dim)"""
 
 
 def test_import_is_light() -> None:
-    code = "import sys, audiokd; print([m for m in ('torch', 'transformers', 'numpy', 'lightning') if m in sys.modules])"
+    code = (
+        "import sys, audiokd; print([m for m in ('torch', 'transformers', 'numpy', 'lightning') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

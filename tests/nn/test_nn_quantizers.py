@@ -50,11 +50,12 @@ def test_nearest_neighbour_is_brute_force_l2_of_unit_vectors(vq: VectorQuantizer
 
 
 def test_vq_losses_and_decode(vq: VectorQuantizer, z: Tensor) -> None:
-    z_q, codes, commitment, codebook = vq(z)
+    z_q, codes, commitment, codebook, latent = vq(z)
     z_e, c = vq.in_proj(z), vq.codebook.weight[codes].permute(0, 2, 1)
     want = ((z_e - c) ** 2).mean((1, 2))  # one an item, codes not normalised
     torch.testing.assert_close(commitment, want)
     torch.testing.assert_close(codebook, want)
+    torch.testing.assert_close(latent, z_e)
     torch.testing.assert_close(vq.decode(codes), z_q, rtol=0, atol=1e-6)
     torch.testing.assert_close(z_q, vq.out_proj(c), rtol=0, atol=1e-6)
 
@@ -66,7 +67,7 @@ def test_vq_gradients(vq: VectorQuantizer, z: Tensor) -> None:
     def grads(loss: Tensor) -> tuple[Tensor | None, ...]:
         return torch.autograd.grad(loss, (z, vq.codebook.weight, vq.in_proj.weight_v), allow_unused=True)
 
-    z_q, _, commitment, codebook = vq(z)
+    z_q, _, commitment, codebook, _ = vq(z)
     straight, code, _ = grads((z_q * weight).sum())
     want = torch.autograd.grad((vq.out_proj(vq.in_proj(z)) * weight).sum(), z)[0]  # as if nothing was rounded
     torch.testing.assert_close(straight, want)
@@ -89,11 +90,12 @@ def test_margin(vq: VectorQuantizer, z: Tensor) -> None:
 
 
 def test_residual_sums(rvq: ResidualVQ, z: Tensor) -> None:
-    z_q, codes, commitment, codebook = rvq.eval()(z)
+    z_q, codes, commitment, codebook, latents = rvq.eval()(z)
     total, commits, books = torch.zeros_like(z), [], []
     for i, q in enumerate(rvq.quantizers):
-        q_i, c_i, commit_i, book_i = q(z - total)
+        q_i, c_i, commit_i, book_i, z_e = q(z - total)
         assert torch.equal(c_i, codes[:, i])
+        torch.testing.assert_close(latents[i], z_e)
         total = total + q_i
         commits.append(commit_i.mean())
         books.append(book_i.mean())
@@ -116,7 +118,7 @@ def test_quantizer_dropout(dropout: float, items: int) -> None:
     commits = torch.stack([q(z - (prefixes[i - 1] if i else 0))[2] for i, q in enumerate(rvq.quantizers)])  # [Q, B]
     dropped, seen = int(items * dropout), [set() for _ in range(items)]
     for _ in range(40):
-        z_q, got, commitment, _ = rvq(z)
+        z_q, got, commitment, _, _ = rvq(z)
         assert torch.equal(got, codes)  # codes of all levels come out all the same
         distance = (prefixes - z_q).abs().amax((2, 3))  # [Q, B]: each item is some prefix of its levels
         assert distance.amin(0).max() < 1e-5
@@ -135,11 +137,12 @@ def test_split_quantizer(z: Tensor) -> None:
     on, off = _split(True).eval(), _split(False).eval()
     for split in (on, off):
         out = split(z, z_a)
-        s, s_codes, commit, book = split.semantic(z)
-        a, a_codes, a_commit, a_book = split.acoustic(z_a - s if split is on else z_a)
+        s, s_codes, commit, book, s_latents = split.semantic(z)
+        a, a_codes, a_commit, a_book, a_latents = split.acoustic(z_a - s if split is on else z_a)
         torch.testing.assert_close(out.z, s + a)
         torch.testing.assert_close(out.z_semantic, s)
         assert torch.equal(out.codes, torch.cat([s_codes, a_codes], 1))
+        torch.testing.assert_close(out.latents, [*s_latents, *a_latents])
         losses = (out.commit_semantic, out.codebook_semantic, out.commit_acoustic, out.codebook_acoustic)
         torch.testing.assert_close(losses, (commit, book, a_commit, a_book))
         torch.testing.assert_close(split.decode(out.codes), out.z, rtol=0, atol=1e-6)
@@ -150,7 +153,7 @@ def test_split_quantizer(z: Tensor) -> None:
         for n in (1, 2):
             assert torch.equal(split.encode(z, None, n), out.codes[:, :n])  # semantic streams need no acoustic latent
         assert split.margin(z, z_a).shape == out.codes.shape
-        assert split.cardinality == [16, 16, 8, 8, 8]
+        assert split.cardinality == [16, 16, 8, 8, 8] == [len(q.codebook.weight) for q in split.streams]
     assert not torch.equal(on(z, z_a).codes[:, 2:], off(z, z_a).codes[:, 2:])
 
 

@@ -43,5 +43,3 @@ def debug_settings(teacher: Path, **changes: Any) -> Any:
         assert key in known, key
         flat[key] = value
     return build_settings(part("lm_spt", "settings"), nested(flat))
-
-

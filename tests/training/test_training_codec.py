@@ -103,7 +103,11 @@ def test_each_step_moves_one_network(
     whisper_dir: Path, teacher: WhisperTeacher, corpus: tuple[Path, Path], tmp_path: Path, official: bool
 ) -> None:
     settings = debug_settings(
-        whisper_dir, run__max_steps=4, run__val_every=2, optim__warmup_steps=2, optim__official_discriminator_lr=official
+        whisper_dir,
+        run__max_steps=4,
+        run__val_every=2,
+        optim__warmup_steps=2,
+        optim__official_discriminator_lr=official,
     )
     L.seed_everything(0, verbose=False)
     module = LMSPTModule(settings, teacher)

@@ -96,6 +96,12 @@ def test_the_undisturbed_run_is_whole(undisturbed: Path) -> None:
     assert checkpoint(undisturbed, "best")["iteration"] == min(losses, key=lambda s: losses[s])
 
 
+def test_a_run_that_is_done_is_left_alone(command: list[str], undisturbed: Path) -> None:
+    before = {p: p.stat().st_mtime_ns for p in undisturbed.rglob("*") if p.is_file()}
+    assert "steps are done already" in finish(command, undisturbed)
+    assert {p: p.stat().st_mtime_ns for p in undisturbed.rglob("*") if p.is_file()} == before
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("num_workers", "kill_at"), [(0, 7), (2, 6)])
 def test_killed_and_started_again_equals_never_killed(
@@ -123,10 +129,6 @@ def test_killed_and_started_again_equals_never_killed(
         mine, theirs = checkpoint(exp, name), checkpoint(undisturbed, name)
         for part in ("state_dict", "optimizer_states", "iteration", "callbacks"):
             assert differences(mine[part], theirs[part], part) == [], name
-
-    before = {p: p.stat().st_mtime_ns for p in exp.rglob("*") if p.is_file()}
-    assert "steps are done already" in finish(command, exp, *workers)
-    assert {p: p.stat().st_mtime_ns for p in exp.rglob("*") if p.is_file()} == before
 
 
 @pytest.mark.slow

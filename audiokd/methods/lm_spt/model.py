@@ -278,8 +278,8 @@ class LMSPTModel(PreTrainedModel):
             z_s, z_a = (z if z is None else z[..., start - a : stop - a] for z in (z_s, z_a))
             out.append(self.quantizer.encode(z_s, z_a, self._num_codebooks))
         codes = torch.cat(out, -1)
-        made = {"device": codes.device}  # all three where the model is, as without pieces
-        return Codes(codes, torch.tensor([frames], **made), torch.tensor([n], **made), self.sample_rate)
+        lengths, samples = torch.tensor([[frames], [n]], device=codes.device)  # where the model is, as without pieces
+        return Codes(codes, lengths, samples, self.sample_rate)
 
     def _decode_pieces(self, net: Decoder, embed, ids: Tensor, piece: int) -> Tensor:
         """Waveform [T] of one long code sequence [1, Q, T'], in pieces that overlap by the decoder's receptive field."""

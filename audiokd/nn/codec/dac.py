@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from audiokd.nn.codec.snake import Snake1d
 from audiokd.nn.lengths import conv_length, conv_transpose_length, zero_beyond
-from audiokd.nn.weight_norm import WNConv1d, WNConvTranspose1d
+from audiokd.nn.weight_norm import WNConv1d, WNConvTranspose1d, keep_variance, zero_biases
 
 
 class ResidualUnit(nn.Module):
@@ -38,7 +38,7 @@ class EncoderBlock(nn.Module):
     def __init__(self, channels: int, stride: int, kernel_size: int, dilations: Sequence[int]):
         super().__init__()
         units = [ResidualUnit(channels, kernel_size, d) for d in dilations]
-        down = WNConv1d(channels, 2 * channels, 2 * stride, stride, math.ceil(stride / 2))
+        down = keep_variance(WNConv1d(channels, 2 * channels, 2 * stride, stride, math.ceil(stride / 2)))
         self.block = nn.Sequential(*units, Snake1d(channels), down)
         self.stride = stride
 
@@ -82,12 +82,13 @@ class Encoder(nn.Module):
         dilations: Sequence[int] = (1, 3, 9),
     ):
         super().__init__()
-        layers: list[nn.Module] = [WNConv1d(1, channels, 7, padding=3)]
+        layers: list[nn.Module] = [keep_variance(WNConv1d(1, channels, 7, padding=3))]
         for stride in rates:
             layers.append(EncoderBlock(channels, stride, kernel_size, dilations))
             channels *= 2
-        layers += [Snake1d(channels), WNConv1d(channels, latent_dim, 3, padding=1)]
+        layers += [Snake1d(channels), keep_variance(WNConv1d(channels, latent_dim, 3, padding=1))]
         self.block = nn.Sequential(*layers)
+        zero_biases(self)
         self.rates, self.kernel_size, self.dilations = tuple(rates), kernel_size, tuple(dilations)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
@@ -162,6 +163,7 @@ class Decoder(nn.Module):
         out = channels >> len(rates)
         layers += [Snake1d(out), WNConv1d(out, 1, 7, padding=3), nn.Tanh()]
         self.model = nn.Sequential(*layers)
+        zero_biases(self)
         self.rates, self.kernel_size, self.dilations = tuple(rates), kernel_size, tuple(dilations)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor | None]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audiokd.nn.weight_norm import WNConv1d
+from audiokd.nn.weight_norm import WNConv1d, zero_biases
 
 
 class VectorQuantizer(nn.Module):
@@ -28,6 +28,7 @@ class VectorQuantizer(nn.Module):
         self.in_proj = WNConv1d(dim, codebook_dim, 1)
         self.out_proj = WNConv1d(codebook_dim, dim, 1)
         self.codebook = nn.Embedding(codebook_size, codebook_dim)
+        zero_biases(self)
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Quantise `z` [B, D, T].
