@@ -43,7 +43,9 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(0)
     name = " ".join(argv[:2]) if " ".join(argv[:2]) in COMMANDS else argv[0]
     if name not in COMMANDS:
-        sys.exit(_fail(f"unknown command {' '.join(argv[:2])!r}{_near(name, list(COMMANDS))}\n\n{_usage()}", 2))
+        if any(c.startswith(f"{name} ") for c in COMMANDS):
+            name = " ".join(argv[:2])
+        sys.exit(_fail(f"unknown command {name!r}{_near(name, list(COMMANDS))}\n\n{_usage()}", 2))
     rest = argv[len(name.split()) :]
     try:
         _run_fit(rest) if name == "fit" else _run(name, rest)

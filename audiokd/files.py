@@ -32,7 +32,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         fsync_dir(path.parent)
     except OSError as e:
         tmp.unlink(missing_ok=True)
-        if e.errno in (28, 122):  # ENOSPC, EDQUOT
+        if e.errno in (27, 28, 122):  # EFBIG (a limit on file sizes), ENOSPC, EDQUOT
             raise AudiokdError(
                 f"no space left while writing ({e.strerror})",
                 where=str(path),

@@ -62,7 +62,7 @@ class MultiScaleMelLoss(nn.Module):
 def _filters(bins: int, n_mels: int, sample_rate: int) -> Tensor:
     import warnings
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch.device("cpu"):  # real numbers also where a model is built on meta
         warnings.simplefilter("ignore")
         fb = torchaudio.functional.melscale_fbanks(
             bins, 0.0, sample_rate / 2, n_mels, sample_rate, norm="slaney", mel_scale="slaney"

@@ -91,7 +91,7 @@ class WhisperTeacher(FrozenTeacher):
         """The encoder's forward over any number of mel frames [B, n_mels, 2 T'] -> [B, T', D]."""
         net = self.net
         with torch.autocast(mel.device.type, enabled=False):
-            x = F.gelu(net.conv1(zero_beyond(mel, None if frames is None else 2 * frames)))
+            x = F.gelu(net.conv1(zero_beyond(mel.to(net.conv1.weight.dtype), None if frames is None else 2 * frames)))
             x = F.gelu(net.conv2(zero_beyond(x, None if frames is None else 2 * frames))).transpose(1, 2)
             x = x + net.embed_positions.weight[: x.shape[1]]
             mask = None
@@ -100,7 +100,7 @@ class WhisperTeacher(FrozenTeacher):
                 mask = torch.zeros_like(hidden, dtype=x.dtype).masked_fill(hidden, -torch.inf)
             for layer in net.layers:
                 x = layer(x, mask)
-            return net.layer_norm(x)
+            return net.layer_norm(x).float()
 
     @torch.no_grad()
     def targets(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,0 +1,52 @@
+"""The released size with Whisper large-v3, built without memory, and every packaged config as a whole module."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import WhisperConfig
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+import audiokd.conf
+from audiokd.methods.lm_spt.module import LMSPTModule
+from audiokd.methods.lm_spt.settings import LMSPTSettings
+from audiokd.stages.fit import build_settings, read_config
+from audiokd.teachers.whisper import WhisperTeacher
+
+CONFIGS = sorted(p.stem for p in (Path(audiokd.conf.__file__).parent / "lm_spt").glob("*.yaml"))
+LARGE_V3 = {"num_mel_bins": 128, "d_model": 1280, "encoder_layers": 32, "encoder_attention_heads": 20}
+
+
+def nested(flat: dict[str, object]) -> dict[str, dict[str, object]]:
+    tree: dict[str, dict[str, object]] = {}
+    for key, value in flat.items():
+        group, name = key.split(".")
+        tree.setdefault(group, {})[name] = value
+    return tree
+
+
+def settings_of(*names: str) -> LMSPTSettings:
+    """Later files over earlier ones over the defaults."""
+    from dataclasses import asdict
+
+    tree = asdict(LMSPTSettings())
+    for name in names:
+        for group, values in nested(read_config(f"lm_spt/{name}")).items():
+            tree[group].update(values)
+    return build_settings(LMSPTSettings, tree)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_config_builds_whole_on_meta(name: str) -> None:
+    settings = settings_of("base", name) if name.startswith("base_") else settings_of(name)
+    with torch.device("meta"):
+        encoder = WhisperEncoder(WhisperConfig(encoder_ffn_dim=5120, decoder_layers=1, **LARGE_V3))
+        module = LMSPTModule(settings, WhisperTeacher(encoder, settings.teacher.window))
+    assert sum(p.numel() for p in encoder.parameters()) == pytest.approx(637e6, rel=0.01)
+    assert not {id(p) for p in module.parameters()} & {id(p) for p in encoder.parameters()}
+    expected = 1.0 if settings.teacher.window == "full" else settings.data.crop_s / 30
+    assert module.distill_scale == pytest.approx(expected)
+    optimised = [p for o in module.configure_optimizers() for g in o.param_groups for p in g["params"]]
+    assert len(optimised) == len(list(module.generator.parameters())) + len(list(module.discriminator.parameters()))
