@@ -17,11 +17,12 @@ $(STAMP): constraints.txt pyproject.toml
 demo: venv
 	@cd egs/mini_speech/tok1 && ./run.sh
 
+# two processes of one thread each: with two threads in one, a busy neighbour costs more than half the speed
 test: venv
-	$(PY) -m pytest
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2
 
 test-corpus: venv
-	$(PY) -m pytest -m corpus
+	OMP_NUM_THREADS=1 $(PY) -m pytest -m corpus
 
 lint: venv
 	$(VENV)/bin/ruff check .

@@ -117,7 +117,7 @@ if in_range decode; then
       audiokd score --ref "data/$s" --hyp "$exp/wav/$s/$system" --out "$exp/scores/$s/$system.json" --store "$store" \
         --system "$system" --sample_rate 16000 --nj "$nj" "${asr_args[@]}" "${more_score[@]}"
     done
-    audiokd report "$exp" --set "$s" --ref "data/$s"
+    audiokd report "$exp" --set "$s" --ref "data/$s" --results results.jsonl
   done
 fi
 [ "$last" -lt 9 ] || die "stage 9 (publish) is not in this release; upload $exp/export by huggingface-cli"

@@ -107,10 +107,15 @@ class Worker:
         for batch in self._batches(utterances, errors):
             wavs = self._read(batch, errors)
             for utt, wav, array in self._forward(wavs):
-                items[utt.id] = StoreItem(
-                    utt.id, array, len(wav), self.model.sample_rate, text=utt.text, speaker=utt.speaker
-                )
-                seconds += len(wav) / self.model.sample_rate
+                rate = self.model.sample_rate
+                item = StoreItem(utt.id, array, len(wav), rate, text=utt.text, speaker=utt.speaker)
+                try:
+                    self.writer.check_item(item)
+                except AudiokdError as e:
+                    errors[utt.id] = _error(utt, e)
+                    continue
+                items[utt.id] = item
+                seconds += len(wav) / rate
         order = [u.id for u in utterances]
         self.writer.write_shard(
             shard.name,
@@ -204,7 +209,7 @@ def _versions() -> dict[str, str]:
     return {name: version(name) for name in ("audiokd", "soundfile", "torch", "torchaudio")}
 
 
-def _error(utt: Utterance, e: AudioError) -> dict[str, str]:
+def _error(utt: Utterance, e: AudiokdError) -> dict[str, str]:
     return {"id": utt.id, "where": utt.where, "error": e.what}
 
 

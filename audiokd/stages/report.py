@@ -30,7 +30,7 @@ CURVES = (
 )
 
 
-def report(exp_dir: str, set: str = "test", ref: str = "", samples: int = 3) -> str:
+def report(exp_dir: str, set: str = "test", ref: str = "", samples: int = 3, results: str = "") -> str:
     """Write EXP_DIR/report.html and print the score table.
 
     Reads what the recipe's stages left in EXP_DIR: config.yaml, metrics.csv, tokens/SET, scores/SET/<system>.json and
@@ -41,6 +41,7 @@ def report(exp_dir: str, set: str = "test", ref: str = "", samples: int = 3) -> 
         set: name of the scored set.
         ref: INPUT with the set's originals, for the spectrograms and players; without it they are left out.
         samples: utterances to show.
+        results: JSON-lines file to add the scores to, a row a system; a row of the same configuration is not added twice.
 
     Returns:
         The path of the page.
@@ -65,6 +66,8 @@ def report(exp_dir: str, set: str = "test", ref: str = "", samples: int = 3) -> 
         caption = f"Set {set}; mean over utterances with a 95% bootstrap interval. Arrows point to better."
         page.add_table("Scores", headers, rows, caption)
         print(_text_table(headers, rows))
+        if results:
+            _add_results(Path(results), config, set, {s: scores[s] for s in systems})
     if (exp / "metrics.csv").exists():
         known = read_metrics(exp / "metrics.csv")
         page.add_curves("Training", exp / "metrics.csv", [n for n in CURVES if n in known])
@@ -82,6 +85,35 @@ def report(exp_dir: str, set: str = "test", ref: str = "", samples: int = 3) -> 
     page.write(out)
     print(f"report: {out}")
     return str(out)
+
+
+def _add_results(path: Path, config: dict[str, Any], set: str, scores: dict[str, dict[str, Any]]) -> None:
+    """Append one row a system, with what it takes to make it again."""
+    import hashlib
+    import subprocess
+
+    from audiokd.files import jsonl, write_bytes
+
+    sha = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+    old = path.read_bytes() if path.exists() else b""
+    known = {(r["config_sha256"], r["set"], r["system"]) for r in map(json.loads, old.splitlines())}
+    git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=path.resolve().parent, capture_output=True, text=True)
+    rows = [
+        {
+            "config_sha256": sha,
+            "seed": config["run"]["seed"],
+            "steps": config["run"]["max_steps"],
+            "commit": git.stdout.strip() or None,
+            "set": set,
+            "system": name,
+            "utterances": result["num_scored"],
+            "scores": {k: v["mean"] for k, v in result["summary"].items()},
+        }
+        for name, result in scores.items()
+        if (sha, set, name) not in known
+    ]
+    if rows:
+        write_bytes(path, old + jsonl(rows))
 
 
 def _lead(config: dict[str, Any]) -> str:

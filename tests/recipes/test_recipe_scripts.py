@@ -76,7 +76,7 @@ def test_every_task_is_whole() -> None:
 def test_every_task_has_a_readme(task: Path) -> None:
     text = (task / "README.md").read_text()
     assert "./run.sh" in text
-    assert "|" in text  # its table of results
+    assert len(text.split()) > 50
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,9 @@ def test_librispeech_data(two_cities: Path, tmp_path: Path) -> None:
         assert all(u.speaker == u.id.split("-")[0] for u in utterances)
         assert all(sf.info(u.path).frames == 16000 for u in utterances)
 
-    run = subprocess.run(["local/data.sh", *args, "--parts", "test-clean"], cwd=task, env=ENV, capture_output=True, text=True)
+    run = subprocess.run(
+        ["local/data.sh", *args, "--parts", "test-clean"], cwd=task, env=ENV, capture_output=True, text=True
+    )
     assert run.returncode == 2
     assert "give --corpus the folder above LibriSpeech/" in run.stderr
 
@@ -292,7 +294,7 @@ def test_mini_speech_from_nothing_to_its_page(speech_dir: Path, whisper_ct2_dir:
     exp, rng = task / "exp" / "demo", random.Random()
     kill_when(recipe(task), exp / "metrics.csv", rng.uniform(0, 0.5))  # in stage 5
     late = rng.choice(["export/config.json", "tokens/test/store.json", "wav/test/rebuilt/beckett.wav"])
-    kill_when(recipe(task, "--stage", "shard"), exp / late, rng.uniform(0, 0.05))  # in 6, 7 or 8
+    kill_when(recipe(task, "--stage", "fit"), exp / late, rng.uniform(0, 0.05))  # in 6, 7 or 8
     assert not (exp / "report.html").exists()
     assert recipe(task, "--stage", "fit").wait(timeout=300) == 0, (late, (task / "log").read_text()[-3000:])
 
@@ -313,7 +315,15 @@ def test_mini_speech_from_nothing_to_its_page(speech_dir: Path, whisper_ct2_dir:
     (task / "log").unlink()
     assert recipe(task).wait(timeout=300) == 0, (task / "log").read_text()[-3000:]  # all of it again: nothing to do
     said = (task / "log").read_text()
-    for stage in ("1: data", "2: validate data/test", "3: shard data/dev", "5: fit", "6: export", "7: tokenize", "8: dec"):
+    for stage in (
+        "1: data",
+        "2: validate data/test",
+        "3: shard data/dev",
+        "5: fit",
+        "6: export",
+        "7: tokenize",
+        "8: dec",
+    ):
         assert f"stage {stage}" in said
     assert "4 steps are done already" in said
     assert "1 of 1 shards are done already" in said

@@ -60,7 +60,13 @@ def test_fit_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     ("argv", "near"),
-    [(("tokenise",), "tokenize"), (("store", "verfy"), "store verify"), (("exract", "a"), "extract"), (("store",), "store ls"), (("zzz",), None)],
+    [
+        (("tokenise",), "tokenize"),
+        (("store", "verfy"), "store verify"),
+        (("exract", "a"), "extract"),
+        (("store",), "store ls"),
+        (("zzz",), None),
+    ],
 )
 def test_an_unknown_command(capsys: pytest.CaptureFixture[str], argv: tuple[str, ...], near: str | None) -> None:
     code, out, err = ask(capsys, *argv)

@@ -17,6 +17,7 @@ from audiokd.errors import AudiokdError
 from audiokd.methods.lm_spt.module import LMSPTModule
 from audiokd.stages.fit import build_module
 from audiokd.teachers.whisper import WhisperTeacher
+from audiokd.training.checkpoint import AtomicCheckpointIO, RunCheckpoint
 from audiokd.training.csv_log import LongCSVLogger
 from audiokd.training.datamodule import CropDataModule
 from audiokd.training.schedules import warmup_cosine
@@ -84,6 +85,7 @@ def train(module: LMSPTModule, settings: Any, corpus: tuple[Path, Path], folder:
         num_sanity_val_steps=-1,
         callbacks=list(callbacks),
         logger=[LongCSVLogger(folder / "metrics.csv")],
+        plugins=[AtomicCheckpointIO()],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -261,3 +263,31 @@ def test_a_loss_that_is_not_finite_names_the_utterances(
     assert all(i in str(e.value.where) for i in burst.ids)
     assert "audiokd validate" in str(e.value)
     assert {s for s, split, _ in metrics(tmp_path) if split == "train"} == {1}
+
+
+def test_the_last_checkpoint_waits_for_the_last_validation(
+    whisper_dir: Path, teacher: WhisperTeacher, corpus: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """A run ends at a last.ckpt of max_steps: cut off before it has validated, it must still be found unfinished."""
+    settings = debug_settings(whisper_dir, run__max_steps=4, run__val_every=2)
+
+    class PowerCut(L.Callback):
+        def on_validation_start(self, trainer: L.Trainer, m: Any) -> None:
+            if m.iteration == 4:
+                raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(LMSPTModule(settings, teacher), settings, corpus, tmp_path, RunCheckpoint(tmp_path, 2), PowerCut())
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["iteration"] == 2
+    train(LMSPTModule(settings, teacher), settings, corpus, tmp_path, RunCheckpoint(tmp_path, 2))
+    last = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert last["iteration"] == 4
+    assert (4, "val", "loss") in metrics(tmp_path)
+    best = torch.load(tmp_path / "best.ckpt", weights_only=True)
+    assert list(last["callbacks"].values()) == [{"best": metrics_exact(best)}]
+
+
+def metrics_exact(checkpoint: dict[str, Any]) -> float:
+    """The validation loss that a best.ckpt was chosen for."""
+    (state,) = checkpoint["callbacks"].values()
+    return state["best"]
