@@ -64,10 +64,21 @@ def _run(name: str, rest: list[str]) -> None:
     parser = _parser(name, function)
     import inspect
 
-    names = list(inspect.signature(function).parameters)
+    parameters = inspect.signature(function).parameters
+    names = list(parameters)
+    switches = {f"--{n}" for n, p in parameters.items() if isinstance(p.default, bool)}
     parser.add_function_arguments(function, as_group=False, as_positional=True, skip=set(names) - set(positional))
     parser.add_function_arguments(function, as_group=False, as_positional=False, skip=set(positional))
-    function(**parser.parse_args(rest).as_dict())
+    function(**parser.parse_args(_spell_switches(rest, switches)).as_dict())
+
+
+def _spell_switches(rest: list[str], switches: set[str]) -> list[str]:
+    """A bare `--text` means `--text true`; a value may follow it all the same."""
+    spelt = []
+    for i, word in enumerate(rest):
+        bare = word in switches and rest[i + 1 : i + 2] not in (["true"], ["false"], ["True"], ["False"])
+        spelt += [word, "true"] if bare else [word]
+    return spelt
 
 
 def _run_fit(rest: list[str]) -> None:

@@ -72,3 +72,11 @@ def test_time_left_ignores_what_was_done_before_this_run() -> None:
     assert "91% 910/1,000 steps" in bar.line()
     assert clock(3725) == "1:02:05"
     assert clock(float("inf")) == "?"
+
+
+def test_a_bare_switch_means_true() -> None:
+    from audiokd.cli import _spell_switches
+
+    words = ["--text", "--out", "f", "--fix", "false", "--nj", "2", "--text"]
+    expected = ["--text", "true", "--out", "f", "--fix", "false", "--nj", "2", "--text", "true"]
+    assert _spell_switches(words, {"--text", "--fix"}) == expected

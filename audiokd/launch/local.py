@@ -52,7 +52,7 @@ def run(
             fix="run the same command again, with a smaller --nj: finished shards are kept",
         ) from e
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown(cancel_futures=True)  # waits: a pool that is gone before its thread looks cancels nothing
         for k, v in before.items():
             os.environ.pop(k, None) if v is None else os.environ.__setitem__(k, v)
 

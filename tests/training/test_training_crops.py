@@ -64,7 +64,7 @@ def test_ranks_share_an_epoch() -> None:
     one = list(StepSampler(11, 6, 0, 22, seed=1))
     ranks = [list(StepSampler(11, 2, 0, 22, seed=1, rank=r, world_size=3)) for r in range(3)]
     for step, batch in enumerate(one):
-        assert sum((r[step] for r in ranks), []) == batch  # three ranks are one of three times the batch
+        assert [b for r in ranks for b in r[step]] == batch  # three ranks are one of three times the batch
     for first in range(0, 22, 11):  # 11 steps of 6: six whole epochs, each utterance six times, over all ranks together
         counts = np.bincount([i for r in ranks for b in r[first : first + 11] for _, i in b], minlength=11)
         assert (counts == 6).all()
