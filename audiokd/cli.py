@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -32,7 +33,23 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
 
 def main(argv: list[str] | None = None) -> None:
     """Run one command; exit 0 when it worked, 1 when it failed, 2 when it was asked wrongly, 130 on Ctrl-C."""
-    argv = sys.argv[1:] if argv is None else argv
+    try:
+        try:
+            _command(sys.argv[1:] if argv is None else argv)
+        finally:
+            sys.stdout.flush()
+    except ConfigError as e:
+        sys.exit(_fail(str(e), 2))
+    except AudiokdError as e:
+        sys.exit(_fail(str(e), 1))
+    except KeyboardInterrupt:
+        sys.exit(_fail("interrupted; what is written is whole, the same command goes on from there", 130))
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python itself flushes at its end
+        sys.exit(1)
+
+
+def _command(argv: list[str]) -> None:
     if not argv or argv[0] in ("-h", "--help"):
         print(_usage())
         sys.exit(0)
@@ -47,16 +64,7 @@ def main(argv: list[str] | None = None) -> None:
             name = " ".join(argv[:2])
         sys.exit(_fail(f"unknown command {name!r}{_near(name, list(COMMANDS))}\n\n{_usage()}", 2))
     rest = argv[len(name.split()) :]
-    try:
-        _run_fit(rest) if name == "fit" else _run(name, rest)
-    except ConfigError as e:
-        sys.exit(_fail(str(e), 2))
-    except AudiokdError as e:
-        sys.exit(_fail(str(e), 1))
-    except KeyboardInterrupt:
-        sys.exit(_fail("interrupted; what is written is whole, the same command goes on from there", 130))
-    except BrokenPipeError:
-        sys.exit(1)
+    _run_fit(rest) if name == "fit" else _run(name, rest)
 
 
 def _run(name: str, rest: list[str]) -> None:

@@ -14,7 +14,7 @@ from audiokd.data.utterance import Utterance
 from audiokd.methods.lm_spt.config import LMSPTConfig
 from audiokd.methods.lm_spt.model import LMSPTModel
 
-SHAPE = {"encoder_dim": 4, "latent_dim": 64, "decoder_dim": 64, "aux_dim": 32}
+SHAPE = {"encoder_dim": 2, "latent_dim": 32, "decoder_dim": 32, "aux_dim": 16}
 SIZES = {"semantic_codebook_size": 256, "acoustic_codebook_size": 256}
 
 PEAK = """

@@ -86,7 +86,8 @@ class LossWeights:
         codebook_acoustic: codebook loss of the acoustic levels.
         commit_semantic: commitment of the semantic stream.
         codebook_semantic: codebook loss of the semantic stream.
-        distill: resynthesis distillation with a full window; a crop of c seconds takes c / 30 of it, which keeps its scale.
+        distill: resynthesis distillation with a full window; a crop of c seconds takes c / 30 of it. That keeps the scale for
+            crops of 6 s and more; short ones distil more weakly, since a full window's mean counts what its padding hears.
     """
 
     mel: float = 15.0

@@ -16,5 +16,5 @@ for s in train dev test; do
   mkdir -p "data/$s"
   # an id is the path below the folder without its suffix; slashes in ids are fine
   (cd "$corpus/$s" && find . -type f \( -name '*.wav' -o -name '*.flac' -o -name '*.ogg' -o -name '*.mp3' \)) |
-    sed 's#^\./##' | LC_ALL=C sort | while read -r f; do echo "${f%.*} $corpus/$s/$f"; done >"data/$s/wav.scp"
+    sed 's#^\./##' | while read -r f; do echo "${f%.*} $corpus/$s/$f"; done | LC_ALL=C sort -k1,1 >"data/$s/wav.scp"
 done
