@@ -98,7 +98,7 @@ def test_encoder_batch_equals_alone_at_every_layer(lengths: tuple[int, ...]) -> 
         alone = _layers(net, lambda i=i, n=n: net(wav[i : i + 1, :, :n]))
         assert len(alone) == len(RATES) + 1
         for a, b in zip(alone, got):
-            torch.testing.assert_close(b[i : i + 1, :, : a.shape[-1]], a, rtol=0, atol=1e-5)
+            torch.testing.assert_close(b[i : i + 1, :, : a.shape[-1]], a, rtol=0, atol=5e-5)
             assert not b[i, :, a.shape[-1] :].any()
     z, frames = net(wav, torch.tensor(lengths))
     assert frames.tolist() == [(n // 4 + 1) // 480 for n in lengths]
@@ -115,7 +115,7 @@ def test_decoder_batch_equals_alone_at_every_layer() -> None:
         alone = _layers(net, lambda i=i, t=t: net(z[i : i + 1, :, :t]))
         assert len(alone) == len(UP) + 1
         for a, b in zip(alone, got):
-            torch.testing.assert_close(b[i : i + 1, :, : a.shape[-1]], a, rtol=0, atol=1e-5)
+            torch.testing.assert_close(b[i : i + 1, :, : a.shape[-1]], a, rtol=0, atol=5e-5)
             assert not b[i, :, a.shape[-1] :].any()
     assert net(z, torch.tensor(lengths))[1].tolist() == [1920 * t - 4 for t in lengths]
 
