@@ -9,7 +9,7 @@
 #   --method NAME  --exp DIR              what to train, where
 #   --train_set S --dev_set S --test_sets "S ..."   folders below data/
 #   --teacher DIR|HUB_ID  --asr DIR|HUB_ID          frozen ASR encoder, and the ASR that scores (empty: no WER)
-#   --baseline true|false                 score the untrained model too
+#   --baseline true|false                 tokenize, decode and score the test sets with the untrained model too
 #   --data_args "..."                     passed to local/data.sh
 #   --score_args "..."                    passed to `audiokd score`
 #
@@ -91,9 +91,12 @@ if in_range export; then
 fi
 
 if in_range tokenize; then
-  for s in "${tests[@]}"; do
+  for s in "${sets[@]}" "${tests[@]}"; do
     log "stage 7: tokenize $s"
     "${tokenize_prefix[@]}" audiokd tokenize "$exp/export" "dump/$s" "$exp/tokens/$s" --nj "$nj" --device "$device"
+    audiokd store verify "$exp/tokens/$s"
+  done
+  for s in "${tests[@]}"; do
     [ "$baseline" != true ] ||
       audiokd tokenize "$exp/untrained" "dump/$s" "$exp/tokens_untrained/$s" --nj "$nj" --device "$device"
   done
