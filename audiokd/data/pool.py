@@ -27,7 +27,7 @@ def pool_map(fn: Callable[[T], R], items: Iterable[T], nj: int, chunk_size: int 
         yield from map(fn, items)
         return
     context = multiprocessing.get_context("spawn")  # fork is not safe once torch or BLAS have threads
-    with ProcessPoolExecutor(nj, mp_context=context, initializer=_end_with, initargs=(os.getpid(),)) as pool:
+    with ProcessPoolExecutor(nj, mp_context=context, initializer=end_with, initargs=(os.getpid(),)) as pool:
         try:
             yield from pool.map(fn, items, chunksize=chunk_size)
         except BrokenProcessPool as e:
@@ -37,8 +37,8 @@ def pool_map(fn: Callable[[T], R], items: Iterable[T], nj: int, chunk_size: int 
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _end_with(parent: int) -> None:
-    """After kill -9 of the parent a worker would wait for work for ever: watch for it."""
+def end_with(parent: int) -> None:
+    """End this worker when process `parent` is gone: after kill -9 it would work on, or wait for work for ever."""
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from audiokd.data.pool import end_with
 from audiokd.errors import AudiokdError
 
 _worker: Any = None
@@ -31,7 +32,7 @@ def run(
         AudiokdError: a worker was killed; what it had finished is kept.
     """
     if nj == 1:
-        _start(None, None, threads)
+        _start(None, None, threads, 0)
         worker = make_worker(*args)
         for task in tasks:
             yield worker(task)
@@ -41,7 +42,7 @@ def run(
 
     before = {k: os.environ.get(k) for k in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     os.environ.update(OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))  # read when a child imports torch
-    pool = ProcessPoolExecutor(nj, mp.get_context("spawn"), _start, (make_worker, args, threads))
+    pool = ProcessPoolExecutor(nj, mp.get_context("spawn"), _start, (make_worker, args, threads, os.getpid()))
     try:
         futures = [pool.submit(_call, t) for t in tasks]
         for future in as_completed(futures):
@@ -57,10 +58,10 @@ def run(
             os.environ.pop(k, None) if v is None else os.environ.__setitem__(k, v)
 
 
-def _start(make_worker: Callable[..., Any] | None, args: tuple[Any, ...] | None, threads: int) -> None:
+def _start(make_worker: Callable[..., Any] | None, args: tuple[Any, ...] | None, threads: int, parent: int) -> None:
     global _worker
     if make_worker is not None and args is not None:
-        _die_with_parent()
+        end_with(parent)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     keep_freed_memory()
     import torch
@@ -72,12 +73,6 @@ def _start(make_worker: Callable[..., Any] | None, args: tuple[Any, ...] | None,
 
 def _call(task: Any) -> Any:
     return _worker(task)
-
-
-def _die_with_parent() -> None:
-    """Linux: SIGKILL when the parent goes, so that a killed run leaves no one writing to its store."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def keep_freed_memory() -> None:
