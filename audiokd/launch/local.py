@@ -7,7 +7,7 @@ import multiprocessing as mp
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 from audiokd.data.pool import end_with
@@ -16,9 +16,46 @@ from audiokd.errors import AudiokdError
 _worker: Any = None
 
 
+class Counter:
+    """Work done by any number of processes. Give it to a worker as an argument of `make_worker`.
+
+    Args:
+        on_add: called after each addition made in this process.
+        shared: several processes add; else it is a plain number and takes no shared memory.
+    """
+
+    def __init__(self, on_add: Callable[[], None], shared: bool):
+        self._value: Any = mp.get_context("spawn").Value("q", 0) if shared else None
+        self._here = 0
+        self._on_add: Callable[[], None] | None = on_add
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_value": self._value, "_here": 0, "_on_add": None}
+
+    @property
+    def value(self) -> int:
+        """The sum of all additions."""
+        return self._here if self._value is None else self._value.value
+
+    def add(self, n: int) -> None:
+        """Count `n` more."""
+        if self._value is None:
+            self._here += n
+        else:
+            with self._value.get_lock():
+                self._value.value += n
+        if self._on_add is not None:
+            self._on_add()
+
+
 def run(
-    make_worker: Callable[..., Any], args: tuple[Any, ...], tasks: Iterable[Any], nj: int, threads: int
-) -> Iterator[Any]:
+    make_worker: Callable[..., Any],
+    args: tuple[Any, ...],
+    tasks: Iterable[Any],
+    nj: int,
+    threads: int,
+    tick: Callable[[], None] = lambda: None,
+) -> Generator[Any, None, None]:
     """Yield `make_worker(*args)(task)` for every task, as they finish (in order when `nj` is 1).
 
     Args:
@@ -27,6 +64,7 @@ def run(
         tasks: picklable.
         nj: processes; 1 runs everything here.
         threads: of each process's numeric libraries.
+        tick: called twice a second while other processes work, to show their progress.
 
     Raises:
         AudiokdError: a worker was killed; what it had finished is kept.
@@ -37,7 +75,7 @@ def run(
         for task in tasks:
             yield worker(task)
         return
-    from concurrent.futures import ProcessPoolExecutor, as_completed
+    from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
     from concurrent.futures.process import BrokenProcessPool
 
     before = {k: os.environ.get(k) for k in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
@@ -45,8 +83,12 @@ def run(
     pool = ProcessPoolExecutor(nj, mp.get_context("spawn"), _start, (make_worker, args, threads, os.getpid()))
     try:
         futures = [pool.submit(_call, t) for t in tasks]
-        for future in as_completed(futures):
-            yield future.result()
+        left = set(futures)
+        while left:
+            finished, left = wait(left, timeout=0.5, return_when=FIRST_COMPLETED)
+            tick()
+            for future in finished:
+                yield future.result()
     except BrokenProcessPool as e:
         raise AudiokdError(
             "a worker process was killed (out of memory?)",

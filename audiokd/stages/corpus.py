@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from audiokd.data.audio import info, load_at
 from audiokd.data.inputs import InputShard, open_input
 from audiokd.data.utterance import Utterance
 from audiokd.errors import AudioError, AudiokdError
-from audiokd.launch.local import default_threads, run
+from audiokd.launch.local import Counter, default_threads, run
 from audiokd.progress import progress
 from audiokd.tokens.store import StoreItem, StoreWriter
 
@@ -78,11 +79,19 @@ def run_corpus(
     if skipped:
         print(f"{store}: {skipped} of {len(source.shards)} shards are done already")
 
-    with progress(kind, len(tasks), "shards") as bar:
+    with progress(kind, sum(len(s.load()) for s in tasks), "utterances") as bar:
         audio_s = 0.0
-        for seconds in run(Worker, (job, device), tasks, min(nj, max(1, len(tasks))), threads):
-            audio_s += seconds
-            bar.advance(1, f"{audio_s / 3600:.2f} h of audio")
+        workers = min(nj, max(1, len(tasks)))
+
+        def show() -> None:
+            bar.update(counter.value, f"{audio_s / 3600:.2f} h of audio written")
+
+        counter = Counter(show, shared=workers > 1)
+        # closed at once on Ctrl-C: a generator that is only collected lets the pool work off its queue first
+        with closing(run(Worker, (job, device, counter), tasks, workers, threads, show)) as finished:
+            for seconds in finished:
+                audio_s += seconds
+                show()
     writer.finish([s.name for s in source.shards])
     return _outcome(store, max_error_rate)
 
@@ -90,10 +99,10 @@ def run_corpus(
 class Worker:
     """One process's model and writer; called with an InputShard, gives the seconds of audio done."""
 
-    def __init__(self, job: Job, device: str):
+    def __init__(self, job: Job, device: str, counter: Counter):
         from audiokd.hub.auto import load_tokenizer
 
-        self.job, self.device = job, device
+        self.job, self.device, self.counter = job, device, counter
         self.model = load_tokenizer(job.model_dir, device)
         if job.num_codebooks:
             self.model.set_num_codebooks(job.num_codebooks)
@@ -106,6 +115,7 @@ class Worker:
         seconds = 0.0
         for batch in self._batches(utterances, errors):
             wavs = self._read(batch, errors)
+            self.counter.add(len(batch))
             for utt, wav, array in self._forward(wavs):
                 rate = self.model.sample_rate
                 item = StoreItem(utt.id, array, len(wav), rate, text=utt.text, speaker=utt.speaker)
