@@ -321,7 +321,7 @@ def test_killed_twenty_times(model_dir: str, two_cities: Path, tmp_path: Path) -
     data, killed = tmp_path / "data", tmp_path / "killed"
     data.mkdir()
     (data / "wav.scp").write_text(f"two_cities {two_cities}\n")
-    (data / "segments").write_text("".join(f"t-{i:02d} two_cities {i / 2} {i / 2 + 1:g}\n" for i in range(86)))
+    (data / "segments").write_text("".join(f"t-{i:03d} two_cities {0.35 * i:.2f} {0.35 * i + 1:.2f}\n" for i in range(120)))
     tokenize(model_dir, str(data), str(tmp_path / "whole"), shard_size=1, threads=1)
     driver = subprocess.Popen(
         [sys.executable, "-c", DRIVER, model_dir, str(data), str(killed)],
@@ -355,7 +355,7 @@ def test_killed_twenty_times(model_dir: str, two_cities: Path, tmp_path: Path) -
             while finished() == before:
                 assert time.monotonic() < deadline
                 time.sleep(0.001)
-            time.sleep(rng.uniform(0, 0.06))
+            time.sleep(rng.uniform(0, 0.04))
             os.kill(pid, signal.SIGKILL)
             assert ended() == -signal.SIGKILL, "it was done before it could be killed"
             seen.append(finished())
@@ -363,7 +363,7 @@ def test_killed_twenty_times(model_dir: str, two_cities: Path, tmp_path: Path) -
             for item in open_store(str(killed)).items():  # what is there can be read
                 assert item.array.shape == (8, 13)
         assert seen == sorted(seen)
-        assert 20 <= seen[-1] < 86
+        assert 20 <= seen[-1] < 120
         assert half  # some kills came in the middle of a shard's files
         assert not (killed / "complete.json").exists()
         start()
