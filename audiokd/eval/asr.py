@@ -42,6 +42,10 @@ class AsrScorer:
 
     def __init__(self, model: str | os.PathLike[str], device: str = "cpu", language: str = "", batch_size: int = 0):
         from transformers import AutoFeatureExtractor, AutoTokenizer, WhisperForConditionalGeneration
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        logging.set_verbosity_error()  # generate() warns of what Whisper's own generation_config holds, once a model
 
         try:
             # float32 also where the folder holds halves: a comparison of systems should not hang on rounding

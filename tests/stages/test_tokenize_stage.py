@@ -321,7 +321,9 @@ def test_killed_twenty_times(model_dir: str, two_cities: Path, tmp_path: Path) -
     data, killed = tmp_path / "data", tmp_path / "killed"
     data.mkdir()
     (data / "wav.scp").write_text(f"two_cities {two_cities}\n")
-    (data / "segments").write_text("".join(f"t-{i:03d} two_cities {0.35 * i:.2f} {0.35 * i + 1:.2f}\n" for i in range(120)))
+    (data / "segments").write_text(
+        "".join(f"t-{i:03d} two_cities {0.35 * i:.2f} {0.35 * i + 1:.2f}\n" for i in range(120))
+    )
     tokenize(model_dir, str(data), str(tmp_path / "whole"), shard_size=1, threads=1)
     driver = subprocess.Popen(
         [sys.executable, "-c", DRIVER, model_dir, str(data), str(killed)],
