@@ -4,7 +4,7 @@
 #   --stage N|NAME, --stop_stage N|NAME   1 data, 2 validate, 3 shard, 4 targets, 5 fit, 6 export, 7 tokenize,
 #                                         8 decode (and score, report); 9 publish is a later release's
 #   --nj N                                processes for validate, shard, tokenize
-#   --config FILE                         settings of the method (repeatable values by --fit_args)
+#   --config FILE                         settings of the method
 #   --fit_args "--run.seed 1 ..."         further options of `audiokd fit`
 #   --method NAME  --exp DIR              what to train, where
 #   --train_set S --dev_set S --test_sets "S ..."   folders below data/

@@ -46,7 +46,6 @@ class Job:
 
 
 def run_corpus(
-    model: Any,
     model_dir: str,
     input: str,
     store: str,
@@ -63,7 +62,7 @@ def run_corpus(
     max_error_rate: float,
     allow_pipes: bool,
 ) -> dict[str, Any]:
-    """Write a store of `input` seen through the model. Finished shards are skipped; see `stages.tokenize`."""
+    """Write a store of `input` seen through the model in `model_dir`. Finished shards are skipped; see `stages.tokenize`."""
     if nj < 1:
         raise AudiokdError(f"--nj {nj}: at least one process is needed")
     source = open_input(input, shard_size=shard_size, allow_pipes=allow_pipes)

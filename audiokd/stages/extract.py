@@ -54,7 +54,6 @@ def extract(
         **model_hashes(model),
     }
     return run_corpus(
-        model,
         model_dir,
         input,
         store,

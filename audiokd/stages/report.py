@@ -51,7 +51,9 @@ def report(exp_dir: str, set: str = "test", ref: str = "", samples: int = 3, res
     from audiokd.errors import AudiokdError
     from audiokd.eval.table import score_table
     from audiokd.report.page import Report, read_metrics
-    from audiokd.tokens.stats import store_stats
+    from audiokd.stages.fit import flatten
+    from audiokd.tokens.stats import code_counts, store_stats
+    from audiokd.tokens.store import open_store
 
     exp = Path(exp_dir)
     if not (exp / "config.yaml").exists():
@@ -73,14 +75,14 @@ def report(exp_dir: str, set: str = "test", ref: str = "", samples: int = 3, res
         page.add_curves("Training", exp / "metrics.csv", [n for n in CURVES if n in known])
     store = exp / "tokens" / set
     if store.is_dir():
-        page.add_histogram("Codebooks", _counts(store), f"How often each code was used in set {set}.")
+        page.add_histogram("Codebooks", code_counts(open_store(store)), f"How often each code was used in set {set}.")
         s = store_stats(store)
         page.add_table("Tokens", ["", ""], [[k, str(v)] for k, v in s.items() if not isinstance(v, (list, dict))])
     if ref:
         shown = _samples(exp, set, ref, systems, samples)
         if shown:
             page.add_samples("Listen", shown, "Original, and what the tokens give back.")
-    page.add_table("Configuration", ["key", "value"], [[k, str(v)] for k, v in _flat(config).items()])
+    page.add_table("Configuration", ["key", "value"], [[k, str(v)] for k, v in flatten(config).items()])
     out = exp / "report.html"
     page.write(out)
     print(f"report: {out}")
@@ -133,19 +135,6 @@ def _text_table(headers: list[str], rows: list[list[str]]) -> str:
     return "\n".join("  ".join(c.ljust(w) for c, w in zip(r, widths)).rstrip() for r in cells)
 
 
-def _counts(store: Path) -> list[Any]:
-    import numpy as np
-
-    from audiokd.tokens.store import open_store
-
-    tokens = open_store(store)
-    counts = [np.zeros(n, dtype=np.int64) for n in tokens.meta["cardinality"]]
-    for item in tokens.items():
-        for q, c in enumerate(item.array):
-            counts[q] += np.bincount(c, minlength=len(counts[q]))
-    return counts
-
-
 def _samples(exp: Path, set: str, ref: str, systems: list[str], n: int) -> list[Any]:
     from audiokd.data.audio import load
     from audiokd.data.inputs import open_input
@@ -153,16 +142,16 @@ def _samples(exp: Path, set: str, ref: str, systems: list[str], n: int) -> list[
     from audiokd.errors import AudioError
     from audiokd.report.page import Sample
 
-    names = {"rebuilt": "rebuilt", "semantic": "semantic only", "untrained": "untrained"}
+    names = {"rebuilt": "rebuilt", "semantic": "semantic only"}
     shown = []
     for utt in open_input(ref).utterances():
         versions = {}
         try:
             versions["original"] = load(utt)
-            for system in ("rebuilt", "semantic"):
+            for system, name in names.items():
                 path = exp / "wav" / set / system / f"{utt.id}.wav"
                 if system in systems and path.exists():
-                    versions[names[system]] = load(Utterance(utt.id, str(path)))
+                    versions[name] = load(Utterance(utt.id, str(path)))
         except AudioError:  # it stands in errors.jsonl and in the scores already
             continue
         if len(versions) > 1:
@@ -170,9 +159,3 @@ def _samples(exp: Path, set: str, ref: str, systems: list[str], n: int) -> list[
         if len(shown) == n:
             break
     return shown
-
-
-def _flat(tree: dict[str, Any]) -> dict[str, Any]:
-    from audiokd.stages.fit import flatten
-
-    return flatten(tree)

@@ -56,7 +56,6 @@ def tokenize(
         **model_hashes(model),
     }
     return run_corpus(
-        model,
         model_dir,
         input,
         store,

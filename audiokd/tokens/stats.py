@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -34,20 +35,7 @@ def store_stats(path: str | os.PathLike[str] | TokenStore) -> dict[str, Any]:
     store = path if isinstance(path, TokenStore) else open_store(path)
     infos = [store.shard_info(s) for s in store.shards]
     frames = sum(i["frames"] for i in infos)
-    counts = [np.zeros(k, np.int64) for k in store.meta.get("cardinality", [])]
-    moments = _Moments()
-    seconds = 0.0
-    with progress("stats", len(store.shards), "shards") as bar:
-        for shard in store.shards:
-            seconds += math.fsum(r["num_samples"] / r["sample_rate"] for r in store.rows(shard))
-            array = store.array(shard)
-            for i in range(0, len(array), _CHUNK):
-                part = array[i : i + _CHUNK]
-                for q, count in enumerate(counts):
-                    count += np.bincount(part[:, q], minlength=len(count))
-                if store.kind == "features":
-                    moments.add(part)
-            bar.advance()
+    seconds = math.fsum(r["num_samples"] / r["sample_rate"] for s in store.shards for r in store.rows(s))
     stats: dict[str, Any] = {
         "kind": store.kind,
         "shards": len(store.shards),
@@ -57,7 +45,31 @@ def store_stats(path: str | os.PathLike[str] | TokenStore) -> dict[str, Any]:
         "hours": seconds / 3600,
         "frame_rate": store.meta.get("frame_rate") or (frames / seconds if seconds else None),
     }
-    return stats | (_code_stats(counts, stats) if store.kind == "codes" else moments.result())
+    if store.kind == "codes":
+        return stats | _code_stats(code_counts(store), stats)
+    moments = _Moments()
+    for part in _parts(store):
+        moments.add(part)
+    return stats | moments.result()
+
+
+def code_counts(store: TokenStore) -> list[np.ndarray]:
+    """How often each code stands in a store of codes: int64 [cardinality] a codebook."""
+    counts = [np.zeros(k, np.int64) for k in store.meta["cardinality"]]
+    for part in _parts(store):
+        for q, count in enumerate(counts):
+            count += np.bincount(part[:, q], minlength=len(count))
+    return counts
+
+
+def _parts(store: TokenStore) -> Iterator[np.ndarray]:
+    """The store's frames, a bounded number at a time."""
+    with progress("stats", len(store.shards), "shards") as bar:
+        for shard in store.shards:
+            array = store.array(shard)
+            for i in range(0, len(array), _CHUNK):
+                yield array[i : i + _CHUNK]
+            bar.advance()
 
 
 def render_stats(stats: dict[str, Any]) -> str:

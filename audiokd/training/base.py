@@ -40,7 +40,10 @@ class RunModule(L.LightningModule):
         torch.manual_seed(int(rng_of(self.run.seed, "step", self.iteration, self.global_rank).integers(2**62)))
 
     def step_done(self, metrics: dict[str, Any]) -> None:
-        """Count the step; write `metrics` (floats or scalar tensors) to the logs when it is their turn."""
+        """Count the step; write `metrics` (floats or scalar tensors) to the logs when it is their turn.
+
+        Training rows are rank 0's own; validation's are means over all ranks.
+        """
         self.iteration += 1
         if self.iteration % self.run.log_every == 0 or self.iteration == 1:
             self.write_metrics(

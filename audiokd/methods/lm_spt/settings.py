@@ -86,8 +86,8 @@ class LossWeights:
         codebook_acoustic: codebook loss of the acoustic levels.
         commit_semantic: commitment of the semantic stream.
         codebook_semantic: codebook loss of the semantic stream.
-        distill: resynthesis distillation with a full window; a crop of c seconds takes c / 30 of it. That keeps the scale for
-            crops of 6 s and more; short ones distil more weakly, since a full window's mean counts what its padding hears.
+        distill: resynthesis distillation with a full window; a crop of c seconds takes c / 30 of it, which keeps its order
+            of magnitude; the shorter the crop, the more weakly it distils, since a full window's mean counts its padding.
     """
 
     mel: float = 15.0
