@@ -16,10 +16,12 @@ class FrozenTeacher(nn.Module):
     Attributes:
         sample_rate: Hz of the waveform it takes.
         frame_rate: frames a second of its features.
+        dim: channels of its features.
     """
 
     sample_rate: int
     frame_rate: float
+    dim: int
 
     def __init__(self, net: nn.Module):
         super().__init__()

@@ -42,7 +42,7 @@ class WhisperTeacher(FrozenTeacher):
         super().__init__(encoder)
         if window not in ("full", "crop"):
             raise AudiokdError(f"window {window!r}", fix="use full or crop")
-        self.window = window
+        self.window, self.dim = window, encoder.config.d_model
         self.log_mel = WhisperLogMel(encoder.config.num_mel_bins, floor)
 
     @classmethod

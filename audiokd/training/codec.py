@@ -70,9 +70,13 @@ class AdversarialCodecModule(RunModule):
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         o = self.optim
         return [
-            torch.optim.AdamW(net.parameters(), lr=o.lr, betas=(o.beta1, o.beta2), weight_decay=o.weight_decay)
-            for net in (self.generator, self.discriminator)
+            torch.optim.AdamW(parameters, lr=o.lr, betas=(o.beta1, o.beta2), weight_decay=o.weight_decay)
+            for parameters in (self.generator_parameters(), self.discriminator.parameters())
         ]
+
+    def generator_parameters(self) -> list[nn.Parameter]:
+        """What the generator's optimiser moves; a method adds what it needs in training only."""
+        return list(self.generator.parameters())
 
     def _set_learning_rates(self, opt_g: Any, opt_d: Any) -> float:
         o = self.optim
@@ -120,7 +124,7 @@ class AdversarialCodecModule(RunModule):
             )
         opt_g.zero_grad()
         self.manual_backward(total)
-        g_norm = nn.utils.clip_grad_norm_(self.generator.parameters(), self.optim.grad_clip)
+        g_norm = nn.utils.clip_grad_norm_(self.generator_parameters(), self.optim.grad_clip)
         opt_g.step()
         self.discriminator.requires_grad_(True)
 

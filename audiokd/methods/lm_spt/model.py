@@ -49,7 +49,8 @@ class LMSPTModel(PreTrainedModel):
         c = config
         shape = (c.residual_kernel_size, c.dilations)
         self.semantic_encoder = Encoder(c.encoder_dim, c.encoder_rates, c.latent_dim, *shape)
-        self.acoustic_encoder = Encoder(c.encoder_dim, c.encoder_rates, c.latent_dim, *shape)
+        if not c.shared_encoder:
+            self.acoustic_encoder = Encoder(c.encoder_dim, c.encoder_rates, c.latent_dim, *shape)
         self.quantizer = SplitQuantizer(
             ResidualVQ(c.latent_dim, c.n_semantic_codebooks, c.semantic_codebook_size, c.semantic_codebook_dim),
             ResidualVQ(
@@ -105,15 +106,18 @@ class LMSPTModel(PreTrainedModel):
         fold_weight_norm(self)
         return self
 
-    def forward(self, wav: Tensor) -> LMSPTOutput:
-        """Rebuild `wav` [B, T] at the sample rate; both outputs have the length of the input."""
+    def forward(self, wav: Tensor, cut_aux: bool = False) -> LMSPTOutput:
+        """Rebuild `wav` [B, T] at the sample rate; both outputs have the length of the input.
+
+        `cut_aux`: no gradient from the auxiliary decoder to the semantic stream.
+        """
         size = wav.shape[-1]
         x = F.pad(wav, (0, -size % self.frame_size))[:, None]
         z_semantic, _ = self.semantic_encoder(x)
-        z_acoustic, _ = self.acoustic_encoder(x)
+        z_acoustic = z_semantic if self.config.shared_encoder else self.acoustic_encoder(x)[0]
         q = self.quantizer(z_semantic, z_acoustic)
         rebuilt, _ = self.decoder(q.z)
-        semantic, _ = self.aux_decoder(q.z_semantic)
+        semantic, _ = self.aux_decoder(q.z_semantic.detach() if cut_aux else q.z_semantic)
         return LMSPTOutput(_to_size(rebuilt[:, 0], size), _to_size(semantic[:, 0], self._aux_samples(size)), q)
 
     @torch.no_grad()
@@ -259,7 +263,9 @@ class LMSPTModel(PreTrainedModel):
         z_s, frames = self.semantic_encoder(wav[:, None], inner)
         if frames is None:
             frames = torch.full_like(n, z_s.shape[-1])
-        return frames, z_s, self.acoustic_encoder(wav[:, None], inner)[0] if acoustic else None
+        if not acoustic:
+            return frames, z_s, None
+        return frames, z_s, z_s if self.config.shared_encoder else self.acoustic_encoder(wav[:, None], inner)[0]
 
     def _encode_pieces(self, wav: Tensor, n: int) -> Codes:
         """Codes of one long waveform [n], in pieces that overlap by the receptive field: the same as of the whole."""

@@ -1,4 +1,4 @@
-"""LM-SPT training: an adversarial codec plus resynthesis distillation through a frozen ASR encoder."""
+"""LM-SPT training: an adversarial codec plus distillation of a frozen encoder into its semantic stream."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from typing import Any
 
 import torch
 import torchaudio
-from torch import Tensor
+from torch import Tensor, nn
 
-from audiokd.errors import AudiokdError
+from audiokd.errors import AudiokdError, ConfigError
+from audiokd.losses.pooled_features import pooled_feature_loss
 from audiokd.losses.resynthesis import resynthesis_loss
+from audiokd.losses.time_axis_cosine import time_axis_cosine_loss
 from audiokd.methods.lm_spt.config import LMSPTConfig
 from audiokd.methods.lm_spt.model import LMSPTModel
 from audiokd.methods.lm_spt.settings import LMSPTSettings
+from audiokd.nn.pooling import pool_frames
+from audiokd.teachers.base import FrozenTeacher
 from audiokd.teachers.whisper import WINDOW_S, WhisperTeacher
 from audiokd.training.codec import AdversarialCodecModule, Rebuilt
 
@@ -26,53 +30,100 @@ class LMSPTModule(AdversarialCodecModule):
         teacher: a frozen encoder; loaded from `settings.teacher.name` by default.
     """
 
-    def __init__(self, settings: LMSPTSettings, teacher: WhisperTeacher | None = None):
+    def __init__(self, settings: LMSPTSettings, teacher: FrozenTeacher | None = None):
         s = settings
+        _check(s)
         model = LMSPTModel(LMSPTConfig(**asdict(s.model)))
         n = s.model.n_semantic_codebooks
         names = [f"semantic{i}" for i in range(n)] + [f"acoustic{i}" for i in range(s.model.n_codebooks - n)]
         super().__init__(
             model, s.model.sample_rate, asdict(s.loss), model.quantizer.streams, names, s.discriminator, s.optim, s.run
         )
-        self.teacher = teacher or WhisperTeacher.from_pretrained(
-            s.teacher.name, s.teacher.window, floor=s.teacher.floor
-        )
-        self.distance = s.teacher.distance
-        if s.data.crop_s > WINDOW_S:
-            raise AudiokdError(f"data.crop_s {s.data.crop_s:g} is more than Whisper's {WINDOW_S} s window")
+        self.kind, self.distance = s.distill.kind, s.distill.distance
+        self.matches = self.kind in ("pooled", "time_axis")
+        self.teacher = teacher
+        if self.matches or s.loss.distill:
+            self.teacher = teacher or WhisperTeacher.from_pretrained(
+                s.teacher.name, s.teacher.window, floor=s.teacher.floor
+            )
+        self.projector = nn.Linear(s.model.latent_dim, self.teacher.dim) if self.matches else None
         # a full window's mean runs over 30 s, padding included; a crop's over its own frames: same scale, same balance
         self.distill_scale = s.data.crop_s / WINDOW_S if s.teacher.window == "crop" else 1.0
         self.weights["distill"] = s.loss.distill * self.distill_scale
 
-    def rebuild(self, batch: dict[str, Any]) -> Rebuilt:
-        out = self.generator(batch["wav"])
-        q = out.quantized
-        return Rebuilt(
-            out.wav,
-            q.codes,
-            q.latents,
-            {
-                "distill": self.distill(batch["wav"], batch["lengths"], out.semantic_wav),
-                "commit_semantic": q.commit_semantic,
-                "codebook_semantic": q.codebook_semantic,
-                "commit_acoustic": q.commit_acoustic,
-                "codebook_acoustic": q.codebook_acoustic,
-            },
-        )
+    def generator_parameters(self) -> list[nn.Parameter]:
+        extra = self.projector.parameters() if self.projector is not None else []
+        return [*self.generator.parameters(), *extra]
 
-    def distill(self, wav: Tensor, lengths: Tensor, semantic_wav: Tensor) -> Tensor:
-        """Resynthesis loss of `semantic_wav` [B, T_aux] against `wav` [B, T] with true `lengths` [B]."""
-        config, teacher = self.generator.config, self.teacher
+    def rebuild(self, batch: dict[str, Any]) -> Rebuilt:
+        out = self.generator(batch["wav"], cut_aux=self.kind != "resynthesis")
+        q = out.quantized
+        losses = {
+            "commit_semantic": q.commit_semantic,
+            "codebook_semantic": q.codebook_semantic,
+            "commit_acoustic": q.commit_acoustic,
+            "codebook_acoustic": q.codebook_acoustic,
+        }
+        if self.teacher is not None:
+            original, n = self._for_teacher(batch["wav"], batch["lengths"])
+            target = self.teacher.targets({"wav": original, "lengths": n})
+            if self.weights["distill"]:
+                losses["distill"] = self.distill(out.semantic_wav, n, target)
+            if self.matches:
+                losses["feature"] = self.match(q.z_semantic, n, target)
+        return Rebuilt(out.wav, q.codes, q.latents, losses)
+
+    def _for_teacher(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """`wav` [B, T] and its true lengths [B] at the teacher's sample rate."""
+        rate, teacher_rate = self.generator.config.sample_rate, self.teacher.sample_rate
         with torch.no_grad():
-            original = torchaudio.functional.resample(wav, config.sample_rate, teacher.sample_rate)
-        rebuilt = torchaudio.functional.resample(semantic_wav, config.aux_sample_rate, teacher.sample_rate)
-        n = -(-lengths * teacher.sample_rate // config.sample_rate)
-        size = min(original.shape[-1], rebuilt.shape[-1])
-        n = n.clamp(max=size)
-        target = teacher.targets({"wav": original[:, :size], "lengths": n})
-        predicted, _ = teacher(rebuilt[:, :size], n)
-        frames = target["feature_lengths"] if teacher.window == "crop" else None
-        return resynthesis_loss(predicted, target["features"], frames, self.distance)
+            original = torchaudio.functional.resample(wav, rate, teacher_rate)
+        return original, (-(-lengths * teacher_rate // rate)).clamp(max=original.shape[-1])
+
+    def distill(self, semantic_wav: Tensor, lengths: Tensor, target: dict[str, Tensor]) -> Tensor:
+        """Resynthesis loss of `semantic_wav` [B, T_aux] with true `lengths` [B] at the teacher's rate."""
+        teacher = self.teacher
+        rebuilt = torchaudio.functional.resample(
+            semantic_wav, self.generator.config.aux_sample_rate, teacher.sample_rate
+        )
+        predicted, _ = teacher(rebuilt, lengths.clamp(max=rebuilt.shape[-1]))
+        n = min(predicted.shape[1], target["features"].shape[1])
+        frames = target["feature_lengths"].clamp(max=n)
+        kind = self.distance if self.kind == "resynthesis" else "mse"
+        # a full window's lengths count its padding, as officially
+        return resynthesis_loss(predicted[:, :n], target["features"][:, :n], frames, kind)
+
+    def match(self, z_semantic: Tensor, lengths: Tensor, target: dict[str, Tensor]) -> Tensor:
+        """Feature matching of the quantised semantic stream [B, D, T'] to teacher features over true `lengths` [B]."""
+        teacher, projected = self.teacher, self.projector(z_semantic.transpose(1, 2))
+        frames = torch.ceil(lengths * (teacher.frame_rate / teacher.sample_rate)).long()  # without a window's padding
+        frames = torch.minimum(frames, target["feature_lengths"])
+        pooled, n = pool_frames(target["features"], frames, teacher.frame_rate, self.generator.frame_rate)
+        size = min(pooled.shape[1], projected.shape[1])
+        pooled, projected, n = pooled[:, :size], projected[:, :size], n.clamp(max=size)
+        if self.kind == "time_axis":
+            return time_axis_cosine_loss(projected, pooled, n)
+        return pooled_feature_loss(projected, pooled, n, self.distance)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        there = checkpoint["state_dict"].get("projector.weight")
+        if self.projector is not None and there is not None and there.shape != self.projector.weight.shape:
+            raise AudiokdError(
+                f"the run's teacher has {there.shape[0]} features, this one {self.projector.out_features}",
+                fix="go on with the teacher that the run began with",
+            )
 
     def constants(self, batch: dict[str, Any]) -> dict[str, float]:
         return {"distill_weight": self.weights["distill"]}
+
+
+def _check(s: LMSPTSettings) -> None:
+    d = s.distill
+    allowed = {"resynthesis": ("mse", "l1"), "pooled": ("mse", "cosine")}.get(d.kind, ("mse",))
+    if d.distance not in allowed:
+        raise ConfigError(f"distill.kind {d.kind} has no distance {d.distance}", fix=f"use {' or '.join(allowed)}")
+    if d.kind == "resynthesis" and not s.loss.distill:
+        raise ConfigError("distill.kind resynthesis with loss.distill 0 learns nothing", fix="distill.kind none")
+    if s.data.crop_s > WINDOW_S:
+        raise AudiokdError(f"data.crop_s {s.data.crop_s:g} is more than Whisper's {WINDOW_S} s window")

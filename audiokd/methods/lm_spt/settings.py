@@ -30,6 +30,8 @@ class LMSPTShape:
         acoustic_codebook_dim: dimension of its neighbour search.
         quantizer_dropout: share of a training batch that uses a random number of acoustic levels.
         semantic_subtraction: take the semantic part off the acoustic latent before it is quantised.
+        shared_encoder: one encoder for both; with semantic_subtraction one residual chain as in SpeechTokenizer, without it
+            a split quantiser as in Mimi.
         residual_kernel_size: of the residual units.
         dilations: of the residual units.
         pad_to_frame: pad each waveform with zeros to whole frames, T' = ceil(n / frame_size); false is the official floor.
@@ -52,6 +54,7 @@ class LMSPTShape:
     acoustic_codebook_dim: int = 8
     quantizer_dropout: float = 0.5
     semantic_subtraction: bool = True
+    shared_encoder: bool = False
     residual_kernel_size: int = 7
     dilations: tuple[int, ...] = (1, 3, 9)
     pad_to_frame: bool = True
@@ -59,19 +62,35 @@ class LMSPTShape:
 
 @dataclass
 class TeacherSettings:
-    """The frozen ASR encoder.
+    """The frozen encoder.
 
     Args:
-        name: hub id or folder of a Whisper model.
-        window: full pads each clip to 30 s as the paper does; crop runs the encoder over the true length only.
+        name: hub id or folder of a Whisper, HuBERT, WavLM or w2v-BERT 2 model, or a .hama file.
+        layer: features after this encoder layer; null is the last, final norm included.
+        window: full pads each clip to 30 s as the paper does; crop runs the encoder over the true length only (all but Whisper).
         floor: log-mel floor from each item's maximum, or the batch's for the rebuilt audio as the official code has it.
-        distance: mse, or l1 as the official code offers.
     """
 
     name: str = "openai/whisper-large-v3"
+    layer: int | None = None
     window: Literal["full", "crop"] = "full"
     floor: Literal["item", "batch"] = "item"
-    distance: Literal["mse", "l1"] = "mse"
+
+
+@dataclass
+class DistillSettings:
+    """How the semantic stream learns from the teacher.
+
+    Args:
+        kind: resynthesis: what the teacher hears in the auxiliary decoder's sound (LM-SPT). pooled: teacher features averaged
+            at the token rate (DualCodec, Mimi). time_axis: cosine of each feature channel over time (SpeechTokenizer).
+            none: nothing. But for resynthesis, the auxiliary decoder still learns the resynthesis, cut from the
+            stream's gradient, so that semantic tokens can be heard; `loss.distill: 0` leaves that out.
+        distance: resynthesis takes mse, or l1 as the official code offers; pooled takes mse (DualCodec) or cosine (Mimi).
+    """
+
+    kind: Literal["resynthesis", "pooled", "time_axis", "none"] = "resynthesis"
+    distance: Literal["mse", "l1", "cosine"] = "mse"
 
 
 @dataclass
@@ -88,6 +107,7 @@ class LossWeights:
         codebook_semantic: codebook loss of the semantic stream.
         distill: resynthesis distillation with a full window; a crop of c seconds takes c / 30 of it, which keeps its order
             of magnitude; the shorter the crop, the more weakly it distils, since a full window's mean counts its padding.
+        feature: feature matching (kind pooled or time_axis); DualCodec has 15 for mse, SpeechTokenizer 120 along time.
     """
 
     mel: float = 15.0
@@ -98,6 +118,7 @@ class LossWeights:
     commit_semantic: float = 0.25
     codebook_semantic: float = 1.0
     distill: float = 500.0
+    feature: float = 15.0
 
 
 @dataclass
@@ -106,7 +127,8 @@ class LMSPTSettings:
 
     Args:
         model: shape of the tokenizer.
-        teacher: frozen ASR encoder.
+        teacher: frozen encoder.
+        distill: what is learnt from it.
         loss: weights.
         discriminator: sizes.
         optim: optimisers.
@@ -116,6 +138,7 @@ class LMSPTSettings:
 
     model: LMSPTShape = field(default_factory=LMSPTShape)
     teacher: TeacherSettings = field(default_factory=TeacherSettings)
+    distill: DistillSettings = field(default_factory=DistillSettings)
     loss: LossWeights = field(default_factory=LossWeights)
     discriminator: DiscriminatorSettings = field(default_factory=DiscriminatorSettings)
     optim: CodecOptimSettings = field(default_factory=CodecOptimSettings)
