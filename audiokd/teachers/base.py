@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from collections.abc import Iterable
+from functools import lru_cache
+from itertools import islice
+from typing import Any, Literal, TypeAlias
 
+import torch
+import torchaudio
 from torch import Tensor, nn
+
+from audiokd.errors import AudiokdError
+from audiokd.nn.lengths import zero_beyond
+
+#: which hidden state is the feature: k as transformers' `hidden_states[k]` has it, the mean of them all, or the last
+Layer: TypeAlias = int | Literal["mean"] | None
 
 
 class FrozenTeacher(nn.Module):
@@ -13,24 +25,103 @@ class FrozenTeacher(nn.Module):
     `net` follows `.to(device)`, but `parameters()`, `state_dict()` and `train()` of anything that holds the teacher never
     reach it; gradients still pass through it to its input.
 
+    Args:
+        net: the network.
+        num_layers: of the network; it has the hidden states 0 to num_layers.
+        layer: the hidden state that is the feature, "mean" for the mean of all of them, None for the network's output.
+
     Attributes:
         sample_rate: Hz of the waveform it takes.
         frame_rate: frames a second of its features.
-        dim: channels of its features.
+        dim: size of a feature.
+        window: "crop" where features cover a clip's true length, "full" where every clip is padded to one length.
+        max_duration_s: of a clip, or None.
+
+    Raises:
+        AudiokdError: no such layer.
     """
 
     sample_rate: int
     frame_rate: float
     dim: int
+    window: Literal["full", "crop"] = "crop"
+    max_duration_s: float | None = None
 
-    def __init__(self, net: nn.Module):
+    def __init__(self, net: nn.Module, num_layers: int, layer: Layer = None):
         super().__init__()
+        if not (layer in (None, "mean") or (isinstance(layer, int) and 0 <= layer <= num_layers)):
+            fix = f"use 0 (before the first layer) to {num_layers}, mean, or null for the network's output"
+            raise AudiokdError(f"no layer {layer!r}: this teacher has {num_layers} layers", fix=fix)
+        self.layer, self.num_layers = layer, num_layers
         self.__dict__["net"] = net.eval().requires_grad_(False)  # past nn.Module's registry, on purpose
 
     def _apply(self, fn: Any, recurse: bool = True) -> FrozenTeacher:
         self.net._apply(fn)
         return super()._apply(fn, recurse)
 
-    def targets(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What the student learns from, without gradient: `batch` holds `wav` [B, T] at `sample_rate` and `lengths` [B]."""
+    def forward(self, wav: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Features of waveforms; the gradient passes to `wav`.
+
+        Args:
+            wav: [B, T] at `sample_rate`.
+            lengths: [B] samples; all of T by default. What lies past them is not heard.
+
+        Returns:
+            Features [B, T', D] float32 and how many of them count, [B].
+        """
         raise NotImplementedError
+
+    @torch.no_grad()
+    def targets(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`features` [B, T', D] and `feature_lengths` [B] of `wav` [B, T] at `sample_rate` with `lengths` [B]."""
+        features, frames = self(batch["wav"], batch.get("lengths"))
+        return {"features": features, "feature_lengths": frames}
+
+    def at_rate(self, wav: Tensor, sample_rate: int, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """`wav` [B, T] at `sample_rate` as the teacher takes it, on its device, differentiably.
+
+        Returns:
+            The waveform [B, ceil(T r)] and its lengths ceil(n r), r = self.sample_rate / sample_rate.
+        """
+        n = torch.full((wav.shape[0],), wav.shape[-1], device=wav.device) if lengths is None else lengths
+        if sample_rate == self.sample_rate:
+            return wav, n
+        # zeros past the end, as alone: the filter looks a few milliseconds ahead
+        wav = zero_beyond(wav[:, None], lengths)[:, 0]
+        with torch.autocast(wav.device.type, enabled=False):
+            out = _resampler(sample_rate, self.sample_rate, wav.device)(wav.float())
+        return out, -(-n * self.sample_rate // sample_rate)
+
+    def _pick(self, states: Iterable[Tensor]) -> Tensor:
+        """The feature out of hidden states 0 to num_layers; none after it is computed."""
+        if self.layer == "mean":
+            return torch.stack(list(states)).mean(0)
+        wanted = self.num_layers if self.layer is None else self.layer
+        return next(islice(states, wanted, None))
+
+
+@lru_cache
+def _resampler(rate_in: int, rate_out: int, device: torch.device) -> nn.Module:
+    """torchaudio's default windowed sinc with its kernel made once; float32 gives the kernel that its function makes."""
+    with torch.inference_mode(False):  # a kernel made in inference mode would refuse gradients ever after
+        return torchaudio.transforms.Resample(rate_in, rate_out, dtype=torch.float32).to(device)
+
+
+def check_name(name: str) -> None:
+    """Refuse a path that is not there before a hub is asked for it."""
+    if not os.path.isdir(name) and (name.count("/") != 1 or name.startswith((".", "/"))):
+        raise AudiokdError("no such folder", where=name, fix="give a hub id (owner/name) or a folder with config.json")
+
+
+def load_pretrained(model_class: Any, name: str, what: str, fix: str = "") -> Any:
+    """A transformers model in float32 by folder or hub id.
+
+    Raises:
+        AudiokdError: nothing there, or not `what`.
+    """
+    check_name(name)
+    try:
+        return model_class.from_pretrained(name, dtype=torch.float32)
+    except (OSError, ValueError) as e:
+        fix = fix or "give a hub id or a transformers folder"
+        raise AudiokdError(f"cannot load {what}: {str(e).splitlines()[0]}", where=name, fix=fix) from e

@@ -8,7 +8,7 @@ something a little different, so teacher and student must be seen through the sa
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -18,31 +18,39 @@ from torch.nn import functional as F
 from audiokd.errors import AudiokdError
 from audiokd.frontends.log_mel import SAMPLE_RATE, WhisperLogMel
 from audiokd.nn.lengths import length_mask, zero_beyond
-from audiokd.teachers.base import FrozenTeacher
+from audiokd.teachers.base import FrozenTeacher, Layer, load_pretrained
 
 WINDOW_S = 30
 FRAME_SIZE = 320  # samples a feature: hop 160, one stride of 2
 
 
 class WhisperTeacher(FrozenTeacher):
-    """Features after the encoder's final layer norm.
+    """Features of a Whisper encoder, by default after its final layer norm.
 
     Args:
         encoder: transformers' WhisperEncoder.
         window: "full" or "crop".
         floor: of the log-mel, see WhisperLogMel.
+        layer: 0 is after the positions, k after the k-th layer and the last one after the final norm too, as null is
+            (transformers' `hidden_states[layer]`).
     """
 
     sample_rate = SAMPLE_RATE
     frame_rate = SAMPLE_RATE / FRAME_SIZE
+    max_duration_s = WINDOW_S
 
     def __init__(
-        self, encoder: nn.Module, window: Literal["full", "crop"] = "crop", floor: Literal["item", "batch"] = "item"
+        self,
+        encoder: nn.Module,
+        window: Literal["full", "crop"] = "crop",
+        floor: Literal["item", "batch"] = "item",
+        layer: Layer = None,
     ):
-        super().__init__(encoder)
+        super().__init__(encoder, encoder.config.encoder_layers, layer)
         if window not in ("full", "crop"):
             raise AudiokdError(f"window {window!r}", fix="use full or crop")
-        self.window, self.dim = window, encoder.config.d_model
+        self.window = window
+        self.dim = encoder.config.d_model
         self.log_mel = WhisperLogMel(encoder.config.num_mel_bins, floor)
 
     @classmethod
@@ -50,25 +58,12 @@ class WhisperTeacher(FrozenTeacher):
         """From a hub id ("openai/whisper-large-v3") or a transformers folder."""
         from transformers import WhisperModel
 
-        if os.path.sep in name and not os.path.isdir(name) and name.count("/") != 1:
-            raise AudiokdError("no such folder", where=name, fix="give a hub id or a folder with config.json")
-        try:
-            model = WhisperModel.from_pretrained(name, dtype=torch.float32, attn_implementation="sdpa")
-        except (OSError, ValueError) as e:
-            fix = "give a hub id or a transformers folder; 'audiokd convert whisper_ct2 SRC DST' makes one from CTranslate2"
-            raise AudiokdError(f"cannot load a Whisper model: {str(e).splitlines()[0]}", where=name, fix=fix) from e
+        fix = "give a hub id or a transformers folder; 'audiokd convert whisper_ct2 SRC DST' makes one from CTranslate2"
+        model = load_pretrained(WhisperModel, name, "a Whisper model", fix)
         return cls(model.encoder, window, **kwargs)
 
     def forward(self, wav: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Features of waveforms.
-
-        Args:
-            wav: [B, T] at 16 kHz.
-            lengths: [B] samples; all of T by default.
-
-        Returns:
-            Features [B, T', D] float32 and how many of them count, [B]: 1500 each in a full window, ceil(n / 320) in a crop.
-        """
+        """Features [B, T', D] of `wav` [B, T] at 16 kHz; of them count 1500 in a full window, ceil(n / 320) in a crop."""
         limit = WINDOW_S * SAMPLE_RATE
         if wav.shape[-1] > limit:
             raise AudiokdError(
@@ -93,17 +88,17 @@ class WhisperTeacher(FrozenTeacher):
         with torch.autocast(mel.device.type, enabled=False):
             x = F.gelu(net.conv1(zero_beyond(mel.to(net.conv1.weight.dtype), None if frames is None else 2 * frames)))
             x = F.gelu(net.conv2(zero_beyond(x, None if frames is None else 2 * frames))).transpose(1, 2)
-            x = x + net.embed_positions.weight[: x.shape[1]]
             mask = None
             if frames is not None:  # added to the scores: eager attention would add a Boolean mask as 0 and 1
                 hidden = ~length_mask(frames, x.shape[1])[:, None, None, :]
                 mask = torch.zeros_like(hidden, dtype=x.dtype).masked_fill(hidden, -torch.inf)
-            for layer in net.layers:
-                x = layer(x, mask)
-            return net.layer_norm(x).float()
+            return self._pick(self._states(x, mask)).float()
 
-    @torch.no_grad()
-    def targets(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """`features` [B, T', D] and `feature_lengths` [B] of `wav` [B, T] at 16 kHz with `lengths` [B]."""
-        features, frames = self(batch["wav"], batch.get("lengths"))
-        return {"features": features, "feature_lengths": frames}
+    def _states(self, x: Tensor, mask: Tensor | None) -> Iterator[Tensor]:
+        """transformers' `hidden_states`: before the first layer, after each, the last one normed."""
+        net = self.net
+        x = x + net.embed_positions.weight[: x.shape[1]]
+        for layer in net.layers:
+            yield x
+            x = layer(x, mask)
+        yield net.layer_norm(x)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import soundfile as sf
 import torch
+import torchaudio
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
@@ -49,7 +50,7 @@ def test_full_window_equals_transformers(full: WhisperTeacher, stock: WhisperMod
     torch.testing.assert_close(full._encode(mel, None), want, rtol=0, atol=1e-5)  # the same mel: the same numbers
     got, frames = full(speech[None])
     torch.testing.assert_close(got, want, rtol=0, atol=1e-5)
-    assert (got.shape, frames.tolist()) == ((1, 1500, 384), [1500])
+    assert (got.shape, frames.tolist(), full.dim) == ((1, 1500, 384), [1500], 384)
     extractor = WhisperFeatureExtractor.from_pretrained(stock.config.name_or_path)
     official = extractor(speech.numpy(), sampling_rate=16000, return_tensors="pt").input_features
     # the two log-mels differ by 1e-6 (float32 against float64); features reach 24, attention makes 100 times of it
@@ -89,6 +90,25 @@ def test_full_batch_ignores_what_lies_past_the_end(full: WhisperTeacher, speech:
     n = torch.tensor([16_000])
     got, _ = full(speech[None, :32_000], n)
     torch.testing.assert_close(got, full(speech[None, :16_000])[0], rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_every_layer_is_transformers_own(full: WhisperTeacher, stock: WhisperModel, speech: Tensor) -> None:
+    mel = full.log_mel(F.pad(speech[:16_000], (0, LIMIT - 16_000))[None])
+    want = stock.encoder(mel, output_hidden_states=True).hidden_states
+    assert len(want) == 5
+    for k in range(5):
+        teacher = WhisperTeacher(full.net, "full", layer=k)
+        torch.testing.assert_close(teacher(speech[None, :16_000])[0], want[k], rtol=0, atol=1e-5)
+    mean = WhisperTeacher(full.net, "full", layer="mean")(speech[None, :16_000])[0]
+    torch.testing.assert_close(mean, torch.stack(want).mean(0), rtol=0, atol=1e-5)
+    torch.testing.assert_close(full(speech[None, :16_000])[0], want[-1], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("layer", [-1, 5, "last", 1.5])
+def test_no_such_layer(crop: WhisperTeacher, layer: object) -> None:
+    with pytest.raises(AudiokdError, match=r"no layer .*: this teacher has 4 layers\n  use 0 .* to 4, mean, or null"):
+        WhisperTeacher(crop.net, layer=layer)
 
 
 def test_targets(crop: WhisperTeacher, speech: Tensor) -> None:
@@ -153,3 +173,27 @@ def test_folder_of_something_else(whisper_ct2_dir: Path, tmp_path: Path) -> None
 def test_unknown_window(crop: WhisperTeacher) -> None:
     with pytest.raises(AudiokdError, match="window 'half'"):
         WhisperTeacher(crop.net, "half")
+
+
+@pytest.mark.parametrize("rate", [24_000, 22_050, 8_000])
+def test_at_rate_is_torchaudios_resampling(crop: WhisperTeacher, rate: int, speech: Tensor) -> None:
+    wav = torch.stack([speech[:9_001], speech[9_001:18_002]]).requires_grad_()
+    n = torch.tensor([9_001, 4_000])
+    with torch.inference_mode():
+        crop.at_rate(wav, rate)  # whoever makes the kernel, gradients pass through it later
+    with torch.autocast("cpu", torch.bfloat16):
+        got, lengths = crop.at_rate(wav, rate, n)
+    assert lengths.tolist() == [-(-k * 16_000 // rate) for k in (9_001, 4_000)]
+    assert got.dtype == torch.float32
+    alone, _ = crop.at_rate(wav[1:, :4_000], rate)
+    assert torch.equal(alone, torchaudio.functional.resample(wav[1:, :4_000], rate, 16_000))
+    torch.testing.assert_close(got[1:, : lengths[1]], alone, rtol=0, atol=1e-6)
+    got.square().sum().backward()
+    assert wav.grad[0].abs().min() > 0
+    assert not wav.grad[1, 4_000:].any()
+
+
+def test_at_its_own_rate_nothing_changes(crop: WhisperTeacher, speech: Tensor) -> None:
+    got, lengths = crop.at_rate(speech[None], 16_000)
+    assert got.data_ptr() == speech.data_ptr()
+    assert lengths.tolist() == [len(speech)]
