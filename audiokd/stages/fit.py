@@ -142,7 +142,7 @@ def _claim(folder: Path, config: dict[str, Any]) -> None:
     new = flatten(config)
     if path.exists():
         old = flatten(yaml.safe_load(path.read_text()))
-        keys = sorted((old.keys() | new.keys()) - RUNTIME_KEYS)
+        keys = sorted(k for k in (old.keys() | new.keys()) - RUNTIME_KEYS if not k.startswith("audiokd."))
         differ = [f"  {k}: {old.get(k)} there, {new.get(k)} now" for k in keys if old.get(k) != new.get(k)]
         if differ:
             raise ConfigError(
@@ -151,8 +151,21 @@ def _claim(folder: Path, config: dict[str, Any]) -> None:
                 fix="give --exp_dir another name, or the same settings",
             )
         return
-    plain = _plain(config)
+    plain = _plain(config) | {"audiokd": source()}
     write_text(path, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+
+
+def source() -> dict[str, str | None]:
+    """What code this is: the package's version, and the commit where it runs from a git checkout."""
+    import subprocess
+
+    from audiokd import __version__
+
+    folder = Path(__file__).resolve().parents[2]
+    git = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    inside = (folder / ".git").exists()  # a site-packages folder may lie in somebody else's checkout
+    commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() if inside else ""
+    return {"version": __version__, "commit": commit or None}
 
 
 def _plain(x: Any) -> Any:
@@ -176,7 +189,8 @@ def read_settings(exp_dir: str) -> tuple[str, Any]:
         raise ConfigError("no run here", where=str(path), fix="give the --exp_dir of 'audiokd fit'")
     tree = yaml.safe_load(path.read_text())
     method = tree.pop("method")
-    tree.pop("inputs", None)
+    for key in ("inputs", "audiokd"):
+        tree.pop(key, None)
     return method, build_settings(part(method, "settings"), tree)
 
 

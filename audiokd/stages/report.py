@@ -92,20 +92,22 @@ def report(exp_dir: str, set: str = "test", ref: str = "", samples: int = 3, res
 def _add_results(path: Path, config: dict[str, Any], set: str, scores: dict[str, dict[str, Any]]) -> None:
     """Append one row a system, with what it takes to make it again."""
     import hashlib
-    import subprocess
 
     from audiokd.files import jsonl, write_bytes
+    from audiokd.stages.fit import source
 
+    trained = config.get("audiokd", {}).get("commit")
+    config = {k: v for k, v in config.items() if k != "audiokd"}
     sha = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
     old = path.read_bytes() if path.exists() else b""
     known = {(r["config_sha256"], r["set"], r["system"]) for r in map(json.loads, old.splitlines())}
-    git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=path.resolve().parent, capture_output=True, text=True)
     rows = [
         {
             "config_sha256": sha,
             "seed": config["run"]["seed"],
             "steps": config["run"]["max_steps"],
-            "commit": git.stdout.strip() or None,
+            "commit": trained,
+            "scored_commit": source()["commit"],
             "set": set,
             "system": name,
             "utterances": result["num_scored"],

@@ -12,7 +12,7 @@ import yaml
 
 from audiokd.cli import main
 from audiokd.hub.auto import part
-from audiokd.stages.fit import RUNTIME_KEYS, build_settings, flatten, read_config, read_settings
+from audiokd.stages.fit import RUNTIME_KEYS, build_settings, flatten, read_config, read_settings, source
 
 CONF = Path(main.__globals__["__file__"]).parent / "conf" / "lm_spt"
 CONFIGS = sorted(p.stem for p in CONF.glob("*.yaml"))
@@ -67,9 +67,10 @@ def test_config_yaml_says_all(run: Path, sets: list[str]) -> None:
     assert flat["model.encoder_dim"] == 4  # lm_spt/debug
     assert flat["run.max_steps"] == 40  # the command line
     assert flat["loss.mel"] == 15.0  # a default
-    assert {k for k in flat if not k.startswith(("method", "inputs"))} == defaults().keys()
+    assert {k for k in flat if not k.startswith(("method", "inputs", "audiokd"))} == defaults().keys()
     assert config["inputs"]["train"]["utterances"] == 9
     assert config["inputs"]["dev"]["utterances"] == 2
+    assert config["audiokd"] == source()
     assert sets[1] not in (run / "config.yaml").read_text()  # where the corpus lies is no part of a run
     method, settings = read_settings(str(run))
     assert method == "lm_spt"
