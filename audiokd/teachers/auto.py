@@ -10,6 +10,10 @@ from audiokd.teachers.base import FrozenTeacher, Layer, check_name
 
 #: transformers' model_type -> teacher
 FAMILIES = {
+    "hubert": "audiokd.teachers.ssl:SSLTeacher",
+    "wav2vec2": "audiokd.teachers.ssl:SSLTeacher",
+    "wav2vec2-bert": "audiokd.teachers.w2v_bert:W2VBertTeacher",
+    "wavlm": "audiokd.teachers.ssl:SSLTeacher",
     "whisper": "audiokd.teachers.whisper:WhisperTeacher",
 }
 

@@ -13,7 +13,7 @@ import torchaudio
 from torch import Tensor, nn
 
 from audiokd.errors import AudiokdError
-from audiokd.nn.lengths import zero_beyond
+from audiokd.nn.lengths import length_mask, zero_beyond
 
 #: which hidden state is the feature: k as transformers' `hidden_states[k]` has it, the mean of them all, or the last
 Layer: TypeAlias = int | Literal["mean"] | None
@@ -107,21 +107,30 @@ def _resampler(rate_in: int, rate_out: int, device: torch.device) -> nn.Module:
         return torchaudio.transforms.Resample(rate_in, rate_out, dtype=torch.float32).to(device)
 
 
+def additive_mask(frames: Tensor, x: Tensor) -> Tensor:
+    """What keeps padded frames of `x` [B, T', D] from being attended to, added to the scores: [B, 1, 1, T'].
+
+    Not Boolean, since eager attention would add that as 0 and 1; finite, so that an item without frames gives no NaN.
+    """
+    hidden = ~length_mask(frames, x.shape[1])[:, None, None]
+    return torch.zeros_like(hidden, dtype=x.dtype).masked_fill(hidden, torch.finfo(x.dtype).min)
+
+
 def check_name(name: str) -> None:
     """Refuse a path that is not there before a hub is asked for it."""
     if not os.path.isdir(name) and (name.count("/") != 1 or name.startswith((".", "/"))):
         raise AudiokdError("no such folder", where=name, fix="give a hub id (owner/name) or a folder with config.json")
 
 
-def load_pretrained(model_class: Any, name: str, what: str, fix: str = "") -> Any:
-    """A transformers model in float32 by folder or hub id.
+def load_pretrained(transformers_class: Any, name: str, what: str, fix: str = "", **kwargs: Any) -> Any:
+    """`transformers_class.from_pretrained(name, **kwargs)` for a folder or hub id.
 
     Raises:
         AudiokdError: nothing there, or not `what`.
     """
     check_name(name)
     try:
-        return model_class.from_pretrained(name, dtype=torch.float32)
+        return transformers_class.from_pretrained(name, **kwargs)
     except (OSError, ValueError) as e:
         fix = fix or "give a hub id or a transformers folder"
         raise AudiokdError(f"cannot load {what}: {str(e).splitlines()[0]}", where=name, fix=fix) from e

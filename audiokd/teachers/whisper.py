@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from audiokd.errors import AudiokdError
 from audiokd.frontends.log_mel import SAMPLE_RATE, WhisperLogMel
-from audiokd.nn.lengths import length_mask, zero_beyond
-from audiokd.teachers.base import FrozenTeacher, Layer, load_pretrained
+from audiokd.nn.lengths import zero_beyond
+from audiokd.teachers.base import FrozenTeacher, Layer, additive_mask, load_pretrained
 
 WINDOW_S = 30
 FRAME_SIZE = 320  # samples a feature: hop 160, one stride of 2
@@ -59,7 +59,7 @@ class WhisperTeacher(FrozenTeacher):
         from transformers import WhisperModel
 
         fix = "give a hub id or a transformers folder; 'audiokd convert whisper_ct2 SRC DST' makes one from CTranslate2"
-        model = load_pretrained(WhisperModel, name, "a Whisper model", fix)
+        model = load_pretrained(WhisperModel, name, "a Whisper model", fix, dtype=torch.float32)
         return cls(model.encoder, window, **kwargs)
 
     def forward(self, wav: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -88,10 +88,7 @@ class WhisperTeacher(FrozenTeacher):
         with torch.autocast(mel.device.type, enabled=False):
             x = F.gelu(net.conv1(zero_beyond(mel.to(net.conv1.weight.dtype), None if frames is None else 2 * frames)))
             x = F.gelu(net.conv2(zero_beyond(x, None if frames is None else 2 * frames))).transpose(1, 2)
-            mask = None
-            if frames is not None:  # added to the scores: eager attention would add a Boolean mask as 0 and 1
-                hidden = ~length_mask(frames, x.shape[1])[:, None, None, :]
-                mask = torch.zeros_like(hidden, dtype=x.dtype).masked_fill(hidden, -torch.inf)
+            mask = None if frames is None else additive_mask(frames, x)
             return self._pick(self._states(x, mask)).float()
 
     def _states(self, x: Tensor, mask: Tensor | None) -> Iterator[Tensor]:

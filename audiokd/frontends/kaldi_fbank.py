@@ -1,0 +1,50 @@
+"""Kaldi's log-mel filter bank as w2v-BERT 2.0 takes it, differentiable.
+
+Same numbers as transformers' SeamlessM4TFeatureExtractor before it normalises: 16 kHz, samples scaled by 2^15, frames of 400
+every 160 without padding, mean removed and pre-emphasis 0.97 within each frame, Povey window, 512-point power spectrum,
+triangles on Kaldi's mel scale from 20 Hz on, ln(max(., 2^-23)).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from transformers.audio_utils import mel_filter_bank
+
+from audiokd.nn.lengths import conv_length
+
+SAMPLE_RATE, WIN_LENGTH, HOP_LENGTH, N_FFT = 16000, 400, 160, 512
+
+
+class KaldiFbank(nn.Module):
+    """Waveform [B, T] at 16 kHz to log-mel [B, 1 + (T - 400) // 160, n_mels]; a frame sees its own 400 samples alone."""
+
+    def __init__(self, n_mels: int = 80):
+        super().__init__()
+        filters = mel_filter_bank(
+            N_FFT // 2 + 1,
+            n_mels,
+            20.0,
+            SAMPLE_RATE / 2,
+            SAMPLE_RATE,
+            norm=None,
+            mel_scale="kaldi",
+            triangularize_in_mel_space=True,
+        )
+        self.register_buffer("filters", torch.from_numpy(filters).float(), persistent=False)
+        povey = torch.hann_window(WIN_LENGTH, periodic=False, dtype=torch.float64).pow(0.85).float()
+        self.register_buffer("window", povey, persistent=False)
+
+    def forward(self, wav: Tensor) -> Tensor:
+        with torch.autocast(wav.device.type, enabled=False):
+            x = (wav.float() * 2**15).unfold(-1, WIN_LENGTH, HOP_LENGTH)
+            x = x - x.mean(-1, keepdim=True)
+            x = torch.cat([x[..., :1] * (1 - 0.97), x[..., 1:] - 0.97 * x[..., :-1]], -1)
+            spec = torch.fft.rfft(x * self.window, N_FFT)
+            power = spec.real.square() + spec.imag.square()
+            return (power @ self.filters).clamp(min=2.0**-23).log()
+
+    @staticmethod
+    def num_frames(n: Tensor) -> Tensor:
+        """Frames of `n` samples."""
+        return conv_length(n, WIN_LENGTH, HOP_LENGTH)
