@@ -11,8 +11,6 @@ import torch
 from torch import Tensor, nn
 from transformers.audio_utils import mel_filter_bank
 
-from audiokd.nn.lengths import conv_length
-
 SAMPLE_RATE, WIN_LENGTH, HOP_LENGTH, N_FFT = 16000, 400, 160, 512
 
 
@@ -43,8 +41,3 @@ class KaldiFbank(nn.Module):
             spec = torch.fft.rfft(x * self.window, N_FFT)
             power = spec.real.square() + spec.imag.square()
             return (power @ self.filters).clamp(min=2.0**-23).log()
-
-    @staticmethod
-    def num_frames(n: Tensor) -> Tensor:
-        """Frames of `n` samples."""
-        return conv_length(n, WIN_LENGTH, HOP_LENGTH)

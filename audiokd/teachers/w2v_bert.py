@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audiokd.frontends.kaldi_fbank import HOP_LENGTH, SAMPLE_RATE, WIN_LENGTH, KaldiFbank
-from audiokd.nn.lengths import length_mask
+from audiokd.nn.lengths import conv_length, length_mask
 from audiokd.teachers.base import FrozenTeacher, Layer, additive_mask, load_pretrained
 
 STACK = 2  # log-mel frames side by side in one feature
@@ -56,7 +56,7 @@ class W2VBertTeacher(FrozenTeacher):
 
     def front_end(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Log-mel with mean 0 and variance 1 over each item's own frames, a bin at a time, stacked: [B, T', 2 n_mels]."""
-        n = KaldiFbank.num_frames(lengths)
+        n = conv_length(lengths, WIN_LENGTH, HOP_LENGTH)
         frames = n // STACK
         size = max(int(n.max()), STACK)
         x = self.fbank(F.pad(wav, (0, max(0, WIN_LENGTH + (size - 1) * HOP_LENGTH - wav.shape[-1]))))[:, :size]
