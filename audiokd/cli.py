@@ -26,7 +26,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "store export": ("store:export", ("store", "out"), "a store as jsonl, kaldi, parquet or webdataset"),
     "store merge": ("store:merge", ("a", "b", "out"), "two stores of one model into one"),
     "store diff": ("store:diff", ("a", "b"), "where two stores differ"),
-    "convert": ("convert:convert", ("what", "src", "dst"), "model folders of other programs to ours"),
+    "convert": ("convert:convert", ("what", "src", "dst"), "model folders of other programs to ours, and back"),
     "doctor": ("doctor:doctor", (), "is this machine ready, and what for"),
 }
 
