@@ -218,7 +218,7 @@ def test_weight_of_distillation_follows_the_crop(whisper_dir: Path, teacher: Whi
         assert module.constants({})["distill_weight"] == pytest.approx(500 * crop_s / 30)
     full = LMSPTModule(debug_settings(whisper_dir, teacher__window="full"), teacher)
     assert full.constants({})["distill_weight"] == 500
-    with pytest.raises(AudiokdError, match=r"crop_s 31 is more than Whisper's 30 s"):
+    with pytest.raises(AudiokdError, match=r"crop_s 31 is more than the teacher's 30 s"):
         LMSPTModule(debug_settings(whisper_dir, data__crop_s=31.0), teacher)
 
 

@@ -6,7 +6,6 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-import torchaudio
 from torch import Tensor, nn
 
 from audiokd.errors import AudiokdError, ConfigError
@@ -17,9 +16,11 @@ from audiokd.methods.lm_spt.config import LMSPTConfig
 from audiokd.methods.lm_spt.model import LMSPTModel
 from audiokd.methods.lm_spt.settings import LMSPTSettings
 from audiokd.nn.pooling import pool_frames
+from audiokd.teachers.auto import load_teacher
 from audiokd.teachers.base import FrozenTeacher
-from audiokd.teachers.whisper import WINDOW_S, WhisperTeacher
 from audiokd.training.codec import AdversarialCodecModule, Rebuilt
+
+WINDOW_S = 30  # that the paper's weight of distillation is for
 
 
 class LMSPTModule(AdversarialCodecModule):
@@ -43,10 +44,12 @@ class LMSPTModule(AdversarialCodecModule):
         self.matches = self.kind in ("pooled", "time_axis")
         self.teacher = teacher
         if self.matches or s.loss.distill:
-            self.teacher = teacher or WhisperTeacher.from_pretrained(
-                s.teacher.name, s.teacher.window, floor=s.teacher.floor
-            )
+            t = s.teacher
+            self.teacher = teacher or load_teacher(t.name, layer=t.layer, window=t.window, floor=t.floor)
         self.projector = nn.Linear(s.model.latent_dim, self.teacher.dim) if self.matches else None
+        longest = self.teacher.max_duration_s if self.teacher is not None else None
+        if longest is not None and s.data.crop_s > longest:
+            raise AudiokdError(f"data.crop_s {s.data.crop_s:g} is more than the teacher's {longest:g} s window")
         # a full window's mean runs over 30 s, padding included; a crop's over its own frames: same scale, same balance
         self.distill_scale = s.data.crop_s / WINDOW_S if s.teacher.window == "crop" else 1.0
         self.weights["distill"] = s.loss.distill * self.distill_scale
@@ -65,7 +68,7 @@ class LMSPTModule(AdversarialCodecModule):
             "codebook_acoustic": q.codebook_acoustic,
         }
         if self.teacher is not None:
-            original, n = self._for_teacher(batch["wav"], batch["lengths"])
+            original, n = self.teacher.at_rate(batch["wav"], self.generator.config.sample_rate, batch["lengths"])
             target = self.teacher.targets({"wav": original, "lengths": n})
             if self.weights["distill"]:
                 losses["distill"] = self.distill(out.semantic_wav, n, target)
@@ -73,19 +76,10 @@ class LMSPTModule(AdversarialCodecModule):
                 losses["feature"] = self.match(q.z_semantic, n, target)
         return Rebuilt(out.wav, q.codes, q.latents, losses)
 
-    def _for_teacher(self, wav: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """`wav` [B, T] and its true lengths [B] at the teacher's sample rate."""
-        rate, teacher_rate = self.generator.config.sample_rate, self.teacher.sample_rate
-        with torch.no_grad():
-            original = torchaudio.functional.resample(wav, rate, teacher_rate)
-        return original, (-(-lengths * teacher_rate // rate)).clamp(max=original.shape[-1])
-
     def distill(self, semantic_wav: Tensor, lengths: Tensor, target: dict[str, Tensor]) -> Tensor:
         """Resynthesis loss of `semantic_wav` [B, T_aux] with true `lengths` [B] at the teacher's rate."""
         teacher = self.teacher
-        rebuilt = torchaudio.functional.resample(
-            semantic_wav, self.generator.config.aux_sample_rate, teacher.sample_rate
-        )
+        rebuilt, _ = teacher.at_rate(semantic_wav, self.generator.config.aux_sample_rate)
         predicted, _ = teacher(rebuilt, lengths.clamp(max=rebuilt.shape[-1]))
         n = min(predicted.shape[1], target["features"].shape[1])
         frames = target["feature_lengths"].clamp(max=n)
@@ -125,5 +119,3 @@ def _check(s: LMSPTSettings) -> None:
         raise ConfigError(f"distill.kind {d.kind} has no distance {d.distance}", fix=f"use {' or '.join(allowed)}")
     if d.kind == "resynthesis" and not s.loss.distill:
         raise ConfigError("distill.kind resynthesis with loss.distill 0 learns nothing", fix="distill.kind none")
-    if s.data.crop_s > WINDOW_S:
-        raise AudiokdError(f"data.crop_s {s.data.crop_s:g} is more than Whisper's {WINDOW_S} s window")

@@ -66,13 +66,13 @@ class TeacherSettings:
 
     Args:
         name: hub id or folder of a Whisper, HuBERT, WavLM or w2v-BERT 2 model, or a .hama file.
-        layer: features after this encoder layer; null is the last, final norm included.
+        layer: features after this encoder layer, or the mean of all; null is the network's output, final norm included.
         window: full pads each clip to 30 s as the paper does; crop runs the encoder over the true length only (all but Whisper).
         floor: log-mel floor from each item's maximum, or the batch's for the rebuilt audio as the official code has it.
     """
 
     name: str = "openai/whisper-large-v3"
-    layer: int | None = None
+    layer: int | Literal["mean"] | None = None
     window: Literal["full", "crop"] = "full"
     floor: Literal["item", "batch"] = "item"
 
