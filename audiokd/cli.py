@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "tokenize": ("tokenize:tokenize", ("model_dir", "input", "store"), "a corpus to tokens"),
     "extract": ("extract:extract", ("model_dir", "input", "store"), "a corpus to features"),
     "decode": ("decode:decode", ("model_dir", "store", "wav_dir"), "tokens back to sound"),
+    "anchor": ("anchor:anchor", ("kind", "input", "wav_dir"), "topline and floor of a corpus: original, Griffin-Lim"),
     "score": ("score:score", (), "compare rebuilt audio with the original"),
     "report": ("report:report", ("exp_dir",), "the page of a run: curves, samples, codebooks, scores"),
     "store ls": ("store:ls", ("store",), "what is in a token store"),

@@ -21,6 +21,7 @@ import soundfile as sf
 from audiokd.data import containers
 from audiokd.data.utterance import Utterance
 from audiokd.errors import AudioError
+from audiokd.files import write_bytes
 
 PAST_END_S = 0.1  # a segment may end this much after its recording and is cut there; more is an error
 INEXACT_SEEK = {"MP3", "OGG"}  # seeking gives other samples than decoding from the start (measured: up to 3e-3)
@@ -110,6 +111,13 @@ def load_crop(utt: Utterance, sample_rate: int, start_s: float, duration_s: floa
     y = resample(one_channel(x, channels), step_in, step_out)[skip : skip + count]
     out[: len(y)] = y
     return out
+
+
+def write_wav(path: str | os.PathLike[str], wav: np.ndarray, sample_rate: int) -> None:
+    """Write `wav` [T] as 16-bit wav: the file is whole or absent. What lies beyond [-1, 1] is clipped."""
+    buffer = io.BytesIO()
+    sf.write(buffer, wav, sample_rate, format="WAV", subtype="PCM_16")
+    write_bytes(path, buffer.getvalue())
 
 
 def info(utt: Utterance) -> AudioInfo:

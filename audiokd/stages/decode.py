@@ -24,13 +24,10 @@ def decode(
     Raises:
         AudiokdError: the store was made by another model (both hashes are named).
     """
-    import io
-
-    import soundfile as sf
     import torch
 
+    from audiokd.data.audio import write_wav
     from audiokd.errors import AudiokdError
-    from audiokd.files import write_bytes
     from audiokd.hub.auto import load_tokenizer
     from audiokd.launch.local import keep_freed_memory
     from audiokd.progress import progress
@@ -67,9 +64,7 @@ def decode(
                     item.sample_rate,
                 )
                 wav, _ = model.decode(codes, semantic_only=semantic_only)
-                buffer = io.BytesIO()
-                sf.write(buffer, wav[0].cpu().numpy(), rate, format="WAV", subtype="PCM_16")
-                write_bytes(path, buffer.getvalue())
+                write_wav(path, wav[0].cpu().numpy(), rate)
                 written += 1
             bar.advance()
     return written

@@ -157,15 +157,14 @@ def _claim(folder: Path, config: dict[str, Any]) -> None:
 
 def source() -> dict[str, str | None]:
     """What code this is: the package's version, and the commit where it runs from a git checkout."""
+    import importlib.metadata
     import subprocess
-
-    from audiokd import __version__
 
     folder = Path(__file__).resolve().parents[2]
     git = ["git", "-C", str(folder), "rev-parse", "HEAD"]
     inside = (folder / ".git").exists()  # a site-packages folder may lie in somebody else's checkout
     commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() if inside else ""
-    return {"version": __version__, "commit": commit or None}
+    return {"version": importlib.metadata.version("audiokd"), "commit": commit or None}
 
 
 def _plain(x: Any) -> Any:
