@@ -91,6 +91,20 @@ def _summary(top: np.ndarray, bottom: np.ndarray, none: int) -> Summary:
     return Summary(mean, float(low), float(high), n, none)
 
 
+def summarise_drawn(value: float, drawn: Sequence[float] | np.ndarray, n: int) -> Summary:
+    """A value with the spread of what a bootstrap over `n` utterances drew, set around it.
+
+    For measures that a repeated utterance alone shifts, such as mutual information: the percentiles of the drawn values are
+    moved by the difference of their mean and the value.
+    """
+    kept = np.asarray(drawn, dtype=np.float64)
+    kept = kept[np.isfinite(kept)]
+    if n < 2 or not kept.size:
+        return Summary(value, None, None, n)
+    low, high = np.percentile(kept, [2.5, 97.5]) - kept.mean() + value
+    return Summary(value, float(low), float(high), n)
+
+
 def score_table(results: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Headers and rows, a row a system, of what `audiokd score` wrote: for markdown or a report page.
 
@@ -116,8 +130,27 @@ def score_table(results: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[l
     return headers, rows
 
 
+def semantics_table(results: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Headers and rows, a row a system, of what `audiokd semantics` wrote. Only those of equal settings can be compared."""
+    headers = ["system", "n", "frames/s", "bit/s", "PNMI ↑", "by chance", "PNMI over chance ↑", "phone purity ↑"]
+    headers += ["code purity ↑", "ABX within % ↓", "ABX across % ↓", "tokens/character", "correlation with text"]
+    rows = []
+    for r in results:
+        phones, length, rate = r["phone_information"], r["token_length"], r["store"]["frame_rate"]
+        row = [r["system"], str(phones["utterances"]), f"{rate:g}", f"{r['bits_per_second']:g}"]
+        row += [Summary(**phones["pnmi"]).text(), f"{phones['pnmi_floor']:.3f}", f"{phones['pnmi_over_chance']:.3f}"]
+        row += [Summary(**phones[k]).text() for k in ("phone_purity", "code_purity")]
+        row += [_times(r["abx"][k]["error"], 100).text(2) if k in r["abx"] else "-" for k in ("within", "across")]
+        rows.append([*row, *(Summary(**length[k]).text(2) for k in ("tokens_per_character", "correlation"))])
+    return headers, rows
+
+
 def _shown(result: Mapping[str, Any], name: str, times: float = 1) -> Summary:
-    s = Summary(**result["summary"].get(name, NOTHING))
+    return _times(result["summary"].get(name, NOTHING), times)
+
+
+def _times(summary: Mapping[str, Any], times: float) -> Summary:
+    s = Summary(**summary)
     mean, low, high = (None if v is None else v * times for v in (s.mean, s.low, s.high))
     return Summary(mean, low, high, s.n, s.none)
 

@@ -81,6 +81,7 @@ def score(
         AudiokdError: no file could be scored, an input is missing, or a package is.
     """
     from audiokd.data.inputs import open_input
+    from audiokd.eval.bitrate import store_cost
     from audiokd.eval.common import need
     from audiokd.eval.registry import chosen
 
@@ -94,7 +95,7 @@ def score(
     utterances = open_input(ref, allow_pipes=allow_pipes).utterances()
     if not utterances:
         raise AudiokdError("holds no utterance", where=ref)
-    rate = _store(store) if store else None
+    rate = store_cost(store) if store else None
     against = "" if not text else ("text" if any(u.text for u in utterances) else "asr")
     settings = {
         "asr": asr,
@@ -293,28 +294,6 @@ def _read_part(path: Path, settings: dict[str, Any]) -> dict[str, dict[str, Any]
     if not rows or rows[0] != {"settings": settings}:
         return {}
     return {r["row"]["id"]: r for r in rows[1:]}
-
-
-def _store(path: str) -> dict[str, Any]:
-    """What the tokens of a store cost."""
-    from audiokd.eval.bitrate import bitrate, tokens_per_second
-    from audiokd.tokens.stats import store_stats
-    from audiokd.tokens.store import open_store
-
-    store = open_store(path)
-    frame_rate, cardinality = store.meta.get("frame_rate"), store.meta.get("cardinality")
-    if not frame_rate or not cardinality:
-        raise AudiokdError("has no frame_rate or no cardinality", where=path, fix="give a store of codes")
-    stats = store_stats(store)
-    return {
-        "path": path,
-        "frame_rate": frame_rate,
-        "cardinality": cardinality,
-        "bits_per_second": bitrate(frame_rate, cardinality),
-        "entropy_bits_per_second": stats["entropy_bitrate"],
-        "tokens_per_second": tokens_per_second(frame_rate, len(cardinality)),
-        "codebooks": stats["codebooks"],
-    }
 
 
 def _summary(rows: list[dict[str, Any]], metrics: list[Metric], against: str) -> dict[str, Any]:

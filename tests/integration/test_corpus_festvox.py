@@ -10,10 +10,14 @@ import pytest
 import torch
 
 from audiokd.data.audio import load_at
+from audiokd.data.ctm import read_ctm
 from audiokd.data.fetch import downloads_dir, fetch_deb, fetch_pypi
 from audiokd.data.inputs import open_input
 from audiokd.data.utterance import Utterance
+from audiokd.eval.abx import abx
 from audiokd.eval.asr import AsrScorer, cer, wer
+from audiokd.eval.mel_distance import log_mel
+from audiokd.eval.phone_information import phone_information
 from audiokd.hub.auto import load_tokenizer
 from audiokd.methods.lm_spt.config import LMSPTConfig
 from audiokd.methods.lm_spt.model import LMSPTModel
@@ -68,6 +72,28 @@ def test_splits_are_whole_and_valid(data: Path) -> None:
         report = validate(str(data / s))
         assert not (data / s / "quarantine.txt").exists(), report
     assert "+" not in (data / "train" / "text").read_text()
+
+
+def test_phone_times_fit_the_speech(data: Path) -> None:
+    """What the package counts, ends where the audio ends, and log-mel features tell the phones apart by ABX."""
+    phones = {s: read_ctm(data / s) for s in ("train", "dev", "test")}
+    labels = [p.label for of in phones.values() for utterance in of.values() for p in utterance]
+    assert (len(labels), len(set(labels))) == (54_372, 51)
+    utterances = open_input(str(data / "test")).utterances()
+    assert phones["test"].keys() == {u.id for u in utterances}
+    features, codes = {}, {}
+    for utt in utterances:
+        x = load_at(utt, 16000)
+        assert 0 < len(x) / 16000 - phones["test"][utt.id][-1].end_s < 0.02
+        mel = log_mel(torch.from_numpy(x), 512, 16000).T.numpy()  # 125 Hz
+        features[utt.id] = mel - mel.mean(0)
+        codes[utt.id] = mel.argmax(1)
+    error = abx(phones["test"], features, 125)["error"]
+    assert error["n"] == 40
+    assert 0.05 < error["mean"] < 0.25, error
+    information = phone_information(phones["test"], codes, 125)
+    assert information["pnmi_floor"] < 0.05
+    assert 0.1 < information["pnmi"]["mean"] < 0.6, information
 
 
 def test_codes_do_not_depend_on_batch_jobs_or_shards(data: Path, model_dir: Path, tmp_path: Path) -> None:
