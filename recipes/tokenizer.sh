@@ -2,7 +2,8 @@
 # Train a speech tokenizer and turn corpora into tokens. Run by egs/<corpus>/tok1/run.sh, in its folder.
 #
 #   --stage N|NAME, --stop_stage N|NAME   1 data, 2 validate, 3 shard, 4 targets, 5 fit, 6 export, 7 tokenize,
-#                                         8 decode (and score, report); 9 publish is a later release's
+#                                         8 decode (and score, semantics where data/<set>/phones.ctm
+#                                         is, report); 9 publish is a later release's
 #   --nj N                                processes for validate, shard, tokenize
 #   --config FILE                         settings of the method
 #   --fit_args "--run.seed 1 ..."         further options of `audiokd fit`
@@ -120,6 +121,13 @@ if in_range decode; then
       audiokd score --ref "data/$s" --hyp "$exp/wav/$s/$system" --out "$exp/scores/$s/$system.json" --store "$store" \
         --system "$system" --sample_rate 16000 --nj "$nj" "${asr_args[@]}" "${more_score[@]}"
     done
+    if [ -f "data/$s/phones.ctm" ]; then
+      audiokd semantics "$exp/tokens/$s" "data/$s" --out "$exp/semantics/$s/trained.json" --model "$exp/export" \
+        --device "$device"
+      [ "$baseline" != true ] ||
+        audiokd semantics "$exp/tokens_untrained/$s" "data/$s" --out "$exp/semantics/$s/untrained.json" \
+          --model "$exp/untrained" --device "$device"
+    fi
     audiokd report "$exp" --set "$s" --ref "data/$s" --results results.jsonl
   done
 fi

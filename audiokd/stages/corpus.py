@@ -16,7 +16,7 @@ from audiokd.data.utterance import Utterance
 from audiokd.errors import AudioError, AudiokdError
 from audiokd.launch.local import Counter, default_threads, run
 from audiokd.progress import progress
-from audiokd.tokens.store import StoreItem, StoreWriter
+from audiokd.tokens.store import StoreItem, StoreWriter, TokenStore
 
 if TYPE_CHECKING:
     import numpy as np
@@ -210,6 +210,21 @@ def model_hashes(model: Any) -> dict[str, str]:
     config = {k: v for k, v in model.config.to_dict().items() if k not in ("transformers_version", "_name_or_path")}
     text = json.dumps(config, sort_keys=True, default=str)
     return {"model_sha256": h.hexdigest(), "config_sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def check_same_model(model: Any, model_dir: str, store: TokenStore) -> None:
+    """That `store` was made by `model`.
+
+    Raises:
+        AudiokdError: it was made by another (both hashes are named).
+    """
+    mine, theirs = model_hashes(model)["model_sha256"], store.meta["model_sha256"]
+    if mine != theirs:
+        raise AudiokdError(
+            f"the store was made by model {theirs[:12]}, this one is {mine[:12]}",
+            where=f"{store.path}, {model_dir}",
+            fix="give the model folder that tokenize was given",
+        )
 
 
 def _versions() -> dict[str, str]:

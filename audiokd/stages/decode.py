@@ -31,7 +31,7 @@ def decode(
     from audiokd.hub.auto import load_tokenizer
     from audiokd.launch.local import keep_freed_memory
     from audiokd.progress import progress
-    from audiokd.stages.corpus import model_hashes
+    from audiokd.stages.corpus import check_same_model
     from audiokd.tokens.codes import Codes
     from audiokd.tokens.store import open_store
 
@@ -39,13 +39,7 @@ def decode(
     if tokens.kind != "codes":
         raise AudiokdError(f"a store of {tokens.kind} cannot be decoded", where=store)
     model = load_tokenizer(model_dir, device)
-    mine, theirs = model_hashes(model)["model_sha256"], tokens.meta["model_sha256"]
-    if mine != theirs:
-        raise AudiokdError(
-            f"the store was made by model {theirs[:12]}, this one is {mine[:12]}",
-            where=f"{store}, {model_dir}",
-            fix="give decode the model folder that tokenize was given",
-        )
+    check_same_model(model, model_dir, tokens)
     keep_freed_memory()
     rate = model.config.aux_sample_rate if semantic_only else model.sample_rate
     written, total = 0, min(limit, len(tokens)) if limit else len(tokens)

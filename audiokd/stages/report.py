@@ -33,8 +33,8 @@ CURVES = (
 def report(exp_dir: str, set: str = "test", ref: str = "", samples: int = 3, results: str = "") -> str:
     """Write EXP_DIR/report.html and print the score table.
 
-    Reads what the recipe's stages left in EXP_DIR: config.yaml, metrics.csv, tokens/SET, scores/SET/<system>.json and
-    wav/SET/<system>/.
+    Reads what the recipe's stages left in EXP_DIR: config.yaml, metrics.csv, tokens/SET, scores/SET/<system>.json,
+    semantics/SET/<system>.json and wav/SET/<system>/.
 
     Args:
         exp_dir: folder of the run.
@@ -49,7 +49,7 @@ def report(exp_dir: str, set: str = "test", ref: str = "", samples: int = 3, res
     import yaml
 
     from audiokd.errors import AudiokdError
-    from audiokd.eval.table import score_table
+    from audiokd.eval.table import score_table, semantics_table
     from audiokd.report.page import Report, read_metrics
     from audiokd.stages.fit import flatten
     from audiokd.tokens.stats import code_counts, store_stats
@@ -70,6 +70,11 @@ def report(exp_dir: str, set: str = "test", ref: str = "", samples: int = 3, res
         print(_text_table(headers, rows))
         if results:
             _add_results(Path(results), config, set, {s: scores[s] for s in systems})
+    semantics = [json.loads(p.read_text()) for p in sorted((exp / "semantics" / set).glob("*.json"), reverse=True)]
+    if semantics:
+        headers, rows = semantics_table(semantics)
+        page.add_table("What the tokens know of phones", headers, rows, semantics[0]["note"])
+        print(_text_table(headers, rows))
     if (exp / "metrics.csv").exists():
         known = read_metrics(exp / "metrics.csv")
         page.add_curves("Training", exp / "metrics.csv", [n for n in CURVES if n in known])
