@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from transformers import WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 import audiokd.conf
+from audiokd.losses.adversarial import discriminator_loss, generator_loss
+from audiokd.losses.feature_matching import feature_matching_loss
 from audiokd.methods.lm_spt.module import LMSPTModule
 from audiokd.methods.lm_spt.settings import LMSPTSettings
 from audiokd.stages.fit import build_settings, read_config
@@ -50,3 +53,29 @@ def test_every_config_builds_whole_on_meta(name: str) -> None:
     assert module.distill_scale == pytest.approx(expected)
     optimised = [p for o in module.configure_optimizers() for g in o.param_groups for p in g["params"]]
     assert len(optimised) == len(list(module.generator.parameters())) + len(list(module.discriminator.parameters()))
+
+
+@pytest.mark.parametrize("name", [n for n in CONFIGS if n.startswith(("base", "paper"))])
+def test_every_full_size_config_takes_a_step_on_meta(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both losses, their gradients and both optimisers; small and debug train elsewhere."""
+    monkeypatch.setattr(torch, "autocast", lambda *a, **k: contextlib.nullcontext())  # torch has none for meta
+    settings = settings_of("base", name) if name.startswith("base_") else settings_of(name)
+    with torch.device("meta"):
+        encoder = WhisperEncoder(WhisperConfig(encoder_ffn_dim=5120, decoder_layers=1, **LARGE_V3))
+        module = LMSPTModule(settings, WhisperTeacher(encoder, settings.teacher.window))
+        n = round(settings.data.crop_s * settings.model.sample_rate)
+        wav = torch.empty(settings.data.batch_size, n)
+        batch = {"wav": wav, "lengths": torch.full(wav.shape[:1], n)}
+    opt_g, opt_d = module.configure_optimizers()
+    out = module.rebuild(batch)
+    assert out.wav.shape == wav.shape
+    assert out.codes.shape[1] == settings.model.n_codebooks
+    discriminator_loss(module.discriminator(out.wav.detach()), module.discriminator(wav)).backward()
+    opt_d.step()
+    fake, real = module.discriminator(out.wav), module.discriminator(wav)
+    losses = {"mel": module.mel_loss(out.wav, wav), "adversarial": generator_loss(fake)}
+    losses |= {"feature_matching": feature_matching_loss(fake, real), **out.losses}
+    assert "distill" in losses
+    module.total(losses).backward()
+    assert not [k for k, p in module.generator.named_parameters() if p.grad is None]
+    opt_g.step()
