@@ -34,3 +34,19 @@ in_range() { # stage name: is it to be run
   n=$(stage_number "$1")
   [ "$first" -le "$n" ] && [ "$n" -le "$last" ]
 }
+
+fetch_tar() { # url sha256 dir member: download a tar, check it and unpack it, so that dir/member is there, whole
+  local url=$1 sum=$2 dir=$3 member=$4
+  [ ! -e "$dir/$member" ] || return 0
+  local archive="$dir/${member//\//-}.${url##*/}"
+  log "fetching $url"
+  mkdir -p "$dir"
+  curl --fail --location --continue-at - --output "$archive" "$url" ||
+    die "cannot fetch $url: put the unpacked corpus at $dir/$member yourself, then run again"
+  echo "$sum  $archive" | sha256sum --check --quiet || die "$archive is not the published file: remove it, then run again"
+  rm -rf "$archive.tmp" && mkdir "$archive.tmp"
+  tar -xf "$archive" -C "$archive.tmp"
+  mkdir -p "$(dirname "$dir/$member")"
+  mv "$archive.tmp/$member" "$dir/$member"
+  rm -rf "$archive.tmp" "$archive"
+}

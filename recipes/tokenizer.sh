@@ -9,6 +9,7 @@
 #   --fit_args "--run.seed 1 ..."         further options of `audiokd fit`
 #   --method NAME  --exp DIR              what to train, where
 #   --train_set S --dev_set S --test_sets "S ..."   folders below data/
+#   --dump DIR                            where stage 3 packs shards; `--dump data` packs none, all stages read data/ itself
 #   --teacher DIR|HUB_ID  --asr DIR|HUB_ID          frozen ASR encoder, and the ASR that scores (empty: no WER)
 #   --baseline true|false                 tokenize, decode and score the test sets with the untrained model too
 #   --data_args "..."                     passed to local/data.sh
@@ -27,6 +28,7 @@ exp=exp/tok1
 train_set=train
 dev_set=dev
 test_sets="test"
+dump=dump
 teacher=
 asr=
 baseline=true
@@ -66,10 +68,12 @@ if in_range validate; then
   done
 fi
 
-if in_range shard; then
+if in_range shard && [ "$dump" = data ]; then
+  log "stage 3: shard: none, --dump data reads data/ itself"
+elif in_range shard; then
   for s in "${sets[@]}" "${tests[@]}"; do
     log "stage 3: shard data/$s"
-    audiokd shard "data/$s" "dump/$s" --nj "$nj" --shard_size "$shard_size" --max_error_rate "$max_error_rate"
+    audiokd shard "data/$s" "$dump/$s" --nj "$nj" --shard_size "$shard_size" --max_error_rate "$max_error_rate"
   done
 fi
 
@@ -81,7 +85,7 @@ if in_range fit; then
   log "stage 5: fit $method in $exp"
   teacher_args=()
   [ -z "$teacher" ] || teacher_args=(--teacher.name "$teacher")
-  "${train_prefix[@]}" audiokd fit "$method" --config "$config" --train "dump/$train_set" --dev "dump/$dev_set" \
+  "${train_prefix[@]}" audiokd fit "$method" --config "$config" --train "$dump/$train_set" --dev "$dump/$dev_set" \
     --exp_dir "$exp" "${teacher_args[@]}" "${more_fit[@]}"
 fi
 
@@ -94,12 +98,12 @@ fi
 if in_range tokenize; then
   for s in "${sets[@]}" "${tests[@]}"; do
     log "stage 7: tokenize $s"
-    "${tokenize_prefix[@]}" audiokd tokenize "$exp/export" "dump/$s" "$exp/tokens/$s" --nj "$nj" --device "$device"
+    "${tokenize_prefix[@]}" audiokd tokenize "$exp/export" "$dump/$s" "$exp/tokens/$s" --nj "$nj" --device "$device"
     audiokd store verify "$exp/tokens/$s"
   done
   for s in "${tests[@]}"; do
     [ "$baseline" != true ] ||
-      audiokd tokenize "$exp/untrained" "dump/$s" "$exp/tokens_untrained/$s" --nj "$nj" --device "$device"
+      audiokd tokenize "$exp/untrained" "$dump/$s" "$exp/tokens_untrained/$s" --nj "$nj" --device "$device"
   done
 fi
 

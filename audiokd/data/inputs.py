@@ -1,4 +1,4 @@
-"""INPUT: what a stage is pointed at (data dir, Shar folder, cuts manifest, folder of audio, one file), in shards."""
+"""INPUT: what a stage is pointed at (data dir, Shar or webdataset folder, cuts, folder of audio, one file), in shards."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from audiokd.data.cuts import read_cuts
 from audiokd.data.kaldi import read_data_dir
 from audiokd.data.shar import read_shar
 from audiokd.data.utterance import Utterance
+from audiokd.data.webdataset import read_tar, tars
 from audiokd.errors import AudiokdError
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff", ".aif")
@@ -30,17 +31,19 @@ class InputShard:
 
     def load(self) -> list[Utterance]:
         """The shard's utterances, in order."""
-        return self._load()
+        utts = self._load()
+        self._count = len(utts)
+        return utts
 
     def __len__(self) -> int:
         if self._count is None:
-            self._count = len(self.load())
-        return self._count
+            self.load()
+        return self._count or 0
 
 
 @dataclass
 class Input:
-    """An opened INPUT; `kind` is kaldi, shar, cuts, folder or file."""
+    """An opened INPUT; `kind` is kaldi, shar, webdataset, cuts, folder or file."""
 
     kind: str
     path: str
@@ -57,12 +60,12 @@ class Input:
 def open_input(path: str | os.PathLike[str], shard_size: int = 1000, allow_pipes: bool = False) -> Input:
     """Find out what `path` is and cut it into shards. No audio is opened.
 
-    A Shar folder keeps its shards; anything else is sorted by id and cut, `shard_size` utterances each. What
-    `audiokd validate` put on a data dir's quarantine list is left out.
+    A Shar folder keeps its shards, and each tar of a webdataset folder is one; anything else is sorted by id and cut,
+    `shard_size` utterances each. What `audiokd validate` put on the quarantine list is left out.
 
     Args:
-        path: Kaldi data dir, Shar folder, lhotse cuts (.jsonl, .jsonl.gz), folder of audio (id: path below it without
-            the suffix), or an audio file.
+        path: Kaldi data dir, Shar folder, folder of webdataset tars or one tar, lhotse cuts (.jsonl, .jsonl.gz), folder of
+            audio (id: path below it without the suffix), or an audio file.
         shard_size: utterances a shard.
         allow_pipes: let shell commands in wav.scp and in cuts run.
 
@@ -74,11 +77,17 @@ def open_input(path: str | os.PathLike[str], shard_size: int = 1000, allow_pipes
     root = Path(path)
     if not root.exists():
         what = "no such file or folder"
-        raise AudiokdError(what, where=str(root), fix="an INPUT is a data dir, Shar folder, cuts, audio folder or file")
+        raise AudiokdError(
+            what, where=str(root), fix="an INPUT is a data dir, Shar folder, tars, cuts, audio folder or file"
+        )
     kind = _kind(root)
     if kind == "shar":
         parts = [InputShard(f"{i:05d}", s.sha256, s.load, s.size) for i, s in enumerate(read_shar(root))]
         return Input(kind, str(path), parts)
+    if kind == "webdataset":
+        bad = quarantined(root) if root.is_dir() else set()
+        loads = [partial(_load_tar, tar, bad) for tar in tars(root)]
+        return Input(kind, str(path), [InputShard(f"{i:05d}", None, load) for i, load in enumerate(loads)])
     if kind == "kaldi":
         left_out = quarantined(root)
         utts = [u for u in read_data_dir(root, allow_pipes) if u.id not in left_out]
@@ -106,7 +115,7 @@ def open_input(path: str | os.PathLike[str], shard_size: int = 1000, allow_pipes
 
 
 def quarantined(data_dir: str | os.PathLike[str]) -> set[str]:
-    """Ids on a data dir's quarantine list."""
+    """Ids on a folder's quarantine list."""
     path = Path(data_dir) / QUARANTINE
     return {line.split()[0] for line in path.read_text().splitlines() if line.strip()} if path.exists() else set()
 
@@ -117,15 +126,21 @@ def _kind(root: Path) -> str:
             return "kaldi"
         if any(root.glob("cuts.*jsonl*")) or (root / "cuts.info").is_dir():
             return "shar"
-        return "folder"
+        return "webdataset" if tars(root) else "folder"
+    if root.suffix == ".tar":
+        return "webdataset"
     if root.name.endswith((".jsonl", ".jsonl.gz")):
         return "cuts"
     if root.suffix.lower() in AUDIO_SUFFIXES:
         return "file"
-    fix = f"give a folder with wav.scp, a Shar folder, cuts (.jsonl, .jsonl.gz) or audio ({' '.join(AUDIO_SUFFIXES)})"
+    fix = f"give a folder with wav.scp, a Shar folder, tars, cuts (.jsonl, .jsonl.gz) or audio ({' '.join(AUDIO_SUFFIXES)})"
     if root.name == "wav.scp":
         fix = f"give its folder: {root.parent}"
     raise AudiokdError("this kind of file cannot be read", where=str(root), fix=fix)
+
+
+def _load_tar(tar: Path, left_out: set[str]) -> list[Utterance]:
+    return [utt for utt in read_tar(tar) if utt.id not in left_out]
 
 
 def _read_folder(root: Path) -> list[Utterance]:

@@ -49,7 +49,11 @@ def check_audio(utt: Utterance, clip_threshold: float = 0.001) -> AudioReport:
     if not x.any():
         warnings.append("digital silence: every sample is 0")
     suffix, real = PurePath(utt.path).suffix.lower()[1:], SUFFIX.get(about.format, about.format.lower())
-    if utt.codec == "" and {"aif": "aiff", "opus": "ogg", "oga": "ogg"}.get(suffix, suffix) != real:
+    if (
+        utt.codec == ""
+        and utt.nbytes is None
+        and {"aif": "aiff", "opus": "ogg", "oga": "ogg"}.get(suffix, suffix) != real
+    ):
         warnings.append(f"named .{suffix}, but it is {real} (read as {real})")
     audio_format = f"{real} {about.subtype}"
     return AudioReport(

@@ -78,7 +78,7 @@ def run_corpus(
     if skipped:
         print(f"{store}: {skipped} of {len(source.shards)} shards are done already")
 
-    with progress(kind, sum(len(s.load()) for s in tasks), "utterances") as bar:
+    with progress(kind, sum(len(s) for s in tasks), "utterances") as bar:
         audio_s = 0.0
         workers = min(nj, max(1, len(tasks)))
 

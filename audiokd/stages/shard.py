@@ -34,9 +34,9 @@ def shard(
     to SHARD_DIR/cuts.info/errors.jsonl and counts against max_error_rate; what is on the quarantine list is left out.
 
     Args:
-        data_dir: Kaldi data dir, lhotse cuts or Shar folder, folder of audio, or an audio file.
+        data_dir: Kaldi data dir, lhotse cuts or Shar folder, webdataset tars, folder of audio, or an audio file.
         shard_dir: folder to write to: cuts.000000.jsonl.gz, recording.000000.tar, ..., cuts.info/shards.json last.
-        shard_size: utterances a shard (a Shar folder keeps the shards it has).
+        shard_size: utterances a shard (a Shar folder keeps the shards it has, and a tar is one).
         max_error_rate: share of utterances with bad audio from which the stage fails.
         allow_pipes: run wav.scp entries that end in `|` as shell commands.
         nj: processes; each writes whole shards.
@@ -141,7 +141,7 @@ def _claim(root: Path, parts: list[list[Utterance]], kind: str, shard_size: int)
     mine = {
         "input": shar.fingerprint([utt for part in parts for utt in part]),
         "input_utterances": sum(map(len, parts)),
-        "shard_size": None if kind == "shar" else shard_size,
+        "shard_size": None if kind in ("shar", "webdataset") else shard_size,
         "num_shards": len(parts),
     }
     path = root / shar.INFO / "input.json"

@@ -11,7 +11,9 @@ from typing import Any
 from audiokd.data.inputs import QUARANTINE
 from audiokd.data.kaldi import check_data_dir, faults_error, fix_data_dir, read_data_dir
 from audiokd.data.pool import pool_map
+from audiokd.data.utterance import Utterance
 from audiokd.data.validate import AudioReport, check_audio
+from audiokd.data.webdataset import read_tar, tars
 from audiokd.errors import AudiokdError
 from audiokd.files import write_json, write_text
 from audiokd.progress import progress
@@ -27,14 +29,14 @@ def validate(
     nj: int = 1,
     clip_threshold: float = 0.001,
 ) -> dict:
-    """Check a data directory: every rule of its lists, and every utterance's audio, decoded in full.
+    """Check a data directory, or a folder of webdataset tars: every rule of its lists, and all of its audio, decoded in full.
 
     Each fault is printed as `file:line: utterance: what`. Utterances whose audio cannot be used go to
     DATA_DIR/quarantine.txt (`utterance-id reason` a line), which later stages leave out; the report is
     DATA_DIR/validate.json. Clipping, silence and a suffix that does not fit are warnings.
 
     Args:
-        data_dir: folder with wav.scp, and segments, text, utt2spk, spk2utt where the corpus has them.
+        data_dir: folder with wav.scp, and segments, text, utt2spk, spk2utt where the corpus has them; or with *.tar.
         max_error_rate: share of utterances with bad audio from which the stage fails.
         fix: sort the lists, drop duplicates and unusable lines, write spk2utt anew (the old files go to .backup).
         allow_pipes: run wav.scp entries that end in `|` as shell commands.
@@ -48,6 +50,10 @@ def validate(
         AudiokdError: the lists break a rule, or too much audio is bad.
     """
     root = Path(data_dir)
+    if not (root / "wav.scp").exists() and tars(root):
+        return _check_audio(
+            root, [u for tar in tars(root) for u in read_tar(tar)], [], max_error_rate, nj, clip_threshold
+        )
     faults = check_data_dir(root, allow_pipes)
     if fix and any(f.fatal for f in faults):
         mended = fix_data_dir(root)
@@ -63,6 +69,12 @@ def validate(
         raise faults_error(root, fatal)
 
     utts = read_data_dir(root, allow_pipes)
+    return _check_audio(root, utts, [str(f) for f in faults], max_error_rate, nj, clip_threshold)
+
+
+def _check_audio(
+    root: Path, utts: list[Utterance], structure: list[str], max_error_rate: float, nj: int, clip_threshold: float
+) -> dict[str, Any]:
     reports: list[AudioReport] = []
     bad = 0
     with progress(f"validate {root.name}", len(utts), "utterances") as bar:
@@ -75,7 +87,7 @@ def validate(
             for warning in report.warnings:
                 _say(f"{report.where}: {report.id}: {warning} (warning)")
             bar.advance(1, f"{bad} bad")
-    return _conclude(root, reports, [str(f) for f in faults], max_error_rate)
+    return _conclude(root, reports, structure, max_error_rate)
 
 
 def _conclude(root: Path, reports: list[AudioReport], structure: list[str], max_error_rate: float) -> dict[str, Any]:

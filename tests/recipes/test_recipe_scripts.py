@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import json
 import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -17,8 +20,12 @@ import pytest
 import soundfile as sf
 import yaml
 
+from audiokd.data.audio import load, resample
 from audiokd.data.inputs import open_input
 from audiokd.data.kaldi import check_data_dir
+from audiokd.stages.export import export
+from audiokd.stages.tokenize import tokenize
+from audiokd.tokens.store import open_store
 
 REPO = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -66,7 +73,14 @@ def test_shellcheck() -> None:
 
 
 def test_every_task_is_whole() -> None:
-    assert {t.parent.name for t in TASKS} >= {"mini_speech", "festvox_ru", "librispeech"}
+    assert {t.parent.name for t in TASKS} >= {
+        "mini_speech",
+        "festvox_ru",
+        "librispeech",
+        "libritts",
+        "ljspeech",
+        "emilia",
+    }
     for task in [*TASKS, RECIPES / "TEMPLATE" / "tok1"]:
         assert len((task / "run.sh").read_text().splitlines()) <= 25, task
         assert (task / "local" / "data.sh").exists(), task
@@ -222,7 +236,7 @@ def test_librispeech_data(two_cities: Path, tmp_path: Path) -> None:
             if part == "dev-clean":
                 lines.append(f"{stem}-0003 ITS AUDIO IS NOT THERE\n")
             (folder / f"{stem}.trans.txt").write_text("".join(lines))
-    args = ["--corpus", str(tmp_path / "corpus"), "--download", "false", "--parts", "train-clean-100 dev-clean"]
+    args = ["--corpus", str(tmp_path / "corpus"), "--download", "false", "--parts", "train-clean-100,dev-clean"]
     run = subprocess.run(["local/data.sh", *args], cwd=task, env=ENV, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert "left out" in run.stderr
@@ -240,6 +254,135 @@ def test_librispeech_data(two_cities: Path, tmp_path: Path) -> None:
     )
     assert run.returncode == 2
     assert "give --corpus the folder above LibriSpeech/" in run.stderr
+
+
+def run_stages(task: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["./run.sh", *args], cwd=task, env=ENV, capture_output=True, text=True)
+
+
+def seconds_of(two_cities: Path, rate: int) -> list[np.ndarray]:
+    """Twelve pieces of real speech, a second each, at a corpus' own sample rate."""
+    x, recorded = sf.read(two_cities, dtype="float32", frames=48_000 * 13)
+    x = resample(x, recorded, rate)
+    return [x[i * rate : (i + 1) * rate] for i in range(12)]
+
+
+def check_packed(task: Path, expected: dict[str, dict[str, str]], rate: int) -> None:
+    """Shards of each set that hold these utterances and texts, at this rate."""
+    assert {p.name for p in (task / "dump").iterdir()} == set(expected)
+    for name, texts in expected.items():
+        utterances = open_input(task / "dump" / name).utterances()
+        assert {u.id: u.text for u in utterances} == texts
+        assert {len(load(u)[0]) for u in utterances} == {rate}
+
+
+def test_libritts_to_shards(two_cities: Path, tmp_path: Path) -> None:
+    task, corpus = copy_recipe(REPO / "egs" / "libritts" / "tok1", tmp_path), tmp_path / "corpus" / "LibriTTS"
+    pieces = iter(seconds_of(two_cities, 24_000))
+    expected: dict[str, dict[str, str]] = {"train": {}, "dev_clean": {}, "test_clean": {}}
+    parts = {"train-clean-100": ["19/198", "103/1240"], "dev-clean": ["84/121123"], "test-clean": ["61/70968"]}
+    for (part, chapters), texts in zip(parts.items(), expected.values()):
+        for chapter in chapters:
+            (corpus / part / chapter).mkdir(parents=True)
+            for i in range(2):
+                utt = f"{chapter.replace('/', '_')}_{i:06d}_000000"
+                sf.write(corpus / part / chapter / f"{utt}.wav", next(pieces), 24_000)
+                (corpus / part / chapter / f"{utt}.original.txt").write_text("It was 1 of the best.")
+                (corpus / part / chapter / f"{utt}.normalized.txt").write_text(f"{words(i)}\n")
+                texts[utt] = words(i)
+    sf.write(corpus / "dev-clean" / "84/121123" / "84_121123_000009_000000.wav", next(pieces), 24_000)  # without text
+    data = f"--corpus {tmp_path / 'corpus'} --download false --parts train-clean-100,dev-clean,test-clean"
+    sets = ["--train_set", "train", "--test_sets", "test_clean"]
+    run = run_stages(task, "--stop_stage", "shard", "--data_args", data, *sets)
+    assert run.returncode == 0, run.stderr
+    assert "84_121123_000009_000000.wav: no" in run.stderr
+    check_packed(task, expected, 24_000)
+    assert {u.speaker for u in open_input(task / "data" / "train").utterances()} == {"19", "103"}
+    run = run_stages(task, "--stop_stage", "1", "--data_args", data.replace("test-clean", "test-other"))
+    assert run.returncode == 2
+    assert "give --corpus the folder above LibriTTS/" in run.stderr
+
+
+def test_ljspeech_to_shards(two_cities: Path, tmp_path: Path) -> None:
+    task, corpus = copy_recipe(REPO / "egs" / "ljspeech" / "tok1", tmp_path), tmp_path / "LJSpeech-1.1"
+    (corpus / "wavs").mkdir(parents=True)
+    ids = [f"LJ{chapter:03d}-{i:04d}" for chapter in (1, 2, 3, 4) for i in (1, 2)]
+    for utt, x in zip(ids, seconds_of(two_cities, 22_050)):
+        sf.write(corpus / "wavs" / f"{utt}.wav", x, 22_050)
+    rows = [f'{utt}|He said "{i}".|He said "{words(i)}".\n' for i, utt in enumerate([*ids, "LJ004-0003"])]
+    (corpus / "metadata.csv").write_text("".join(rows))
+    run = run_stages(task, "--stop_stage", "shard", "--data_args", f"--corpus {tmp_path} --download false")
+    assert run.returncode == 0, run.stderr
+    assert "metadata.csv:9: no wavs/LJ004-0003.wav" in run.stderr
+    texts = {utt: f'He said "{words(i)}".' for i, utt in enumerate(ids)}
+    split = {"train": ("LJ001", "LJ002"), "dev": ("LJ003",), "test": ("LJ004",)}
+    check_packed(task, {s: {u: t for u, t in texts.items() if u[:5] in c} for s, c in split.items()}, 22_050)
+    run = run_stages(task, "--stop_stage", "1", "--data_args", f"--corpus {tmp_path / 'wrong'} --download false")
+    assert run.returncode == 2
+    assert "give --corpus the folder above LJSpeech-1.1/" in run.stderr
+
+
+@pytest.mark.slow
+def test_emilia_from_its_tars_to_tokens(two_cities: Path, whisper_dir: Path, tmp_path: Path) -> None:
+    """Nothing is unpacked but what is held out; training, export and tokens come from the tars as they lie."""
+    task, corpus = copy_recipe(REPO / "egs" / "emilia" / "tok1", tmp_path), tmp_path / "Emilia" / "EN"
+    corpus.mkdir(parents=True)
+    pieces = iter(seconds_of(two_cities, 24_000))
+    for t in range(3):
+        with tarfile.open(corpus / f"EN-B00000{t}.tar", "w") as tar:
+            for speaker in ("S00000", "S00001"):
+                key, out = f"EN_B0000{t}_{speaker}_W000000", io.BytesIO()
+                sf.write(out, next(pieces), 24_000, format="MP3")
+                fields = {"id": key, "text": f" It was {t}.", "duration": 1.0, "speaker": key[:16], "language": "en"}
+                for name, content in ((f"{key}.json", json.dumps(fields).encode()), (f"{key}.mp3", out.getvalue())):
+                    member = tarfile.TarInfo(name)
+                    member.size = len(content)
+                    tar.addfile(member, io.BytesIO(content))
+    args = ["--data_args", f"--corpus {tmp_path} --held_out 1", "--baseline", "false", "--config", "lm_spt/debug"]
+    fit = FIT.replace("max_steps 4", "max_steps 2")
+    run = run_stages(task, *args, "--stop_stage", "fit", "--fit_args", fit, "--teacher", str(whisper_dir))
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert not (task / "dump").exists()
+    links = sorted((task / "data" / "train").glob("*.tar"))
+    assert [p.name for p in links if p.is_symlink()] == ["EN-B000000.tar", "EN-B000001.tar"]
+    model = str(tmp_path / "export")
+    export(str(task / "exp" / "base_12hz"), model)
+    for name, expected in (
+        ("train", {f"EN_B0000{t}_{s}_W000000": f"It was {t}." for t in (0, 1) for s in ("S00000", "S00001")}),
+        ("dev", {"EN_B00002_S00000_W000000": "It was 2."}),
+        ("test", {"EN_B00002_S00001_W000000": "It was 2."}),
+    ):
+        tokenize(model, str(task / "data" / name), str(tmp_path / name))
+        items = list(open_store(tmp_path / name).items())
+        assert {x.id: x.text for x in items} == expected
+        assert {x.codes.shape for x in items} == {(8, 13)}  # a second at 12.5 Hz
+    run = run_stages(task, "--stop_stage", "1", "--data_args", f"--corpus {tmp_path} --languages DE,EN")
+    assert run.returncode == 1
+    assert "fewer than two tars Emilia/DE/DE-B*.tar" in run.stderr
+
+
+def test_fetch_tar(two_cities: Path, tmp_path: Path) -> None:
+    """Downloaded, checked and unpacked whole, or not there at all; what is there is not fetched."""
+    (tmp_path / "src" / "Corpus" / "part").mkdir(parents=True)
+    shutil.copy(two_cities, tmp_path / "src" / "Corpus" / "part" / "a.wav")
+    archive = tmp_path / "part.tar.gz"
+    subprocess.run(["tar", "-czf", archive, "-C", tmp_path / "src", "Corpus"], check=True)
+    good, out = hashlib.sha256(archive.read_bytes()).hexdigest(), tmp_path / "out"
+    script = 'set -euo pipefail; . ./lib.sh; fetch_tar "$@"'
+    bad = bash(script, archive.as_uri(), "0" * 64, str(out), "Corpus/part")
+    assert bad.returncode == 2
+    assert "is not the published file" in bad.stderr
+    assert not (out / "Corpus").exists()
+    shutil.rmtree(out)
+    run = bash(script, archive.as_uri(), good, str(out), "Corpus/part")
+    assert run.returncode == 0, run.stderr
+    assert {p.name for p in out.iterdir()} == {"Corpus"}
+    assert (out / "Corpus" / "part" / "a.wav").read_bytes() == two_cities.read_bytes()
+    archive.unlink()
+    assert bash(script, archive.as_uri(), good, str(out), "Corpus/part").returncode == 0
+    gone = bash(script, archive.as_uri(), good, str(out), "Corpus/other")
+    assert gone.returncode == 2
+    assert "put the unpacked corpus at" in gone.stderr
 
 
 def test_template_data(two_cities: Path, tmp_path: Path) -> None:
