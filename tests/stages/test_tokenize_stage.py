@@ -20,6 +20,7 @@ import soundfile as sf
 import torch
 from safetensors.torch import load_file
 
+import audiokd
 from audiokd.cli import main
 from audiokd.data.audio import load_at
 from audiokd.data.inputs import open_input
@@ -282,7 +283,9 @@ def test_decode_gives_every_sample_back(model: Any, model_dir: str, store: Path,
 
 @pytest.mark.parametrize("layer", ["", "semantic_latent"])
 def test_extract_is_the_models_extract(model: Any, model_dir: str, corpus: Path, tmp_path: Path, layer: str) -> None:
-    extract(model_dir, str(corpus / "data"), str(tmp_path / "features"), layer=layer, shard_size=4, threads=1)
+    audiokd.extract_features(
+        model_dir, str(corpus / "data"), str(tmp_path / "features"), layer=layer, shard_size=4, threads=1
+    )
     found = open_store(str(tmp_path / "features"))
     assert found.kind == "features"
     assert found.meta["layer"] == (layer or "quantized")
