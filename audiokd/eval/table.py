@@ -60,12 +60,12 @@ def summarise(values: Sequence[float | None]) -> Summary:
     return _summary(np.asarray(kept, dtype=np.float64), np.ones(len(kept)), none=len(values) - len(kept))
 
 
-def summarise_rate(errors: Sequence[int], lengths: Sequence[int]) -> Summary:
+def summarise_rate(errors: Sequence[float], lengths: Sequence[float]) -> Summary:
     """An error rate of the corpus: the sum of errors over the sum of lengths; the interval resamples utterances.
 
     Args:
-        errors: edit operations, one number an utterance.
-        lengths: words or characters of its reference.
+        errors: edit operations (or bits), one number an utterance.
+        lengths: words, characters or seconds of its reference.
     """
     return _summary(np.asarray(errors, dtype=np.float64), np.asarray(lengths, dtype=np.float64), none=0)
 

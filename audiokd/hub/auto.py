@@ -18,14 +18,21 @@ from typing import Any
 
 from audiokd.errors import AudiokdError
 
-#: method -> where its parts are
+#: method -> where its parts are. settings and module are every method's; config and model where the model is ours, not
+#: transformers' own; run where the inputs are no sound, export where the model folder is written its own way
 METHODS: dict[str, dict[str, str]] = {
     "lm_spt": {
         "settings": "audiokd.methods.lm_spt.settings:LMSPTSettings",
         "module": "audiokd.methods.lm_spt.module:LMSPTModule",
         "config": "audiokd.methods.lm_spt.config:LMSPTConfig",
         "model": "audiokd.methods.lm_spt.model:LMSPTModel",
-    }
+    },
+    "speech_lm": {
+        "settings": "audiokd.methods.speech_lm.settings:SpeechLMSettings",
+        "module": "audiokd.methods.speech_lm.module:SpeechLMModule",
+        "run": "audiokd.methods.speech_lm.run:SpeechLMRun",
+        "export": "audiokd.methods.speech_lm.export:write_model",
+    },
 }
 
 CONFIGS = "transformers.models.auto.configuration_auto"
@@ -41,7 +48,7 @@ def part(method: str, name: str) -> Any:
 
 
 def _register(auto: ModuleType) -> None:
-    for name in METHODS:
+    for name in (n for n, parts in METHODS.items() if "config" in parts):
         if auto.__name__ == CONFIGS:
             auto.AutoConfig.register(name, part(name, "config"), exist_ok=True)
         else:

@@ -35,9 +35,13 @@ def export(exp_dir: str, model_dir: str, checkpoint: Literal["best", "last", "in
     from transformers import EncodecFeatureExtractor
     from transformers.utils import logging
 
-    from audiokd.hub.auto import part
+    from audiokd.hub.auto import METHODS, part
 
     logging.disable_progress_bar()
+    if "export" in METHODS[method]:
+        state = None if checkpoint == "init" else torch.load(path, map_location="cpu", weights_only=True)
+        part(method, "export")(Path(exp_dir), settings, state, Path(model_dir), checkpoint)
+        return
     L.seed_everything(settings.run.seed, workers=True, verbose=False)
     config = part(method, "config")(**dataclasses.asdict(settings.model))
     model = part(method, "model")(config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ def fit(method: str, settings: Any, train: str, dev: str, exp_dir: str, allow_pi
     Args:
         method: name of the method, such as lm_spt.
         settings: its settings (methods/<name>/settings.py).
-        train: INPUT to train on (data dir, shards, cuts file, folder or file of audio).
+        train: INPUT to train on (data dir, shards, cuts file, folder or file of audio; for speech_lm a token store).
         dev: INPUT to validate on.
         exp_dir: folder of the run.
         allow_pipes: run shell commands in wav.scp.
@@ -33,17 +34,9 @@ def fit(method: str, settings: Any, train: str, dev: str, exp_dir: str, allow_pi
     Raises:
         ConfigError: `exp_dir` holds a run with another configuration.
     """
-    from audiokd.data.inputs import open_input
-
-    inputs = {"train": open_input(train, allow_pipes=allow_pipes), "dev": open_input(dev, allow_pipes=allow_pipes)}
-    utterances = {k: i.utterances() for k, i in inputs.items()}
+    inputs = _inputs(method)(settings, train, dev, allow_pipes)
     folder = Path(exp_dir)
-    config = {"method": method, **dataclasses.asdict(settings)}
-    config["inputs"] = {
-        k: {"utterances": len(u), "ids_sha256": hashlib.sha256("\n".join(x.id for x in u).encode()).hexdigest()}
-        for k, u in utterances.items()
-    }
-    _claim(folder, config)
+    _claim(folder, {"method": method, **dataclasses.asdict(settings), "inputs": inputs.describe()})
 
     import time
 
@@ -54,7 +47,6 @@ def fit(method: str, settings: Any, train: str, dev: str, exp_dir: str, allow_pi
     from audiokd.training.callbacks import ShowProgress
     from audiokd.training.checkpoint import AtomicCheckpointIO, RunCheckpoint
     from audiokd.training.csv_log import LongCSVLogger
-    from audiokd.training.datamodule import CropDataModule
 
     _quiet()
     run = settings.run
@@ -63,8 +55,7 @@ def fit(method: str, settings: Any, train: str, dev: str, exp_dir: str, allow_pi
     if resume >= run.max_steps:
         print(f"{folder}: {resume} steps are done already")
         return {}
-    module = build_module(method, settings)
-    data = CropDataModule(utterances["train"], utterances["dev"], settings.model.sample_rate, settings.data, run)
+    module, data = inputs.build(folder)
     strategy = run.strategy
     if strategy == "auto" and run.devices * run.num_nodes > 1:
         strategy = "ddp_find_unused_parameters_true"  # each of the two backward passes leaves the other network out
@@ -97,6 +88,39 @@ def fit(method: str, settings: Any, train: str, dev: str, exp_dir: str, allow_pi
     rate = (module.iteration - resume) / max(time.monotonic() - started, 1e-9)
     print(f"{folder}: {module.iteration} steps, {rate:.2f} steps a second (validation included)")
     return {**module.val_metrics, "steps_per_second": rate}
+
+
+def _inputs(method: str) -> Any:
+    """What reads the inputs of a method: its own "run" where they are not sound."""
+    from audiokd.hub.auto import METHODS, part
+
+    return part(method, "run") if "run" in METHODS[method] else functools.partial(SoundRun, method)
+
+
+class SoundRun:
+    """A run that trains on crops of audio; `train` and `dev` are INPUTs."""
+
+    def __init__(self, method: str, settings: Any, train: str, dev: str, allow_pipes: bool):
+        from audiokd.data.inputs import open_input
+
+        self.method, self.settings = method, settings
+        inputs = {"train": open_input(train, allow_pipes=allow_pipes), "dev": open_input(dev, allow_pipes=allow_pipes)}
+        self.utterances = {k: i.utterances() for k, i in inputs.items()}
+
+    def describe(self) -> dict[str, Any]:
+        """What config.yaml keeps of the inputs."""
+        return {
+            k: {"utterances": len(u), "ids_sha256": hashlib.sha256("\n".join(x.id for x in u).encode()).hexdigest()}
+            for k, u in self.utterances.items()
+        }
+
+    def build(self, folder: Path) -> tuple[Any, Any]:
+        """The module with the weights that `run.seed` gives, and its data."""
+        from audiokd.training.datamodule import CropDataModule
+
+        s, u = self.settings, self.utterances
+        module = build_module(self.method, s)
+        return module, CropDataModule(u["train"], u["dev"], s.model.sample_rate, s.data, s.run)
 
 
 def _quiet() -> None:

@@ -24,7 +24,8 @@ class ShowProgress(L.Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, module: Any, *args: Any) -> None:
         if self._bar is not None:
-            note = " ".join(f"{k} {module.val_metrics[k]:.4g}" for k in ("mel", "distill") if k in module.val_metrics)
+            shown = getattr(module, "shown", ("mel", "distill"))
+            note = " ".join(f"{k} {module.val_metrics[k]:.4g}" for k in shown if k in module.val_metrics)
             self._bar.update(module.iteration, f"val {note}" if note else "")
 
     def on_train_end(self, trainer: L.Trainer, module: Any) -> None:

@@ -1,0 +1,90 @@
+"""One utterance as one sequence of the language model, in either direction, with or without its source.
+
+    text -> speech   <|text|> t1 .. tn <|speech|> s1 .. sm <|end|>     targets: s1 .. sm <|end|>
+    speech -> text   <|speech|> s1 .. sm <|text|> t1 .. tn <|end|>     targets: t1 .. tn <|end|>
+    speech alone     <|speech|> s1 .. sm <|end|>                       text alone: <|text|> t1 .. tn <|end|>
+
+A step has one token a stream; text is in stream 0. The end of speech comes in stream 0 right after its last frame, while the
+delayed streams still have frames to give.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from audiokd.methods.speech_lm.delay import EMPTY, delay
+from audiokd.methods.speech_lm.vocabulary import Vocabulary
+
+#: what an example's target is, and what it is told from
+KINDS = ("tts", "stt", "speech", "text")
+
+
+@dataclass(frozen=True)
+class Example:
+    """`tokens` [L, Q] ids or EMPTY, of which those from step `start` on are the target; `kind` is one of KINDS."""
+
+    kind: str
+    tokens: np.ndarray
+    start: int
+    id: str = ""
+    characters: int = 0
+    seconds: float = 0.0
+
+    @property
+    def labels(self) -> np.ndarray:
+        """[L, Q]: what each step has to predict, EMPTY for nothing."""
+        labels = np.full_like(self.tokens, EMPTY)
+        labels[self.start - 1 : -1] = self.tokens[self.start :]
+        return labels
+
+
+def prompt(kind: str, text: list[int], codes: np.ndarray, vocab: Vocabulary) -> np.ndarray:
+    """What comes before the target, [L, Q]: the source between its control tokens. `codes` [Q, T'] may hold more streams."""
+    if kind in ("speech", "text"):
+        return _rows([vocab.speech if kind == "speech" else vocab.text], vocab)
+    if kind == "tts":
+        return _rows([vocab.text, *text, vocab.speech], vocab)
+    return np.concatenate([_rows([vocab.speech], vocab), _speech(codes, vocab), _rows([vocab.text], vocab)])
+
+
+def example(
+    kind: str,
+    text: list[int],
+    codes: np.ndarray,
+    vocab: Vocabulary,
+    *,
+    id: str = "",
+    characters: int = 0,
+    seconds: float = 0.0,
+) -> Example:
+    """The whole sequence of an utterance.
+
+    Args:
+        kind: one of KINDS.
+        text: ids of its text.
+        codes: [>= Q, T'].
+        vocab: the vocabulary, of Q streams.
+        id, characters, seconds: of the utterance.
+    """
+    before = prompt(kind, text, codes, vocab)
+    if kind in ("stt", "text"):
+        target = _rows([*text, vocab.end], vocab)
+    else:
+        target, frames = _speech(codes, vocab), codes.shape[1]
+        if frames == len(target):
+            target = np.concatenate([target, _rows([vocab.end], vocab)])
+        else:
+            target[frames, 0] = vocab.end
+    return Example(kind, np.concatenate([before, target]), len(before), id, characters, seconds)
+
+
+def _rows(ids: list[int], vocab: Vocabulary) -> np.ndarray:
+    rows = np.full((len(ids), vocab.streams), EMPTY, dtype=np.int64)
+    rows[:, 0] = ids
+    return rows
+
+
+def _speech(codes: np.ndarray, vocab: Vocabulary) -> np.ndarray:
+    return delay(codes[: vocab.streams] + np.array(vocab.offsets)[:, None])

@@ -1,0 +1,107 @@
+"""Training of the speech language model: cross-entropy of the target side, both directions in one batch."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from audiokd.errors import AudiokdError
+from audiokd.methods.speech_lm.examples import KINDS
+from audiokd.methods.speech_lm.model import SpeechLM
+from audiokd.methods.speech_lm.settings import SpeechLMSettings
+from audiokd.training.base import RunModule
+from audiokd.training.schedules import warmup_cosine
+
+
+class SpeechLMModule(RunModule):
+    """The model and its optimiser.
+
+    The training loss is the mean of -ln p over the target tokens of the batch (all streams). Validation's `loss` is that
+    mean over both directions of the dev set; beside it bits per second of audio (text -> speech) and bits per character
+    (speech -> text), each with the end token's bits.
+
+    Args:
+        settings: configuration.
+        model: the language model.
+    """
+
+    shown = ("tts_bits_per_second", "stt_bits_per_character")
+
+    def __init__(self, settings: SpeechLMSettings, model: SpeechLM):
+        super().__init__(settings.run)
+        self.model, self.optim = model, settings.optim
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        o = self.optim
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in trained if p.ndim > 1], "weight_decay": o.weight_decay},
+            {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(groups, lr=o.lr, betas=(o.beta1, o.beta2))
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self.reseed()
+        optimizer: Any = self.optimizers()
+        o = self.optim
+        lr = warmup_cosine(
+            self.iteration, peak=o.lr, floor=o.min_lr, warmup_steps=o.warmup_steps, total_steps=self.run.max_steps
+        )
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        nats, counts = self.model(batch)
+        loss = nats.sum() / counts.sum()
+        if not torch.isfinite(loss):
+            raise AudiokdError(
+                f"the loss is not finite at step {self.iteration}",
+                where=f"utterances {batch['ids']}",
+                fix="lower optim.lr, or try precision 32-true",
+            )
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), o.grad_clip)
+        optimizer.step()
+        filled = (batch["owner"] >= 0).double().mean()
+        by_kind = self._by_kind(batch, nats, counts)
+        self.step_done({"loss": loss, **by_kind, "grad_norm": norm, "lr": lr, "filled": filled})
+
+    @staticmethod
+    def _by_kind(batch: dict[str, Any], nats: torch.Tensor, counts: torch.Tensor) -> dict[str, float]:
+        """Mean nats of a target token, for each kind that the batch has."""
+        found = {}
+        for i, kind in enumerate(KINDS):
+            mine = (batch["kinds"] == i).to(nats.device)
+            if bool(mine.any()):
+                found[f"{kind}_nats"] = float(nats.detach()[mine].sum() / counts[mine].sum())
+        return found
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        nats, counts = self.model(batch)
+        for i, (kind, size) in enumerate((("tts", "seconds"), ("stt", "characters"))):
+            mine = batch["kinds"] == i
+            here = mine.to(nats.device)
+            self.add_val(
+                {
+                    f"{kind}/nats": nats[here].sum(),
+                    f"{kind}/tokens": counts[here].sum(),
+                    f"{kind}/size": batch[size][mine].sum().float(),
+                }
+            )
+
+    def on_validation_epoch_end(self) -> None:
+        """Sums over the dev set to the rates that are logged; every utterance counts by its length."""
+        sums = self._sums
+        if sums:
+            if self.trainer.world_size > 1:
+                sums = {k: self.all_gather(v).sum() for k, v in sums.items()}
+            tokens = sums["tts/tokens"] + sums["stt/tokens"]
+            self._sums = {
+                "loss": (sums["tts/nats"] + sums["stt/nats"]) / tokens,
+                "tts_bits_per_second": sums["tts/nats"] / math.log(2) / sums["tts/size"],
+                "stt_bits_per_character": sums["stt/nats"] / math.log(2) / sums["stt/size"],
+            }
+            self._batches = 1
+        super().on_validation_epoch_end()

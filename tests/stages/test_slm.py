@@ -1,0 +1,119 @@
+"""A speech language model learns 20 utterances by heart, both ways; and what `audiokd slm` says of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile as sf
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "methods"))
+from speech_lm_stores import make_store, make_tokenizer
+
+from audiokd.cli import main
+from audiokd.errors import AudiokdError, ConfigError
+from audiokd.eval.asr import cer, normalise_text
+from audiokd.eval.speech_lm import other
+from audiokd.stages.slm import slm
+from audiokd.tokens.store import open_store
+
+STEPS = 200
+
+
+@pytest.fixture(scope="module")
+def folder(two_cities: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """20 stretches of 2.2 s, 560 tokens of a real recording and its 117 words, trained on and exported."""
+    root = tmp_path_factory.mktemp("slm")
+    tokenizer = make_tokenizer(root / "tokenizer")
+    store = str(make_store(root / "store", two_cities, tokenizer, range(20)))
+    options = f"--run.max_steps {STEPS} --run.val_every {STEPS} --run.accelerator cpu --data.unconditional 0.1"
+    options += " --data.batch_size 20 --data.pack_length 256 --model.hidden 128 --model.layers 2 --model.heads 2"
+    options += " --model.ffn 256 --model.dropout 0 --optim.lr 3e-3 --optim.warmup_steps 20 --optim.weight_decay 0"
+    exp = str(root / "exp")
+    main(["fit", "speech_lm", "--train", store, "--dev", store, "--exp_dir", exp, *options.split()])
+    main(["export", exp, str(root / "exp" / "export")])
+    return root
+
+
+def units(codes: Any) -> str:
+    """Codes [1, T'] as a text of one character each."""
+    return "".join(chr(0xF0000 + int(c)) for c in np.asarray(codes)[0])
+
+
+@pytest.mark.slow
+def test_twenty_utterances_by_heart(folder: Path, whisper_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Under 5 % both ways: characters of the text, and tokens of the speech (equal tokens are equal sound)."""
+    out = folder / "slm.json"
+    model, store, tokenizer = str(folder / "exp" / "export"), str(folder / "store"), str(folder / "tokenizer")
+    result = slm(model, store, str(out), system="heart")
+    rows = {r["id"]: r for r in json.loads(out.read_text())["utterances"]}
+    tokens = open_store(store)
+    assert len(rows) == 20
+    assert cer([normalise_text(tokens[i].text or "") for i in rows], [r["stt_text"] for r in rows.values()]) < 0.05
+    assert cer([units(tokens[i].array) for i in rows], [units(r["tts_codes"]) for r in rows.values()]) < 0.05
+    assert result["cut"] == {"tts": 0, "stt": 0}
+
+    s = {k: v["mean"] for k, v in result["summary"].items()}
+    assert s["stt_cer"] < 0.05 < 0.5 < s["stt_cer_floor"]
+    seconds, characters = result["seconds"], result["characters"]
+    assert seconds == pytest.approx(sum(u.num_samples / 16000 for u in tokens.items()), abs=0.01)
+    assert characters == sum(len(normalise_text(u.text or "")) for u in tokens.items())
+    assert s["tts_bits"] == pytest.approx(sum(r["tts"] for r in rows.values()) / seconds, rel=1e-4)
+    assert s["stt_bits"] == pytest.approx(sum(r["stt"] for r in rows.values()) / characters)
+    for side in ("tts", "stt"):  # it has learnt to look at the source: another's is worse than none
+        assert 4 * s[f"{side}_bits"] < s[f"{side}_alone_bits"] < s[f"{side}_shuffled_bits"]
+
+    # with sound: two utterances, read by a real ASR; what is generated sounds as the true tokens do
+    heard = folder / "heard.json"
+    capsys.readouterr()
+    options = ["--tokenizer", tokenizer, "--asr", str(whisper_dir), "--limit", "2", "--language", "en"]
+    main(["slm", model, store, str(heard), *options])
+    result = json.loads(heard.read_text())
+    assert (result["num_utterances"], result["num_generated"], result["system"]) == (20, 2, "exp")
+    assert result["summary"]["tts_bits"]["mean"] == pytest.approx(s["tts_bits"])
+    for row in result["utterances"][:2]:
+        wavs = {k: sf.read(folder / "heard" / k / f"{row['id']}.wav") for k in ("tts", "real")}
+        assert wavs["tts"][1] == 16000
+        assert len(wavs["real"][0]) == 28 * 1280
+        if units(row["tts_codes"]) == units(tokens[row["id"]].array):
+            assert np.array_equal(wavs["tts"][0], wavs["real"][0])
+            assert row["tts_text"] == row["real_text"]
+    assert result["summary"].keys() >= {"tts_cer", "tts_wer", "tts_cer_floor", "real_cer", "real_wer"}
+    table = (folder / "heard.md").read_text()
+    assert "| text -> speech, bit/s of audio |" in table
+    assert "exp: 20 utterances, 44 s" in table
+    before = heard.read_bytes()
+    main(["slm", model, store, str(heard), *options])
+    assert "stands already" in capsys.readouterr().out
+    assert heard.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_what_does_not_belong_together(folder: Path, two_cities: Path, tmp_path: Path) -> None:
+    model, store = str(folder / "exp" / "export"), str(folder / "store")
+    out = str(tmp_path / "x.json")
+    tokenizer = make_tokenizer(tmp_path / "tokenizer")
+    with torch.no_grad():
+        next(tokenizer.parameters()).add_(1e-3)
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    another = str(make_store(tmp_path / "store", two_cities, tokenizer, range(2)))
+    with pytest.raises(AudiokdError, match=r"knows the tokens of model \w{12}, the store was made by \w{12}"):
+        slm(model, another, out)
+    with pytest.raises(AudiokdError, match=r"speaks tokens of model \w{12}, this tokenizer is \w{12}"):
+        slm(model, store, out, tokenizer=str(tmp_path / "tokenizer"), limit=1)
+    with pytest.raises(AudiokdError, match="cannot load the language model"):
+        slm(str(tmp_path / "nothing"), store, out)
+    with pytest.raises(ConfigError, match="needs --tokenizer"):
+        slm(model, store, out, asr="whisper")
+    assert not Path(out).exists()
+
+
+def test_the_other_of_a_floor() -> None:
+    for n in (2, 3, 7, 40):
+        assert sorted(other(i, n) for i in range(n)) == list(range(n))
+        assert all(other(i, n) != i for i in range(n))
