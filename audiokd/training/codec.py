@@ -13,6 +13,7 @@ from audiokd.losses.adversarial import discriminator_loss, generator_loss
 from audiokd.losses.feature_matching import feature_matching_loss
 from audiokd.losses.mel import MultiScaleMelLoss
 from audiokd.nn.codec.discriminators import CodecDiscriminator
+from audiokd.nn.quantizers.fsq import FSQ
 from audiokd.nn.quantizers.vq import VectorQuantizer
 from audiokd.training.base import RunModule
 from audiokd.training.codebook_usage import CodebookUsage
@@ -47,7 +48,7 @@ class AdversarialCodecModule(RunModule):
         generator: nn.Module,
         sample_rate: int,
         weights: dict[str, float],
-        quantizers: list[VectorQuantizer],
+        quantizers: list[VectorQuantizer | FSQ],
         stream_names: list[str],
         discriminator: DiscriminatorSettings,
         optim: CodecOptimSettings,

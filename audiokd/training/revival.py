@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from audiokd.nn.quantizers.fsq import FSQ
 from audiokd.nn.quantizers.vq import VectorQuantizer
 
 
@@ -16,15 +17,17 @@ class CodebookRevival(nn.Module):
     """Counts the steps that each code was not used for; its buffers are part of a checkpoint.
 
     Args:
-        quantizers: one a stream.
+        quantizers: one a stream; an FSQ has no codes that could be moved and is left alone.
         after: steps without use after which a code is moved; 0 never moves one.
     """
 
-    def __init__(self, quantizers: list[VectorQuantizer], after: int):
+    def __init__(self, quantizers: list[VectorQuantizer | FSQ], after: int):
         super().__init__()
         self.after = after
         self.__dict__["quantizers"] = quantizers  # the generator owns them
         for i, q in enumerate(quantizers):
+            if isinstance(q, FSQ):
+                continue
             self.register_buffer(f"idle{i}", torch.zeros(q.codebook_size, dtype=torch.long))
 
     @torch.no_grad()
@@ -43,6 +46,8 @@ class CodebookRevival(nn.Module):
         moved = 0
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         for i, q in enumerate(self.quantizers):
+            if isinstance(q, FSQ):
+                continue
             idle = getattr(self, f"idle{i}")
             used = torch.bincount(codes[:, i].reshape(-1), minlength=q.codebook_size) > 0
             if distributed:

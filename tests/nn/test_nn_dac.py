@@ -74,7 +74,8 @@ def test_encoder_receptive_field() -> None:
 
 def test_decoder_receptive_field() -> None:
     net = _decoder().double()
-    reach, size = net.receptive_field, 1920
+    (reach, right), size = net.receptive_field, 1920
+    assert right == reach
     z = torch.rand(1, 4, 80, dtype=torch.double, requires_grad=True)
     wav = net(z)[0][0, 0]
     widest = 0

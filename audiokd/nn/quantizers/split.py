@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from audiokd.nn.quantizers.fsq import FSQ
 from audiokd.nn.quantizers.rvq import ResidualVQ
 from audiokd.nn.quantizers.vq import VectorQuantizer
 
@@ -45,7 +46,7 @@ class SplitQuantizer(nn.Module):
         self.semantic_subtraction = semantic_subtraction
 
     @property
-    def streams(self) -> list[VectorQuantizer]:
+    def streams(self) -> list[VectorQuantizer | FSQ]:
         """The quantiser of each stream."""
         return [*self.semantic.quantizers, *self.acoustic.quantizers]
 
@@ -85,7 +86,7 @@ class SplitQuantizer(nn.Module):
         return z + self.acoustic.decode(codes[:, n_semantic:]) if codes.shape[1] > n_semantic else z
 
     def margin(self, z_semantic: Tensor, z_acoustic: Tensor) -> Tensor:
-        """Cosine margin of every code over the runner-up [B, Q, T], for judging near ties."""
+        """Margin of every code over the runner-up [B, Q, T] (VectorQuantizer.margin, FSQ.margin), for judging near ties."""
         out = []
         for rvq, residual in ((self.semantic, z_semantic), (self.acoustic, None)):
             if residual is None:

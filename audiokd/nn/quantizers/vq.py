@@ -30,8 +30,12 @@ class VectorQuantizer(nn.Module):
         self.codebook = nn.Embedding(codebook_size, codebook_dim)
         zero_biases(self)
 
-    def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, z: Tensor, bypass: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Quantise `z` [B, D, T].
+
+        Args:
+            z: latent.
+            bypass: bool [B], items that go out as W_out z_e: projected, but not moved onto their code.
 
         Returns:
             Quantised [B, D, T] (straight-through), codes [B, T], commitment [B], codebook loss [B], projected latents
@@ -42,7 +46,10 @@ class VectorQuantizer(nn.Module):
         c = self.codebook(codes).transpose(1, 2)
         commitment = (z_e - c.detach()).square().mean((1, 2))
         codebook_loss = (c - z_e.detach()).square().mean((1, 2))
-        return self.out_proj(z_e + (c - z_e).detach()), codes, commitment, codebook_loss, z_e
+        move = (c - z_e).detach()
+        if bypass is not None:
+            move = move.masked_fill(bypass[:, None, None], 0.0)
+        return self.out_proj(z_e + move), codes, commitment, codebook_loss, z_e
 
     def encode(self, z: Tensor) -> Tensor:
         """`z` [B, D, T] -> codes [B, T]."""
