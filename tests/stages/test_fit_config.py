@@ -185,7 +185,8 @@ def test_every_packaged_config_is_read(name: str) -> None:
     frame = 1
     for rate in model.encoder_rates:
         frame *= rate
-    assert model.sample_rate / frame == {"base_25hz": 25, "base_6hz": 6.25}.get(name, 12.5)
+    rates = {"base_25hz": 25, "base_6hz": 6.25, "paper_25hz": 25, "paper_6hz": 6.25}
+    assert model.sample_rate / frame == rates.get(name, 12.5)
 
 
 def test_every_packaged_config_goes_through_the_command_line(
@@ -212,7 +213,12 @@ def test_base_is_the_defaults() -> None:
     assert len(base) > 35
     assert {k: known[k] for k in base} == base
     unsaid = {k for k in known.keys() - base.keys() if k.startswith(("model.", "loss."))}
-    assert unsaid == {"model.residual_kernel_size", "model.dilations", "model.pad_to_frame"}
+    assert unsaid == {
+        *("model.residual_kernel_size", "model.dilations", "model.pad_to_frame"),
+        *(f"model.{k}" for k in ("bottleneck_layers", "bottleneck_dim", "bottleneck_heads", "attention_window")),
+        *(f"model.{k}" for k in ("decoder_type", "decoder_layers", "aux_type", "aux_layers", "causal")),
+        *(f"model.{k}" for k in ("semantic_quantizer", "fsq_levels", "quantizer_bypass")),
+    }
 
 
 @pytest.mark.slow

@@ -1,12 +1,15 @@
 """LM-SPT: a speech tokenizer whose first stream is semantic (arXiv 2506.16738), as a transformers model.
 
-The released architecture: two DAC encoders, a split quantiser, a DAC decoder, and a small auxiliary decoder that turns
-the semantic stream alone into 16 kHz sound for the frozen ASR encoder. Facts and constants: methods/lm_spt/README.md.
+Two encoders, a split quantiser, a decoder, and a small auxiliary decoder that turns the semantic stream alone into 16 kHz
+sound for the frozen ASR encoder. The parts are the config's: by default the released architecture (DAC encoders and
+decoders), else the paper's first version (a transformer after each encoder, Vocos decoders). README.md has the constants.
 """
 
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -15,8 +18,11 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from audiokd.errors import AudiokdError
+from audiokd.methods.lm_spt import long_form, streaming
 from audiokd.methods.lm_spt.config import LMSPTConfig
+from audiokd.nn.codec.bottleneck import Bottleneck
 from audiokd.nn.codec.dac import Decoder, Encoder
+from audiokd.nn.codec.vocos import VocosDecoder
 from audiokd.nn.lengths import length_mask, zero_beyond
 from audiokd.nn.quantizers.rvq import ResidualVQ
 from audiokd.nn.quantizers.split import SplitQuantized, SplitQuantizer
@@ -47,12 +53,18 @@ class LMSPTModel(PreTrainedModel):
     def __init__(self, config: LMSPTConfig):
         super().__init__(config)
         c = config
-        shape = (c.residual_kernel_size, c.dilations)
-        self.semantic_encoder = Encoder(c.encoder_dim, c.encoder_rates, c.latent_dim, *shape)
+        self.semantic_encoder = _encoder(c)
         if not c.shared_encoder:
-            self.acoustic_encoder = Encoder(c.encoder_dim, c.encoder_rates, c.latent_dim, *shape)
+            self.acoustic_encoder = _encoder(c)
         self.quantizer = SplitQuantizer(
-            ResidualVQ(c.latent_dim, c.n_semantic_codebooks, c.semantic_codebook_size, c.semantic_codebook_dim),
+            ResidualVQ(
+                c.latent_dim,
+                c.n_semantic_codebooks,
+                c.semantic_codebook_size,
+                c.semantic_codebook_dim,
+                bypass=c.quantizer_bypass,
+                fsq_levels=c.fsq_levels if c.semantic_quantizer == "fsq" else (),
+            ),
             ResidualVQ(
                 c.latent_dim,
                 c.n_codebooks - c.n_semantic_codebooks,
@@ -62,8 +74,18 @@ class LMSPTModel(PreTrainedModel):
             ),
             c.semantic_subtraction,
         )
-        self.decoder = Decoder(c.latent_dim, c.decoder_dim, c.decoder_rates, *shape)
-        self.aux_decoder = Decoder(c.latent_dim, c.aux_dim, c.aux_rates)
+        aux_size = self.frame_size * c.aux_sample_rate // c.sample_rate
+        if c.decoder_type == "vocos":
+            self.decoder = VocosDecoder(
+                c.latent_dim, c.decoder_dim, c.decoder_layers, c.decoder_rates, self.frame_size, c.causal
+            )
+        else:
+            shape = (c.residual_kernel_size, c.dilations)
+            self.decoder = Decoder(c.latent_dim, c.decoder_dim, c.decoder_rates, *shape, causal=c.causal)
+        if c.aux_type == "vocos":
+            self.aux_decoder = VocosDecoder(c.latent_dim, c.aux_dim, c.aux_layers, c.aux_rates, aux_size, c.causal)
+        else:
+            self.aux_decoder = Decoder(c.latent_dim, c.aux_dim, c.aux_rates, causal=c.causal)
         self._num_codebooks = c.n_codebooks
         self.post_init()
 
@@ -137,8 +159,8 @@ class LMSPTModel(PreTrainedModel):
         """
         n = self._check_wav(wav, lengths)
         if wav.shape[-1] > self.piece_s * self.sample_rate:
-            return Codes.collate([self._encode_pieces(w[: int(k)], int(k)) for w, k in zip(wav, n)])
-        frames, z_s, z_a = self._latents(wav, n, self._needs_acoustic)
+            return Codes.collate([self._encode_blocks([w[: int(k)]]) for w, k in zip(wav, n)])
+        frames, z_s, z_a = self.latents(wav, n, self.needs_acoustic)
         codes = self.quantizer.encode(z_s, z_a, self._num_codebooks)
         codes = codes.masked_fill(~length_mask(frames, codes.shape[-1])[:, None], 0)
         return Codes(codes, frames, n, self.sample_rate)
@@ -156,7 +178,7 @@ class LMSPTModel(PreTrainedModel):
         if layer not in self.feature_layers:
             raise AudiokdError(f"no features {layer!r}", fix=f"layers: {', '.join(self.feature_layers)}")
         acoustic = layer in ("quantized", "acoustic_latent")
-        frames, z_s, z_a = self._latents(wav, self._check_wav(wav, lengths), acoustic)
+        frames, z_s, z_a = self._all_latents(wav, self._check_wav(wav, lengths), acoustic)
         if layer == "semantic_latent":
             z = z_s
         elif layer == "acoustic_latent":
@@ -168,8 +190,9 @@ class LMSPTModel(PreTrainedModel):
 
     @torch.no_grad()
     def code_margins(self, wav: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Cosine margin [B, Q, T'] of each code over the runner-up: codes that differ between two machines are near ties."""
-        _, z_s, z_a = self._latents(wav, self._check_wav(wav, lengths), self._needs_acoustic)
+        """Margin [B, Q, T'] of each code over the runner-up (cosine; fsq: of half a level): codes that differ between two
+        machines are near ties."""
+        _, z_s, z_a = self._all_latents(wav, self._check_wav(wav, lengths), self.needs_acoustic)
         if z_a is None:
             raise AudiokdError("margins need all codebooks", fix=f"set_num_codebooks({self.config.n_codebooks})")
         return self.quantizer.margin(z_s, z_a)
@@ -185,24 +208,102 @@ class LMSPTModel(PreTrainedModel):
         Returns:
             Waveforms [B, T] and their lengths [B]: `num_samples` where the codes know it, else T' * frame_size.
         """
-        if isinstance(codes, Tensor):
-            size = torch.full((codes.shape[0],), codes.shape[-1], device=codes.device)
-            codes = Codes(codes, size, None, self.sample_rate)
+        codes = self._as_codes(codes)
         ids = self._check_codes(codes)
-        net = self.aux_decoder if semantic_only else self.decoder
-        frame_size = math.prod(net.rates)
-        frames = codes.lengths.to(self.device)
-        n = codes.num_samples.to(self.device) if codes.num_samples is not None else frames * self.frame_size
-        if semantic_only:
-            n = self._aux_samples(n)
-        piece = int(self.piece_s * self.frame_rate)
-        embed = self.quantizer.decode_semantic if semantic_only else self.quantizer.decode
+        net, embed = self._decoding(semantic_only)
+        frames, n = codes.lengths.to(self.device), self._num_samples(codes, semantic_only)
+        piece = self._piece_frames
         if ids.shape[-1] > piece:
-            wav = _stack([self._decode_pieces(net, embed, i[None, :, : int(k)], piece) for i, k in zip(ids, frames)])
+            pieces = (long_form.wave_pieces(net, embed, i[None, :, : int(k)], piece) for i, k in zip(ids, frames))
+            wav = _stack([torch.cat(list(p)) for p in pieces])
         else:
             wav = net(embed(ids), None if bool((frames == ids.shape[-1]).all()) else frames)[0][:, 0]
-        size = int(max(n.max(), (frames * frame_size).max() if codes.num_samples is None else 0))
+        size = int(max(n.max(), (frames * net.frame_size).max() if codes.num_samples is None else 0))
         return zero_beyond(_to_size(wav, size)[:, None], n)[:, 0], n
+
+    @torch.no_grad()
+    def encode_long(self, source: Tensor | str | os.PathLike | Iterable) -> Codes:
+        """Codes of one recording that need not be in memory whole: the same as `encode` of all of it, in bounded memory.
+
+        Args:
+            source: an audio file (any sample rate), a waveform [T] or [1, T] at `sample_rate`, or an iterable of such blocks.
+
+        Returns:
+            Codes of a batch of one.
+        """
+        return self._encode_blocks(long_form.source_blocks(source, self.sample_rate))
+
+    @torch.no_grad()
+    def decode_long(self, codes: Codes | Tensor, semantic_only: bool = False) -> Iterator[Tensor]:
+        """The waveform of one recording as blocks [n] of `piece_s`, which together are what `decode` gives, in bounded memory.
+
+        Args:
+            codes: Codes of a batch of one, or a tensor [1, Q, T'].
+            semantic_only: as for `decode`.
+        """
+        codes = self._as_codes(codes)
+        if len(codes) != 1:
+            raise AudiokdError(f"decode_long takes one recording, not {len(codes)}", fix="give codes[i]")
+        ids, left = self._check_codes(codes)[..., : int(codes.lengths)], int(self._num_samples(codes, semantic_only))
+        for wav in long_form.wave_pieces(*self._decoding(semantic_only), ids, self._piece_frames):
+            wav = wav[:left]
+            left -= len(wav)
+            yield wav
+        if left:
+            yield wav.new_zeros(left)  # odd strides end early, as in `decode`
+
+    @torch.no_grad()
+    def encode_step(
+        self, wav: Tensor, state: streaming.EncoderState | None = None, last: bool = False
+    ) -> tuple[Tensor, streaming.EncoderState | None]:
+        """Codes of the frames that a chunk of a stream completes (causal models).
+
+        Args:
+            wav: [B, n] float32 at `sample_rate`, of any length, also 0; what does not fill a frame waits in the state.
+            state: what the step before gave; None starts a stream. It is not changed and can be gone back to.
+            last: end the stream: the samples that wait are padded as `encode` pads them.
+
+        Returns:
+            Codes int64 [B, Q, t], t 0 or more, and the state for the next chunk, None after the last.
+        """
+        return streaming.encode_step(self, wav, state, last)
+
+    @torch.no_grad()
+    def decode_step(
+        self, codes: Codes | Tensor, state: streaming.DecoderState | None = None, semantic_only: bool = False
+    ) -> tuple[Tensor, streaming.DecoderState]:
+        """Sound of the next codes of a stream (causal models): t frames give exactly t * frame_size samples.
+
+        Args:
+            codes: [B, Q, t], t at least 1.
+            state: what the step before gave; None starts a stream. It is not changed and can be gone back to.
+            semantic_only: as for `decode`; a stream keeps to one of the two.
+
+        Returns:
+            Waveform [B, n] and the state for the next codes.
+        """
+        return streaming.decode_step(self, self._check_codes(self._as_codes(codes)), state, semantic_only)
+
+    def _as_codes(self, codes: Codes | Tensor) -> Codes:
+        if isinstance(codes, Codes):
+            return codes
+        size = torch.full((codes.shape[0],), codes.shape[-1], device=codes.device)
+        return Codes(codes, size, None, self.sample_rate)
+
+    def _decoding(self, semantic_only: bool):
+        """The decoder and what makes its latent of codes."""
+        if semantic_only:
+            return self.aux_decoder, self.quantizer.decode_semantic
+        return self.decoder, self.quantizer.decode
+
+    def _num_samples(self, codes: Codes, semantic_only: bool) -> Tensor:
+        """Samples [B] of the sound of `codes`."""
+        n = codes.num_samples if codes.num_samples is not None else codes.lengths * self.frame_size
+        return self._aux_samples(n.to(self.device)) if semantic_only else n.to(self.device)
+
+    @property
+    def _piece_frames(self) -> int:
+        return int(self.piece_s * self.frame_rate)
 
     def _aux_samples(self, n):
         return -(-n * self.config.aux_sample_rate // self.sample_rate)
@@ -240,10 +341,11 @@ class LMSPTModel(PreTrainedModel):
         return ids
 
     @property
-    def _needs_acoustic(self) -> bool:
+    def needs_acoustic(self) -> bool:
+        """Whether `encode` gives acoustic streams."""
         return self._num_codebooks > self.config.n_semantic_codebooks
 
-    def _latents(self, wav: Tensor, n: Tensor, acoustic: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+    def latents(self, wav: Tensor, n: Tensor, acoustic: bool) -> tuple[Tensor, Tensor, Tensor | None]:
         """Frames [B] and both encoders' output [B, D, T'] for `wav` [B, T] with true lengths `n` [B]."""
         wav = wav.to(self.device, self.dtype)
         if self.config.pad_to_frame:
@@ -267,36 +369,33 @@ class LMSPTModel(PreTrainedModel):
             return frames, z_s, None
         return frames, z_s, z_s if self.config.shared_encoder else self.acoustic_encoder(wav[:, None], inner)[0]
 
-    def _encode_pieces(self, wav: Tensor, n: int) -> Codes:
-        """Codes of one long waveform [n], in pieces that overlap by the receptive field: the same as of the whole."""
-        size = self.frame_size
-        frames = -(-n // size) if self.config.pad_to_frame else int(self.semantic_encoder.frames(n))
-        left, right = self.semantic_encoder.receptive_field
-        halo = max(math.ceil(left / size), math.ceil(right / size)) + 1
-        piece = max(1, int(self.piece_s * self.frame_rate))
-        out = []
-        for start in range(0, frames, piece):
-            stop = min(start + piece, frames)
-            a, b = max(0, start - halo), stop + halo
-            part = wav[None, a * size : min(b * size, n)]
-            size_of_part = torch.tensor([part.shape[-1]], device=self.device)
-            _, z_s, z_a = self._latents(part, size_of_part, self._needs_acoustic)
-            z_s, z_a = (z if z is None else z[..., start - a : stop - a] for z in (z_s, z_a))
+    def _all_latents(self, wav: Tensor, n: Tensor, acoustic: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+        """As `latents`; where long audio is cut for good (global attention), of the pieces that it is cut into."""
+        if wav.shape[-1] <= self.piece_s * self.sample_rate or math.isfinite(self.semantic_encoder.receptive_field[0]):
+            return self.latents(wav, n, acoustic)
+        items = [list(zip(*long_form.latent_pieces(self, [w[: int(k)]], acoustic))) for w, k in zip(wav, n)]
+        z_s = _stack([torch.cat(pieces[0], -1)[0] for pieces in items])
+        z_a = _stack([torch.cat(pieces[1], -1)[0] for pieces in items]) if acoustic else None
+        return self.semantic_encoder.frames(n) if not self.config.pad_to_frame else -(-n // self.frame_size), z_s, z_a
+
+    def _encode_blocks(self, blocks: Iterable[Tensor]) -> Codes:
+        """Codes of one recording that comes in blocks [n]."""
+        out, heard = [], 0
+        for z_s, z_a, n in long_form.latent_pieces(self, blocks, self.needs_acoustic):
             out.append(self.quantizer.encode(z_s, z_a, self._num_codebooks))
+            heard = n
         codes = torch.cat(out, -1)
-        lengths, samples = torch.tensor([[frames], [n]], device=codes.device)  # where the model is, as without pieces
+        lengths, samples = torch.tensor([[codes.shape[-1]], [heard]], device=codes.device)
         return Codes(codes, lengths, samples, self.sample_rate)
 
-    def _decode_pieces(self, net: Decoder, embed, ids: Tensor, piece: int) -> Tensor:
-        """Waveform [T] of one long code sequence [1, Q, T'], in pieces that overlap by the decoder's receptive field."""
-        size, halo, frames = math.prod(net.rates), net.receptive_field + 1, ids.shape[-1]
-        out = []
-        for start in range(0, frames, piece):
-            stop = min(start + piece, frames)
-            a, b = max(0, start - halo), min(stop + halo, frames)
-            wav = net(embed(ids[..., a:b]))[0][0, 0]
-            out.append(wav[(start - a) * size : (stop - a) * size])
-        return torch.cat(out)
+
+def _encoder(c: LMSPTConfig) -> Encoder:
+    bottleneck = None
+    if c.bottleneck_layers:
+        shape = (c.bottleneck_dim, c.bottleneck_layers, c.bottleneck_heads)
+        bottleneck = Bottleneck(c.latent_dim, *shape, c.attention_window, c.causal)
+    shape = (c.residual_kernel_size, c.dilations)
+    return Encoder(c.encoder_dim, c.encoder_rates, c.latent_dim, *shape, c.causal, bottleneck)
 
 
 def _to_size(x: Tensor, size: int) -> Tensor:
@@ -304,5 +403,7 @@ def _to_size(x: Tensor, size: int) -> Tensor:
     return F.pad(x, (0, size - x.shape[-1]))
 
 
-def _stack(wavs: list[Tensor]) -> Tensor:
-    return torch.nn.utils.rnn.pad_sequence(wavs, batch_first=True)
+def _stack(items: list[Tensor]) -> Tensor:
+    """Items [..., T] of unequal T, padded with zeros to the longest: [B, ..., T]."""
+    size = max(x.shape[-1] for x in items)
+    return torch.stack([_to_size(x, size) for x in items])

@@ -128,7 +128,15 @@ def block_of_config(config: LMSPTConfig, where: str) -> dict[str, Any]:
         AudiokdError: the model has parts that the official code does not.
     """
     c = config
-    _refuse([f"n_semantic_codebooks {c.n_semantic_codebooks}"] if c.n_semantic_codebooks != 1 else [], where)
+    ours = {
+        f"n_semantic_codebooks {c.n_semantic_codebooks}": c.n_semantic_codebooks != 1,
+        f"bottleneck_layers {c.bottleneck_layers}": c.bottleneck_layers,
+        f"decoder_type {c.decoder_type}": c.decoder_type != "dac",
+        f"aux_type {c.aux_type}": c.aux_type != "dac",
+        f"semantic_quantizer {c.semantic_quantizer}": c.semantic_quantizer != "vq",
+        "causal": c.causal,
+    }
+    _refuse([name for name, is_ours in ours.items() if is_ours], where)
     return {
         "_target_": MODEL,
         "sample_rate": c.sample_rate,

@@ -17,18 +17,32 @@ class LMSPTShape:
         encoder_dim: channels of both encoders' first convolution.
         encoder_rates: strides; their product is the frame size in samples (1920 at 24 kHz is 12.5 Hz).
         latent_dim: channels between encoders, quantiser and decoders.
-        decoder_dim: channels of the main decoder's first convolution.
-        decoder_rates: its strides.
-        aux_dim: channels of the auxiliary semantic decoder's first convolution.
-        aux_rates: its strides.
+        bottleneck_layers: transformer blocks on the frames of each encoder, 0 for none.
+        bottleneck_dim: their width.
+        bottleneck_heads: their attention heads.
+        attention_window: frames on each side that a frame attends to (causal: before it); null is all of them, and then
+            audio longer than `piece_s` is cut into pieces that do not see each other.
+        decoder_type: main decoder: dac (transposed convolutions), or vocos (ConvNeXt blocks and an inverse STFT).
+        decoder_dim: channels of the main decoder's first convolution; of all of a vocos decoder.
+        decoder_rates: its strides; of a vocos decoder, by how much it upsamples the tokens before its inverse STFT.
+        decoder_layers: ConvNeXt blocks of a vocos decoder.
+        aux_type: auxiliary semantic decoder: dac or vocos.
+        aux_dim: channels of its first convolution; of all of a vocos decoder.
+        aux_rates: its strides, as decoder_rates.
+        aux_layers: its ConvNeXt blocks, if vocos.
         aux_sample_rate: of the sound from semantic tokens alone, Hz.
+        causal: everything looks back only, so that streams can be encoded and decoded as they come.
         n_codebooks: all streams.
         n_semantic_codebooks: how many of them, the first ones, are semantic.
-        semantic_codebook_size: codes of a semantic stream.
-        semantic_codebook_dim: dimension of its neighbour search.
+        semantic_quantizer: vq (a codebook), or fsq (rounding to fsq_levels; one stream of prod(fsq_levels) codes).
+        semantic_codebook_size: codes of a semantic stream, if vq.
+        semantic_codebook_dim: dimension of its neighbour search, if vq.
+        fsq_levels: levels of each projected channel, if fsq.
         acoustic_codebook_size: codes of an acoustic stream.
         acoustic_codebook_dim: dimension of its neighbour search.
         quantizer_dropout: share of a training batch that uses a random number of acoustic levels.
+        quantizer_bypass: probability that a training item's semantic stream goes on unrounded: projected into the codebook's
+            dimension and back, not moved onto a code. Both decoders and the acoustic levels then see that.
         semantic_subtraction: take the semantic part off the acoustic latent before it is quantised.
         shared_encoder: one encoder for both; with semantic_subtraction one residual chain as in SpeechTokenizer, without it
             a split quantiser as in Mimi.
@@ -41,18 +55,30 @@ class LMSPTShape:
     encoder_dim: int = 32
     encoder_rates: tuple[int, ...] = (4, 5, 6, 8, 2)
     latent_dim: int = 1024
+    bottleneck_layers: int = 0
+    bottleneck_dim: int = 512
+    bottleneck_heads: int = 8
+    attention_window: int | None = 25
+    decoder_type: Literal["dac", "vocos"] = "dac"
     decoder_dim: int = 1536
     decoder_rates: tuple[int, ...] = (2, 8, 6, 5, 4)
+    decoder_layers: int = 12
+    aux_type: Literal["dac", "vocos"] = "dac"
     aux_dim: int = 128
     aux_rates: tuple[int, ...] = (8, 8, 5, 4)
+    aux_layers: int = 1
     aux_sample_rate: int = 16000
+    causal: bool = False
     n_codebooks: int = 8
     n_semantic_codebooks: int = 1
+    semantic_quantizer: Literal["vq", "fsq"] = "vq"
     semantic_codebook_size: int = 16384
     semantic_codebook_dim: int = 8
+    fsq_levels: tuple[int, ...] = (8, 8, 8, 6, 5)
     acoustic_codebook_size: int = 4096
     acoustic_codebook_dim: int = 8
     quantizer_dropout: float = 0.5
+    quantizer_bypass: float = 0.0
     semantic_subtraction: bool = True
     shared_encoder: bool = False
     residual_kernel_size: int = 7

@@ -1,0 +1,106 @@
+"""Recordings longer than a piece: through the networks in pieces that overlap by the receptive field, the same as of the whole.
+
+A model with global attention has no such overlap. Its long recordings are cut at whole pieces that do not see each other; then
+that is what their codes are, however they come in.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from audiokd.data.audio import info, load_crop
+from audiokd.data.utterance import Utterance
+from audiokd.errors import AudiokdError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from audiokd.methods.lm_spt.model import LMSPTModel
+
+BLOCK_S = 10  # of a file at a time
+
+
+def source_blocks(source: Tensor | np.ndarray | str | os.PathLike | Iterable, sample_rate: int) -> Iterator[Tensor]:
+    """Blocks [n] at `sample_rate` of a waveform [T] or [1, T], of an audio file (resampled), or of an iterable of such blocks."""
+    if isinstance(source, (str, os.PathLike)):
+        utt = Utterance(os.path.basename(source), os.fspath(source))
+        about = info(utt)
+        n = -(-about.num_samples * sample_rate // about.sample_rate)
+        for start in range(0, n, BLOCK_S * sample_rate):
+            size = min(BLOCK_S * sample_rate, n - start)
+            yield torch.from_numpy(load_crop(utt, sample_rate, start / sample_rate, size / sample_rate))
+        return
+    for block in [source] if hasattr(source, "shape") else source:
+        x = torch.as_tensor(block)
+        x = x[0] if x.ndim == 2 and len(x) == 1 else x
+        if x.ndim != 1 or not x.is_floating_point():
+            raise AudiokdError(
+                f"a block of {x.dtype} {list(x.shape)}", fix="give one recording: float [T] or [1, T], in [-1, 1]"
+            )
+        yield x
+
+
+def latent_pieces(
+    model: LMSPTModel, blocks: Iterable[Tensor], acoustic: bool
+) -> Iterator[tuple[Tensor, Tensor | None, int]]:
+    """Both encoders' frames [1, D, t], piece after piece, of one recording that comes in blocks [n]; and its samples so far.
+
+    What is held is one piece with its margins, and a block.
+    """
+    size, encoder = model.frame_size, model.semantic_encoder
+    piece, (before, after) = max(1, int(model.piece_s * model.frame_rate)), _margins(model)
+    held: list[Tensor] = []  # samples from frame `first` on
+    start = first = n = 0
+
+    def piece_at(start: int, stop: int) -> tuple[Tensor, Tensor | None, int]:
+        nonlocal first, held
+        a, x = max(0, start - before), torch.cat(held) if len(held) > 1 else held[0]
+        part = x[None, (a - first) * size : (stop + after - first) * size]
+        to_come = max(0, stop - before)  # where the next piece's margin starts
+        first, held = to_come, [x[(to_come - first) * size :]]
+        _, z_s, z_a = model.latents(part, torch.tensor([part.shape[-1]], device=model.device), acoustic)
+        z_s, z_a = (z if z is None else z[..., start - a : stop - a] for z in (z_s, z_a))
+        return z_s, z_a, n
+
+    for block in blocks:
+        held.append(block)
+        n += len(block)
+        while n >= (start + piece + after) * size:
+            yield piece_at(start, start + piece)
+            start += piece
+    if not n:
+        raise AudiokdError("an empty waveform has no codes", fix="leave it out")
+    frames = -(-n // size) if model.config.pad_to_frame else int(encoder.frames(n))
+    for at in range(start, max(frames, 1), piece):
+        yield piece_at(at, min(at + piece, frames))
+
+
+def _margins(model: LMSPTModel) -> tuple[int, int]:
+    """Frames before and after a piece that its own frames can depend on."""
+    left, right = model.semantic_encoder.receptive_field
+    if math.isinf(left):
+        warnings.warn(
+            f"attention_window is null: audio longer than {model.piece_s:g} s is cut every {model.piece_s:g} s, and what is "
+            "cut does not hear its neighbours",
+            stacklevel=2,
+        )
+        return 0, 0
+    margin = max(math.ceil(left / model.frame_size), math.ceil(right / model.frame_size)) + 1
+    return margin, 0 if model.config.causal else margin
+
+
+def wave_pieces(net, embed: Callable[[Tensor], Tensor], ids: Tensor, piece: int) -> Iterator[Tensor]:
+    """Waveform [t] of one code sequence [1, Q, T'], `piece` frames at a time, overlapping by the decoder's receptive field."""
+    size, frames, (left, right) = net.frame_size, ids.shape[-1], net.receptive_field
+    for start in range(0, frames, piece):
+        stop = min(start + piece, frames)
+        a, b = max(0, start - left - 1), min(stop + right + 1, frames)
+        wav = net(embed(ids[..., a:b]))[0][0, 0]
+        yield wav[(start - a) * size : (stop - a) * size]
