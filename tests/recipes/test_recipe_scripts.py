@@ -106,9 +106,14 @@ def test_the_recipes_own_configs_are_of_the_method(corpus: str, config: str) -> 
     assert f"--config conf/{config}.yaml" in (task / "run.sh").read_text()
     known = flatten(dataclasses.asdict(part("lm_spt", "settings")()))
     for path in (task / "conf").glob("*.yaml"):
-        assert read_config(str(path)).keys() <= known.keys(), path
-        model = yaml.safe_load(path.read_text())["model"]
-        part("lm_spt", "config")(**model)  # its strides and widths fit each other
+        tree = yaml.safe_load(path.read_text())
+        cells = tree.get("cells", {"": {}})  # a grid's cells set keys on top of a config
+        base = read_config(str(task / tree["config"][0] if "cells" in tree else path))
+        for name, cell in cells.items():
+            fit = {**tree.get("fit", {}), **cells.get(cell.get("like"), {}).get("fit", {}), **cell.get("fit", {})}
+            assert (base | fit).keys() <= known.keys(), (path, name)
+            model = {k[6:]: v for k, v in (base | fit).items() if k.startswith("model.")}
+            part("lm_spt", "config")(**model)  # its strides and widths fit each other
 
 
 # --- options and stages ---
