@@ -3,9 +3,10 @@
 
     cd egs/festvox_ru/tok1 && ../../../recipes/grid.py conf/grid.yaml --nj 2
 
-conf/grid.yaml holds what all cells share (`config` files, INPUTs, `fit` keys) and the cells by name: `fit` keys of their own,
-`like` another cell's, `seeds` (0 by default). A cell's work lies in exp/grid/<name>-<seed>/; a finished cell is a row of
-results.jsonl and is not run again, there or anywhere. Each command is a process of one thread, --nj cells at once.
+conf/grid.yaml holds what all cells share (`config` files, sets, `fit` keys, `score`) and the cells by name: `fit` keys of
+their own, `like` another cell's, `seeds` (0 by default). A cell's work lies in exp/grid/<name>-<seed>/; a finished cell is
+a row of results.jsonl and is not run again, there or anywhere. Each command is a process of one thread, --nj cells at once;
+every command skips what stands, so a killed grid is started again as it was. --table prints what there is.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ import fcntl
 import hashlib
 import json
 import os
+import statistics
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,6 +30,12 @@ from typing import Any
 import yaml
 
 from audiokd.errors import AudiokdError, ConfigError
+from audiokd.eval.table import markdown
+from audiokd.files import jsonl, write_bytes
+from audiokd.stages.fit import source
+
+RESULTS = Path("results.jsonl")
+WRITING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,7 @@ def read_cells(path: str) -> list[Cell]:
         ConfigError: a cell is like one that is not there.
     """
     tree = yaml.safe_load(Path(path).read_text())
-    shared = {k: tree[k] for k in ("config", "train", "dev", "score") if k in tree}
+    shared = {k: tree[k] for k in ("config", "train", "dev", "test", "score", "slm")}
     # a change in a config file is a change of the cells
     shared["config_sha256"] = [hashlib.sha256(Path(c).read_bytes()).hexdigest() for c in tree["config"]]
     cells = []
@@ -86,11 +95,103 @@ def run(cell: Cell, *words: str) -> None:
 
 def train(cell: Cell) -> None:
     words = [w for c in cell.shared["config"] for w in ("--config", c)]
-    for key, value in {**cell.fit, "run.seed": cell.seed}.items():
-        words.append(f"--{key}={json.dumps(value) if isinstance(value, (list, bool)) else value}")
-    exp = str(cell.folder)
-    run(cell, "fit", "lm_spt", *words, "--train", cell.shared["train"], "--dev", cell.shared["dev"], "--exp_dir", exp)
+    exp, shared = str(cell.folder), cell.shared
+    words += options({**cell.fit, "run.seed": cell.seed})
+    run(cell, "fit", "lm_spt", *words, "--train", shared["train"], "--dev", shared["dev"], "--exp_dir", exp)
     run(cell, "export", exp, f"{exp}/export")
+
+
+def options(keys: dict[str, Any]) -> list[str]:
+    return [f"--{k}={json.dumps(v) if isinstance(v, (list, bool)) else v}" for k, v in keys.items()]
+
+
+def score(cell: Cell) -> dict[str, Any]:
+    """Tokens of every set, what they know, what they sound like, and a language model on them; all scores by name."""
+    exp, shared, how = cell.folder, cell.shared, cell.shared["score"]
+    model, out = f"{exp}/export", exp / "scores"
+    sets = {k: shared[k] for k in ("train", "dev", "test")}
+    for name, where in sets.items():
+        run(cell, "tokenize", model, where, f"{exp}/tokens/{name}")
+    tokens = f"{exp}/tokens/test"
+    run(cell, "semantics", tokens, how["data"], "--out", f"{out}/semantics.json", "--model", model)
+    reading = ["--text", "true", "--asr", how["asr"], "--language", how["language"], "--limit", str(how["asr_limit"])]
+    for system in ("rebuilt", "semantic"):
+        wav = f"{exp}/wav/{system}"
+        run(cell, "decode", model, tokens, wav, "--semantic_only", str(system == "semantic").lower())
+        said = ["--ref", how["data"], "--hyp", wav, "--system", cell.name, "--sample_rate", "16000"]
+        run(cell, "score", *said, "--out", f"{out}/{system}.json", "--metrics", json.dumps(how["metrics"]))
+        if system == "rebuilt":  # the language model's scorer reads the semantic one
+            run(cell, "score", *said, "--out", f"{out}/{system}_asr.json", "--metrics", "[]", *reading)
+    slm = f"{exp}/slm"
+    words = [*options(shared["slm"]["fit"]), f"--run.seed={cell.seed}", "--exp_dir", slm]
+    stores = ["--train", f"{exp}/tokens/train", "--dev", f"{exp}/tokens/dev"]
+    run(cell, "fit", "speech_lm", "--config", shared["slm"]["config"], *words, *stores)
+    run(cell, "export", slm, f"{slm}/export")
+    limit = ["--limit", str(how["asr_limit"]), "--language", how["language"]]
+    made = ["--tokenizer", model, "--asr", how["asr"], *options(shared["slm"]["score"])]
+    run(cell, "slm", f"{slm}/export", tokens, "--out", f"{out}/slm.json", *limit, *made)
+    return {p.stem: json.loads(p.read_text()) for p in sorted(out.glob("*.json"))}
+
+
+def flat(found: dict[str, Any]) -> dict[str, float]:
+    """The numbers of a row: means by name, of rebuilt sound, of the semantic stream, and of the language model."""
+    know = found["semantics"]
+    scores = {
+        "pnmi": know["phone_information"]["pnmi"]["mean"],
+        "phone_purity": know["phone_information"]["phone_purity"]["mean"],
+        "abx_within": know["abx"]["within"]["error"]["mean"],
+        "bits_per_second": know["store"]["bits_per_second"],
+    }
+    for name in ("rebuilt", "semantic", "rebuilt_asr", "slm"):
+        prefix = name.removesuffix("_asr")
+        scores |= {f"{prefix}.{k}": v["mean"] for k, v in found[name]["summary"].items()}
+    return scores
+
+
+def finish(cell: Cell, found: dict[str, Any]) -> None:
+    """Append the cell's row: scores, and what it takes to make them again."""
+    config = yaml.safe_load((cell.folder / "config.yaml").read_text())
+    scores = flat(found)
+    row = {
+        "config_sha256": cell.sha256,
+        "seed": cell.seed,
+        "steps": config["run"]["max_steps"],
+        "commit": config["audiokd"]["commit"],
+        "scored_commit": source()["commit"],
+        "set": "test",
+        "system": f"grid/{cell.name}",
+        "utterances": found["rebuilt"]["num_scored"],
+        "utterances_read": found["rebuilt_asr"]["num_scored"],
+        "scores": {k: scores[k] for k in sorted(scores)},
+    }
+    with WRITING:
+        write_bytes(RESULTS, (RESULTS.read_bytes() if RESULTS.exists() else b"") + jsonl([row]))
+
+
+def finished() -> dict[str, dict[str, Any]]:
+    """Rows of the grid's cells by their configuration."""
+    lines = RESULTS.read_bytes().splitlines() if RESULTS.exists() else []
+    rows = [json.loads(line) for line in lines]
+    return {r["config_sha256"]: r for r in rows if r["system"].startswith("grid/")}
+
+
+def table(cells: list[Cell], columns: dict[str, str]) -> str:
+    """A row a cell: the mean over seeds and, of several, their range."""
+    done = finished()
+    rows = []
+    for name in dict.fromkeys(c.name for c in cells):
+        found = [done[c.sha256]["scores"] for c in cells if c.name == name and c.sha256 in done]
+        if found:
+            rows.append([name, str(len(found)), *(_spread([f.get(k) for f in found]) for k in columns)])
+    return markdown(["cell", "seeds", *columns.values()], rows)
+
+
+def _spread(values: list[float | None]) -> str:
+    kept = [v for v in values if v is not None]
+    if not kept:
+        return "-"
+    mean = f"{statistics.mean(kept):.3f}"
+    return mean if len(kept) == 1 else f"{mean} ({min(kept):.3f}-{max(kept):.3f})"
 
 
 @contextlib.contextmanager
@@ -106,16 +207,18 @@ def alone(folder: Path) -> Iterator[bool]:
         yield True
 
 
-def work(cell: Cell) -> str:
+def work(cell: Cell, train_only: bool) -> str:
     """Do what is left of a cell; one that fails says so and stops no other."""
     with alone(cell.folder) as mine:
         if not mine:
             return "is being worked on elsewhere"
         try:
             train(cell)
+            if not train_only:
+                finish(cell, score(cell))
         except AudiokdError as e:
             return f"failed: {e}"
-    return "done"
+    return "trained" if train_only else "done"
 
 
 def main() -> None:
@@ -123,10 +226,18 @@ def main() -> None:
     parser.add_argument("grid", help="such as conf/grid.yaml")
     parser.add_argument("--nj", type=int, default=1, help="cells at once, a thread each")
     parser.add_argument("--only", default="", help="cells whose name holds this")
+    parser.add_argument("--train_only", action="store_true", help="score later")
+    parser.add_argument("--table", action="store_true", help="print the table of finished cells")
     args = parser.parse_args()
     cells = [c for c in read_cells(args.grid) if args.only in c.name]
+    if args.table:
+        print(table(cells, yaml.safe_load(Path(args.grid).read_text())["columns"]))
+        return
+    done = finished()
+    left = [c for c in cells if c.sha256 not in done]
+    print(f"{len(cells) - len(left)} of {len(cells)} cells are in {RESULTS}", flush=True)
     with ThreadPoolExecutor(args.nj) as pool:
-        for cell, said in zip(cells, pool.map(work, cells)):
+        for cell, said in zip(left, pool.map(lambda c: work(c, args.train_only), left)):
             print(f"{cell.name} seed {cell.seed}: {said}", flush=True)
 
 
