@@ -1,14 +1,14 @@
 """Official LM-SPT checkpoints (github.com/kakao/lmspt, read at b6e52d58) to our folders and back, tensor for tensor.
 
 The official form is a folder with one weights file and one yaml (methods/lm_spt/official.py). The networks name their
-tensors as ours do; the quantisers and a shared encoder do not (`_official_name`).
+tensors as ours do; quantisers, causal convolutions and a shared encoder do not (`_official_name`).
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +96,10 @@ def convert_lm_spt_official(src: str | os.PathLike[str], dst: str | os.PathLike[
     found = _read_weights(weights)
     _match(found, shapes, str(weights), str(path))
     out = {_official_name(name, config): tensor.contiguous() for name, tensor in found.items()}
-    n = config.n_semantic_codebooks
-    out[COUNTERS["semantic"]] = torch.zeros(n, config.semantic_codebook_size)
-    out[COUNTERS["acoustic"]] = torch.zeros(config.n_codebooks - n, config.acoustic_codebook_size)
+    fsq = config.semantic_quantizer == "fsq"
+    size = math.prod(config.fsq_levels) if fsq else config.semantic_codebook_size
+    out[COUNTERS["semantic"]] = torch.zeros(1, size)
+    out[COUNTERS["acoustic"]] = torch.zeros(config.n_codebooks - 1, config.acoustic_codebook_size)
     write_bytes(dst / "model.safetensors", save(out, {"format": "pt"}))
     write_text(dst / "model.yaml", yaml.safe_dump({"model": block}, sort_keys=False, default_flow_style=None))
 
@@ -120,11 +121,7 @@ def _one(folder: Path, suffixes: tuple[str, ...], what: str) -> Path:
         raise AudiokdError(
             f"{len(found)} {what}s: {', '.join(p.name for p in found)}", where=str(folder), fix="leave one"
         )
-    fix = (
-        f"put the model's there; the released one's is {RELEASED}"
-        if what == "yaml"
-        else f"one of {', '.join(suffixes)}"
-    )
+    fix = f"add the model's; the released one's is {RELEASED}" if what == "yaml" else f"one of {', '.join(suffixes)}"
     raise AudiokdError(f"no {what}", where=str(folder), fix=fix)
 
 
@@ -135,7 +132,7 @@ def _read_block(path: Path) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as e:
-        raise AudiokdError(f"not YAML: {e}", where=str(path)) from e
+        raise AudiokdError(f"not YAML: {e}", where=str(path), fix=f"see {RELEASED}") from e
     while isinstance(tree, dict) and isinstance(tree.get("model"), dict):
         tree = tree["model"]
     if not isinstance(tree, dict) or not tree.keys() & MODEL_ARGS.keys():
@@ -155,7 +152,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
             raise AudiokdError(f"not a safetensors file: {e}", where=str(path), fix="fetch or save it again") from e
     try:
         tree = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as e:
+    except Exception as e:  # of a damaged file, anything from IndexError to struct.error
         what = f"not a file of tensors alone: {(str(e) or type(e).__name__).splitlines()[0]}"
         raise AudiokdError(what, where=str(path), fix="save its state dict alone, best as safetensors") from e
     while isinstance(tree, dict) and not all(isinstance(v, Tensor) for v in tree.values()):
@@ -193,15 +190,20 @@ def _canonical(state: dict[str, Tensor], config: LMSPTConfig, where: str) -> dic
 
 def _official_name(name: str, config: LMSPTConfig) -> str:
     """The official name of a tensor of ours."""
-    if config.shared_encoder and name.startswith("semantic_encoder."):  # of its two names safetensors keeps this one
-        return name.replace("semantic_encoder.", "acoustic_encoder.", 1)
-    for ours, theirs in (
-        ("quantizer.semantic.", "quantizer.rvq_first."),
-        ("quantizer.acoustic.", "quantizer.rvq_rest."),
-    ):
-        if name.startswith(ours):
-            return theirs + name.removeprefix(ours)
-    return name
+    part, _, rest = name.partition(".")
+    if part == "quantizer":
+        for ours, theirs in (
+            ("semantic.quantizers.0." if config.semantic_quantizer == "fsq" else "semantic.", "rvq_first."),
+            ("acoustic.", "rvq_rest."),
+        ):
+            if rest.startswith(ours):
+                return f"quantizer.{theirs}{rest.removeprefix(ours)}"
+    if config.shared_encoder and part == "semantic_encoder":
+        part = "acoustic_encoder"  # of a shared tensor's two names safetensors keeps this one
+    if config.causal and not rest.endswith(".alpha"):  # a causal convolution is a module around a convolution there
+        stem, _, leaf = rest.rpartition(".")
+        rest = f"{stem}.conv.{leaf}"
+    return f"{part}.{rest}"
 
 
 def _match(found: dict[str, Tensor], shapes: dict[str, torch.Size], where: str, settings: str) -> None:

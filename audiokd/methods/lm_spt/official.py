@@ -15,6 +15,8 @@ DECODER = "lmspt.model_codec.dac_model.Decoder"
 #: the official code gives its model under two names
 TARGETS = {MODEL: (MODEL, "lmspt.model_codec.LMSPT"), DECODER: (DECODER,)}
 HYDRA = ("_target_", "_partial_", "_convert_", "_recursive_")
+#: semantic quantiser of ours -> theirs
+QUANTIZERS = {"vq": "rvq", "fsq": "fsq"}
 DIM, NUMBER = (int, list), (int, float)
 
 #: argument -> its types and default; None may stand for every default that is None
@@ -67,18 +69,15 @@ def config_of_block(block: dict[str, Any], where: str) -> LMSPTConfig:
 
     Raises:
         AudiokdError: a key that the official code does not know, a value of another kind, another class, or a model that
-            ours cannot be; all that is wrong is named at once.
+            ours cannot be. What is wrong is named.
     """
     a = _arguments(block, MODEL, MODEL_ARGS, where)
     latent_dim = a["latent_dim"] or a["encoder_dim"] * 2 ** len(a["encoder_rates"])
     aux = _aux(a, latent_dim, where)
     encoder_dim = a["semantic_encoder_dim"] or a["encoder_dim"]
     acoustic_dim = encoder_dim if a["use_shared_encoder"] else a["acoustic_encoder_dim"] or a["encoder_dim"]
-    n_acoustic = a["n_codebooks"] - a["n_semantic_codebooks"]
-    dims = {
-        "semantic": _first(a["semantic_codebook_dim"], a["codebook_dim"]),
-        "acoustic": _first(a["acoustic_codebook_dim"], a["codebook_dim"]),
-    }
+    semantic_dims = _dims(_first(a["semantic_codebook_dim"], a["codebook_dim"]), 1)
+    acoustic_dims = _dims(_first(a["acoustic_codebook_dim"], a["codebook_dim"]), a["n_codebooks"] - 1)
     odd = {
         f"encoders of {encoder_dim} and {acoustic_dim} channels": encoder_dim != acoustic_dim,
         f"output_sample_rate {a['output_sample_rate']} beside sample_rate {a['sample_rate']}": (
@@ -88,13 +87,14 @@ def config_of_block(block: dict[str, Any], where: str) -> LMSPTConfig:
             a["n_semantic_codebooks"] != 1
         ),
         f"dilation {a['dilation']} (the official code reads three)": len(a["dilation"]) != 3,
-        f"codebook dims {dims}, not one a quantiser": any(len(_dims(d, n_acoustic)) > 1 for d in dims.values()),
-        f"semantic_quantizer {a['semantic_quantizer']}": a["semantic_quantizer"] != "rvq",
-        "is_causal": a["is_causal"],
+        f"acoustic codebook dims {sorted(acoustic_dims)}, not the same everywhere": len(acoustic_dims) > 1,
+        f"semantic_quantizer {a['semantic_quantizer']}": a["semantic_quantizer"] not in QUANTIZERS.values(),
     }
+    levels = _fsq_levels(a, latent_dim, where) if a["semantic_quantizer"] == "fsq" else None
     _refuse([name for name, is_odd in odd.items() if is_odd], where)
     try:
         return LMSPTConfig(
+            **({"semantic_quantizer": "fsq", "fsq_levels": levels} if levels else {}),
             sample_rate=a["sample_rate"],
             encoder_dim=encoder_dim,
             encoder_rates=a["encoder_rates"],
@@ -104,12 +104,13 @@ def config_of_block(block: dict[str, Any], where: str) -> LMSPTConfig:
             aux_dim=aux["channels"],
             aux_rates=aux["rates"],
             aux_sample_rate=aux["sample_rate"],
+            causal=a["is_causal"],
             n_codebooks=a["n_codebooks"],
             n_semantic_codebooks=1,
             semantic_codebook_size=_first(a["semantic_codebook_size"], a["codebook_size"]),
-            semantic_codebook_dim=_dims(dims["semantic"], 1).pop(),
+            semantic_codebook_dim=semantic_dims.pop(),
             acoustic_codebook_size=_first(a["acoustic_codebook_size"], a["codebook_size"]),
-            acoustic_codebook_dim=_dims(dims["acoustic"], n_acoustic).pop(),
+            acoustic_codebook_dim=acoustic_dims.pop(),
             quantizer_dropout=a["quantizer_dropout"],
             semantic_subtraction=a["semantic_subtraction"],
             shared_encoder=a["use_shared_encoder"],
@@ -122,21 +123,20 @@ def config_of_block(block: dict[str, Any], where: str) -> LMSPTConfig:
 
 
 def block_of_config(config: LMSPTConfig, where: str) -> dict[str, Any]:
-    """The official `model:` block of our config; `pad_to_frame` has no word there.
+    """The official `model:` block of our config; `pad_to_frame` and `quantizer_bypass` have no word there.
 
     Raises:
         AudiokdError: the model has parts that the official code does not.
     """
     c = config
-    ours = {
+    odd = {
         f"n_semantic_codebooks {c.n_semantic_codebooks}": c.n_semantic_codebooks != 1,
-        f"bottleneck_layers {c.bottleneck_layers}": c.bottleneck_layers,
+        f"bottleneck_layers {c.bottleneck_layers}": c.bottleneck_layers > 0,
         f"decoder_type {c.decoder_type}": c.decoder_type != "dac",
         f"aux_type {c.aux_type}": c.aux_type != "dac",
-        f"semantic_quantizer {c.semantic_quantizer}": c.semantic_quantizer != "vq",
-        "causal": c.causal,
     }
-    _refuse([name for name, is_ours in ours.items() if is_ours], where)
+    _refuse([name for name, is_odd in odd.items() if is_odd], where)
+    fsq = {"semantic_quantizer_kwargs": {"levels": list(c.fsq_levels)}} if c.semantic_quantizer == "fsq" else {}
     return {
         "_target_": MODEL,
         "sample_rate": c.sample_rate,
@@ -152,17 +152,20 @@ def block_of_config(config: LMSPTConfig, where: str) -> dict[str, Any]:
         "acoustic_codebook_size": c.acoustic_codebook_size,
         "semantic_codebook_dim": c.semantic_codebook_dim,
         "acoustic_codebook_dim": c.acoustic_codebook_dim,
-        "semantic_quantizer": "rvq",
+        "semantic_quantizer": QUANTIZERS[c.semantic_quantizer],
+        **fsq,
         "use_shared_encoder": c.shared_encoder,
         "semantic_subtraction": c.semantic_subtraction,
         "dilation": list(c.dilations),
         "residual_kernel_size": c.residual_kernel_size,
+        "is_causal": c.causal,
         "aux_decoder": {
             "_target_": DECODER,
             "input_channel": c.latent_dim,
             "channels": c.aux_dim,
             "rates": list(c.aux_rates),
             "sample_rate": c.aux_sample_rate,
+            "is_causal": c.causal,
         },
     }
 
@@ -215,6 +218,21 @@ def _aux(a: dict[str, Any], latent_dim: int, where: str) -> dict[str, Any]:
     }
     _refuse([f"aux_decoder.{k} {aux[k]} where ours has {v}" for k, v in want.items() if aux[k] != v], where)
     return aux
+
+
+def _fsq_levels(a: dict[str, Any], latent_dim: int, where: str) -> list[int]:
+    """The levels of a finite scalar quantiser; what else its arguments may say must be the default."""
+    given = dict(a["semantic_quantizer_kwargs"] or {})
+    levels = given.pop("levels", None)
+    if not (_is(levels, list) and min(levels) > 1):
+        raise AudiokdError(
+            f"semantic_quantizer fsq with levels {levels}", where=where, fix="give its levels, above 1 each"
+        )
+    same = {"input_dim": latent_dim, "num_codebooks": 1}
+    _refuse([f"semantic_quantizer_kwargs.{k} {v}" for k, v in given.items() if same.get(k) != v], where)
+    # the official index is truncated, not rounded: 26 levels are the first of which it takes one for its neighbour
+    _refuse([f"{n} levels (the official code mixes up codes above 25)" for n in levels if n > 25], where)
+    return levels
 
 
 def _refuse(odd: list[str], where: str) -> None:
