@@ -109,7 +109,7 @@ fi
 
 if in_range decode; then
   asr_args=()
-  [ -z "$asr" ] || asr_args=(--text true --asr "$asr")
+  [ -z "$asr" ] || asr_args=(--text true --asr "$asr" --teacher "$teacher")
   for s in "${tests[@]}"; do
     log "stage 8: decode, score and report $s"
     systems=(rebuilt semantic)

@@ -67,6 +67,7 @@ _MOS: dict[str, Any] = {
     "digits": 2,
 }
 _STOI: dict[str, Any] = {"module": "stoi", "function": "stoi", "sample_rate": 16_000, "package": "pystoi"}
+_DNSMOS: dict[str, Any] = {"module": "dnsmos", "sample_rate": 16_000, "single": True, "package": "speechmos.dnsmos"}
 METRICS = {
     m.name: m
     for m in (
@@ -78,6 +79,10 @@ METRICS = {
         Metric("pesq", "PESQ", True, "MOS-LQO, 1.02 to 4.64", "pesq", "pesq", 16_000, package="pesq", digits=2),
         Metric("mos", "MOS", True, "1 to 5", **_MOS),
         Metric("mos_original", "MOS of the original", True, "1 to 5", of_original=True, **_MOS),
+        Metric("dnsmos_ovrl", "DNSMOS overall", True, "1 to 5", function="dnsmos_ovrl", digits=2, **_DNSMOS),
+        Metric("dnsmos_sig", "DNSMOS speech", True, "1 to 5", function="dnsmos_sig", digits=2, **_DNSMOS),
+        Metric("dnsmos_bak", "DNSMOS background", True, "1 to 5", function="dnsmos_bak", digits=2, **_DNSMOS),
+        Metric("speaker_similarity", "speaker", True, "cosine, 0 to 1", "speaker", "speaker_similarity", 16_000),
     )
 }
 DEFAULT = ("mel", "stft", "si_sdr", "stoi", "pesq", "mos")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -108,22 +109,36 @@ def summarise_drawn(value: float, drawn: Sequence[float] | np.ndarray, n: int) -
 def score_table(results: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Headers and rows, a row a system, of what `audiokd score` wrote: for markdown or a report page.
 
-    Columns that no system has are left out, and a value that one system lacks is a dash.
+    Columns that no system has are left out, and a value that one system lacks is a dash. Error rates stand under the ASR that
+    read the audio, in a column of their own for each ASR; "teacher-scored" where the model was trained by that same ASR.
 
     Args:
         results: contents of score.json files. Only those made with equal settings can be compared.
     """
     names = {name for r in results for name in r["summary"]}
     metrics = [m for m in METRICS.values() if m.name in names]
-    rates = [n for n in RATES if n in names]
+    rates = sorted(
+        {(n, _scorer(r)) for r in results for n in RATES if n in r["summary"]},
+        key=lambda c: (c[1], [*RATES].index(c[0])),
+    )
     has_store = any("store" in r for r in results)
-    headers = ["system", "n", *(f"{m.label} {m.arrow}" for m in metrics), *(f"{RATES[n]} ↓" for n in rates)]
+    headers = [
+        "system",
+        "n",
+        *(f"{m.label} {m.arrow}" for m in metrics),
+        *(f"{RATES[n]}{f' ({asr})' if asr else ''} ↓" for n, asr in rates),
+    ]
+    has_voices = any("speakers" in r for r in results)
+    headers += ["own voice nearest %", "voice EER %"] if has_voices else []
     headers += ["bit/s", "tokens/s"] if has_store else []
     rows = []
     for r in results:
         row = [r["system"], str(r["num_scored"])]
         row += [_shown(r, m.name).text(m.digits) for m in metrics]
-        row += [_shown(r, n, 100).text(2) for n in rates]
+        row += [_shown(r, n, 100).text(2) if _scorer(r) == asr else "-" for n, asr in rates]
+        if has_voices:
+            voices = r["speakers"]["rebuilt"] if "speakers" in r else {"accuracy": NOTHING, "eer": NOTHING}
+            row += [_times(voices[k], 100).text(1) for k in ("accuracy", "eer")]
         if has_store:
             row += [f"{r['store'][k]:g}" if "store" in r else "-" for k in ("bits_per_second", "tokens_per_second")]
         rows.append(row)
@@ -143,6 +158,12 @@ def semantics_table(results: Sequence[Mapping[str, Any]]) -> tuple[list[str], li
         row += [_times(r["abx"][k]["error"], 100).text(2) if k in r["abx"] else "-" for k in ("within", "across")]
         rows.append([*row, *(Summary(**length[k]).text(2) for k in ("tokens_per_character", "correlation"))])
     return headers, rows
+
+
+def _scorer(result: Mapping[str, Any]) -> str:
+    """The ASR that read the audio, by the name of its folder."""
+    settings = result.get("settings", {})
+    return PurePath(settings.get("asr", "")).name + (", teacher-scored" if settings.get("teacher_scored") else "")
 
 
 def _shown(result: Mapping[str, Any], name: str, times: float = 1) -> Summary:

@@ -41,6 +41,8 @@ def score(
     out: str,
     text: bool = False,
     asr: str = "",
+    teacher: str = "",
+    speakers: bool = False,
     system: str = "",
     store: str = "",
     device: str = "cpu",
@@ -63,11 +65,14 @@ def score(
         text: also word and character error rates; needs --asr. Against the corpus' transcripts where it has any (wer,
             cer), else against what the ASR reads in the original (wer_vs_asr, cer_vs_asr).
         asr: Whisper that reads the audio: a transformers folder or hub id.
+        teacher: model that taught the one which is scored: error rates by that same model are headed "teacher-scored".
+        speakers: also how well the voice is kept, against the voices of the other speakers of `ref` (its utt2spk): see
+            `audiokd.eval.speaker_leakage`.
         system: name in the table; the name of the hyp folder if left empty.
         store: token store that the audio was rebuilt from, for bit rate, tokens a second and codebook use.
         device: torch device of the networks (mos, asr).
-        metrics: any of mel, stft, si_sdr, stoi, estoi, pesq, mos, mos_original. Without it: mel, stft, si_sdr, stoi,
-            pesq, mos.
+        metrics: any of mel, stft, si_sdr, stoi, estoi, pesq, mos, mos_original, dnsmos_ovrl, dnsmos_sig, dnsmos_bak,
+            speaker_similarity. Without it: mel, stft, si_sdr, stoi, pesq, mos.
         sample_rate: Hz at which waveforms are compared; 0 is the lower of the original's and the rebuilt file's. Give
             one to compare systems whose files differ in it.
         language: of the speech, for a multilingual ASR, e.g. "en"; empty lets it find out.
@@ -85,6 +90,8 @@ def score(
     from audiokd.eval.common import need
     from audiokd.eval.registry import chosen
 
+    if teacher and not asr:
+        raise ConfigError("--teacher says whether the ASR is the teacher: it needs --asr", fix="give both, or neither")
     if text != bool(asr):
         raise ConfigError("--text true and --asr go together", fix="give both for error rates, or neither")
     if Path(out).suffix == ".md":
@@ -127,7 +134,11 @@ def score(
         )
     result = {
         "system": system or Path(hyp).resolve().name,
-        "settings": settings,
+        "settings": {
+            **settings,
+            "teacher": teacher,
+            "teacher_scored": bool(asr and teacher) and _same_model(asr, teacher),
+        },
         "num_utterances": len(rows),
         "num_scored": len(done),
         "num_missing": sum(r.get("error", "").endswith(MISSING) for r in rows),
@@ -141,6 +152,9 @@ def score(
     }
     if rate:
         result["store"] = rate
+    if speakers:
+        by_id = {r["id"] for r in done}
+        result["speakers"] = _speakers([t for t in tasks if t.utt.id in by_id], device)
     _warn(result)
     write_json(out, {**result, "utterances": rows})
     write_text(Path(out).with_suffix(".md"), _markdown(result))
@@ -296,6 +310,35 @@ def _read_part(path: Path, settings: dict[str, Any]) -> dict[str, dict[str, Any]
     return {r["row"]["id"]: r for r in rows[1:]}
 
 
+def _same_model(a: str, b: str) -> bool:
+    """Whether two model folders or hub ids are one model: the same place, or the same weights."""
+    from audiokd.files import sha256_file
+
+    if a == b or Path(a).resolve() == Path(b).resolve():
+        return True
+    weights = [Path(m) / "model.safetensors" for m in (a, b)]
+    return all(w.is_file() for w in weights) and sha256_file(weights[0]) == sha256_file(weights[1])
+
+
+def _speakers(tasks: list[_Task], device: str) -> dict[str, Any]:
+    """Speaker leakage over the utterances that were scored and whose speaker is known."""
+    from audiokd.data.audio import load_at
+    from audiokd.data.utterance import Utterance
+    from audiokd.eval.speaker import SAMPLE_RATE, speaker_embedding
+    from audiokd.eval.speaker_leakage import speaker_leakage
+
+    known = [t for t in tasks if t.utt.speaker]
+    voices: list[dict[str, np.ndarray]] = [{}, {}]
+    with progress("voices", len(known), "utt") as bar:
+        for task in known:
+            for voice, utt in zip(voices, (task.utt, Utterance(task.utt.id, str(task.path)))):
+                embedding = speaker_embedding(load_at(utt, SAMPLE_RATE), SAMPLE_RATE, device)
+                if embedding is not None:
+                    voice[task.utt.id] = embedding
+            bar.advance()
+    return speaker_leakage(voices[0], voices[1], {t.utt.id: t.utt.speaker or "" for t in known})
+
+
 def _summary(rows: list[dict[str, Any]], metrics: list[Metric], against: str) -> dict[str, Any]:
     from audiokd.eval.table import summarise, summarise_rate
 
@@ -331,5 +374,9 @@ def _markdown(result: dict[str, Any]) -> str:
     note = f"Mean [95% bootstrap interval over utterances]. {result['hours'] * 3600:.0f} s of speech"
     if result["num_errors"]:
         note += f", {result['num_errors']} utterances could not be scored"
+    if "speakers" in result:
+        voices = result["speakers"]
+        shares = [f"{100 * voices['original'][k]['mean']:.1f}" for k in ("accuracy", "eer")]
+        note += f". Voices: {voices['speakers']} speakers; the originals: own voice nearest {shares[0]} %, EER {shares[1]} %"
     rates = ", ".join(str(r) for r in result["sample_rates"])
     return markdown(*score_table([result])) + f"\n{note}; waveforms compared at {rates} Hz.\n"

@@ -100,7 +100,7 @@ def test_error_rates_against_the_transcript(beckett, whisper_dir, tmp_path):
     row = json.loads(out.read_text())["utterances"][0]
     assert (row["word_errors"], row["words"]) == (1, 12)
     assert "better" in row["asr"]
-    assert "WER % ↓" in out.with_suffix(".md").read_text()
+    assert "WER % (tiny.en) ↓" in out.with_suffix(".md").read_text()
 
 
 def test_error_rates_against_the_asr_say_so(folders, whisper_dir, tmp_path):
@@ -109,7 +109,7 @@ def test_error_rates_against_the_asr_say_so(folders, whisper_dir, tmp_path):
     result = score(str(ref), str(hyp), str(out), text=True, asr=str(whisper_dir), metrics=[])
     assert set(result["summary"]) == {"wer_vs_asr", "cer_vs_asr"}
     assert result["summary"]["wer_vs_asr"]["n"] == 3
-    assert "WER % against the ASR ↓" in out.with_suffix(".md").read_text()
+    assert "WER % against the ASR (tiny.en) ↓" in out.with_suffix(".md").read_text()
 
 
 def test_rates_are_brought_together_at_the_lower_one(folders, tmp_path, speech):

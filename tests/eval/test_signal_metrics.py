@@ -22,7 +22,7 @@ from audiokd.eval.si_sdr import si_sdr
 from audiokd.eval.stft_distance import stft_distance
 from audiokd.eval.stoi import stoi
 
-PERFECT = {"mel": 0.0, "stft": 0.0, "si_sdr": 100.0, "stoi": 1.0, "estoi": 1.0, "pesq": 4.64}
+PERFECT = {"mel": 0.0, "stft": 0.0, "si_sdr": 100.0, "stoi": 1.0, "estoi": 1.0, "pesq": 4.64, "speaker_similarity": 1.0}
 COMPARING = [m for m in METRICS if not METRICS[m].single]
 
 

@@ -43,8 +43,24 @@ def test_markdown_escapes():
 def test_systems_side_by_side():
     a = {"system": "a", "num_scored": 2, "summary": {"pesq": summarise([2.0, 3.0]).as_dict()}}
     b = {"system": "b", "num_scored": 2, "summary": {"wer": summarise_rate([1, 0], [10, 10]).as_dict()}}
+    b["settings"] = {"asr": "models/whisper-base", "teacher_scored": True}
     b["store"] = {"bits_per_second": 1225.0, "tokens_per_second": 100.0}
     headers, rows = score_table([a, b])
-    assert headers == ["system", "n", "PESQ ↑", "WER % ↓", "bit/s", "tokens/s"]
+    assert headers == ["system", "n", "PESQ ↑", "WER % (whisper-base, teacher-scored) ↓", "bit/s", "tokens/s"]
     assert rows[0] == ["a", "2", "2.50 [2.00, 3.00]", "-", "-", "-"]
     assert rows[1] == ["b", "2", "-", "5.00 [0.00, 10.00]", "1225", "100"]
+
+
+def test_error_rates_of_two_asrs_stand_in_two_columns():
+    results = [
+        {
+            "system": asr,
+            "num_scored": 2,
+            "summary": {"wer": summarise_rate([1, 1], [10, 10]).as_dict()},
+            "settings": {"asr": f"models/{asr}"},
+        }
+        for asr in ("base", "small")
+    ]
+    headers, rows = score_table(results)
+    assert headers[2:] == ["WER % (base) ↓", "WER % (small) ↓"]
+    assert [r[2:] for r in rows] == [["10.00 [10.00, 10.00]", "-"], ["-", "10.00 [10.00, 10.00]"]]

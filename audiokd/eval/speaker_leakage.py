@@ -1,0 +1,92 @@
+"""Speaker leakage: how well can the speaker be told from rebuilt audio?
+
+On a set of several voices. The voice of each speaker is the mean embedding (`audiokd.eval.speaker`) of the speaker's originals,
+without the utterance that is judged. Rebuilt audio should keep its voice; audio from semantic tokens alone should carry less of
+it. Where each speaker speaks a language of its own, part of what is told apart may be the language.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from audiokd.errors import AudiokdError
+from audiokd.eval.table import RESAMPLES, summarise, summarise_drawn
+
+
+def speaker_leakage(
+    originals: Mapping[str, np.ndarray], rebuilt: Mapping[str, np.ndarray], speakers: Mapping[str, str]
+) -> dict[str, Any]:
+    """How near rebuilt utterances are to their own speaker's voice and to those of others.
+
+    Args:
+        originals: speaker embedding `[D]` of length 1 of each original, by utterance id.
+        rebuilt: the same of the rebuilt audio; utterances that are not in both are left out.
+        speakers: speaker by utterance id. A speaker with one utterance has no voice without it and is left out.
+
+    Returns:
+        speakers: how many; utterances; chance: accuracy of guessing;
+        rebuilt, original: each with own and other, mean cosine with the own voice and with the others'; accuracy, share of
+            utterances whose nearest voice is their own; eer, equal error rate over all pairs of utterance and voice (0 is
+            told apart, 0.5 chance). As `Summary.as_dict` gives them, with a 95% bootstrap interval over utterances.
+
+    Raises:
+        AudiokdError: fewer than two speakers with two utterances.
+    """
+    ids = sorted(originals.keys() & rebuilt.keys())
+    many: dict[str, list[str]] = {}
+    for i in ids:
+        many.setdefault(speakers[i], []).append(i)
+    names = sorted(s for s, of in many.items() if len(of) > 1)
+    if len(names) < 2:
+        what = f"{len(names)} speakers with two utterances or more among {len(ids)} utterances: two are needed"
+        raise AudiokdError(what, fix="give a set of several voices, with utt2spk")
+    ids = [i for i in ids if speakers[i] in names]
+    x = np.stack([originals[i] for i in ids])
+    own = np.array([names.index(speakers[i]) for i in ids])
+    one_hot = np.eye(len(names))[own]
+    total = one_hot.T @ x  # [S, D]
+    out: dict[str, Any] = {"speakers": len(names), "utterances": len(ids), "chance": 1 / len(names)}
+    for name, judged in (("rebuilt", np.stack([rebuilt[i] for i in ids])), ("original", x)):
+        others = judged @ _unit(total).T  # cosine with each voice [N, S]
+        without = _unit(total[own] - x)  # the own voice, without the utterance
+        cosine = np.where(one_hot > 0, (judged * without).sum(1, keepdims=True), others)
+        out[name] = _summary(cosine, own)
+    return out
+
+
+def equal_error_rate(own: Sequence[float] | np.ndarray, other: Sequence[float] | np.ndarray) -> float:
+    """Where as many own voices are refused as others are taken: 0 is told apart, 0.5 is chance.
+
+    Args:
+        own: scores of pairs that belong together.
+        other: scores of pairs that do not.
+    """
+    scores = np.concatenate([own, other])
+    is_own = np.concatenate([np.ones(len(own)), np.zeros(len(other))])[np.argsort(scores, kind="stable")]
+    refused = np.concatenate([[0], np.cumsum(is_own)]) / len(own)  # with the threshold above the k lowest
+    taken = 1 - np.concatenate([[0], np.cumsum(1 - is_own)]) / len(other)
+    at = int(np.abs(refused - taken).argmin())
+    return float(refused[at] + taken[at]) / 2
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+
+
+def _summary(cosine: np.ndarray, own: np.ndarray) -> dict[str, Any]:
+    n, s = cosine.shape
+    mine = cosine[np.arange(n), own]
+    others = cosine[np.arange(s) != own[:, None]].reshape(n, s - 1)
+    rng = np.random.default_rng(0)
+    draws = (rng.integers(0, n, n) for _ in range(RESAMPLES))
+    return {
+        "own": summarise(mine.tolist()).as_dict(),
+        "other": summarise(others.mean(1).tolist()).as_dict(),
+        "accuracy": summarise((mine > others.max(1)).astype(float).tolist()).as_dict(),
+        "eer": summarise_drawn(
+            equal_error_rate(mine, others.ravel()), [equal_error_rate(mine[d], others[d].ravel()) for d in draws], n
+        ).as_dict(),
+    }
