@@ -65,17 +65,18 @@ def stats(store: str) -> None:
     print(render_stats(store_stats(store)))
 
 
-def export(store: str, out: str, to: Literal["jsonl", "kaldi", "parquet", "webdataset"]) -> None:
+def export(store: str, out: str, to: Literal["jsonl", "kaldi", "parquet", "webdataset", "hf"], bpe: int = 0) -> None:
     """Write a token store in a format that other tools read.
 
     Args:
-        store: folder of the store.
-        out: file (jsonl, parquet) or folder (kaldi, webdataset) to write.
-        to: format.
+        store: folder of the store; for hf also a folder of stores, which become splits by their folders' names.
+        out: file (jsonl, parquet) or folder (kaldi, webdataset, hf) to write.
+        to: format; hf is a Hugging Face dataset with the first stream as text, <|s_12|><|s_7|>...
+        bpe: for hf: also BPE over the first stream's codes, with a vocabulary of this size; 0 is none.
     """
     from audiokd.tokens.export import export_store
 
-    print(f"wrote {export_store(store, out, to)}")
+    print(f"wrote {export_store(store, out, to, bpe)}")
 
 
 def merge(a: str, b: str, out: str) -> None:

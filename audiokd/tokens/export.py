@@ -1,4 +1,5 @@
-"""Exporting a token store to what other tools read: jsonl, kaldi, parquet, webdataset. Same store, same bytes."""
+"""Exporting a token store to what other tools read: jsonl, kaldi, parquet, webdataset, hf. Same store, same
+bytes."""
 
 from __future__ import annotations
 
@@ -11,11 +12,12 @@ from pathlib import Path
 
 from audiokd.errors import AudiokdError
 from audiokd.files import fsync_dir
+from audiokd.tokens.exports.hf import MARK, export_hf
 from audiokd.tokens.exports.jsonl import export_jsonl
 from audiokd.tokens.exports.kaldi import export_kaldi
 from audiokd.tokens.exports.parquet import export_parquet
 from audiokd.tokens.exports.webdataset import export_webdataset
-from audiokd.tokens.layout import remove_stale_tmp
+from audiokd.tokens.layout import STORE_JSON, remove_stale_tmp
 from audiokd.tokens.reader import TokenStore, open_store
 
 _FILES = {"jsonl": export_jsonl, "parquet": export_parquet}
@@ -23,33 +25,48 @@ _FOLDERS = {
     "kaldi": (export_kaldi, r"tokens\.\d+\.txt|feats\.txt|utt2num_frames|text|utt2spk"),
     "webdataset": (export_webdataset, r"\d{6,}\.tar"),
 }
-FORMATS = (*_FILES, *_FOLDERS)
+_HF = r"README\.md|data|bpe"
+FORMATS = (*_FILES, *_FOLDERS, "hf")
 
 
-def export_store(store: str | os.PathLike[str] | TokenStore, out: str | os.PathLike[str], to: str) -> Path:
+def export_store(
+    store: str | os.PathLike[str] | TokenStore, out: str | os.PathLike[str], to: str, bpe: int = 0
+) -> Path:
     """Write all of `store` to `out` in the format `to`; `out` is there when all of it is, and an older export goes.
 
     Args:
-        store: folder of the store, or the open store.
-        out: a file for jsonl and parquet, a folder for kaldi and webdataset.
-        to: "jsonl", "kaldi", "parquet" or "webdataset".
+        store: folder of the store, or the open store; for hf also a folder of stores, each a split by its folder's name.
+        out: a file for jsonl and parquet, a folder for the others.
+        to: "jsonl", "kaldi", "parquet", "webdataset" or "hf".
+        bpe: for hf: vocabulary of a BPE over the first stream's codes; 0 is none.
 
     Returns:
         `out`.
 
     Raises:
         AudiokdError: the format is unknown, `out` holds files that are no such export, the store is not complete or
-            cannot be told in the format (say, a space in an id for kaldi), or pyarrow is missing for parquet.
+            cannot be told in the format (say, a space in an id for kaldi), or pyarrow is missing for parquet and hf.
     """
     if to not in FORMATS:
         raise AudiokdError(f"format {to!r} is not known", fix="use " + ", ".join(FORMATS))
-    store = store if isinstance(store, TokenStore) else open_store(store)
+    if bpe and to != "hf":
+        raise AudiokdError(f"{to} has no BPE", fix="use --to hf")
+    stores = {"train": store} if isinstance(store, TokenStore) else _open(Path(store), to)
     out = Path(out)
-    if out.resolve().is_relative_to(store.path.resolve()) or store.path.resolve().is_relative_to(out.resolve()):
-        raise AudiokdError("an export cannot go into its store or around it", where=str(out), fix="give another place")
-    if not store.complete:
-        fix = "run the command that makes the store to its end first"
-        raise AudiokdError("the store is not complete", where=str(store.path), fix=fix)
+    for one in stores.values():
+        place, source = out.resolve(), one.path.resolve()
+        if place.is_relative_to(source) or source.is_relative_to(place):
+            what = "an export cannot go into its store or around it"
+            raise AudiokdError(what, where=str(out), fix="give another place")
+        if not one.complete:
+            fix = "run the command that makes the store to its end first"
+            raise AudiokdError("the store is not complete", where=str(one.path), fix=fix)
+    store = next(iter(stores.values()))
+    if to == "hf":
+        _refuse_other_datasets(out)
+        with _whole_folder(out, _HF) as folder:
+            export_hf(stores, folder, bpe)
+        return out
     if to in _FILES:
         if out.is_dir():
             raise AudiokdError(f"{to} is one file, and this is a folder", where=str(out), fix="add a file name")
@@ -61,6 +78,24 @@ def export_store(store: str | os.PathLike[str] | TokenStore, out: str | os.PathL
         with _whole_folder(out, own) as folder:
             write(store, folder)
     return out
+
+
+def _open(path: Path, to: str) -> dict[str, TokenStore]:
+    """The store at `path` as the only split, or for hf the stores below it: train first, then by name."""
+    names = [] if (path / STORE_JSON).exists() or to != "hf" else [p.parent.name for p in path.glob(f"*/{STORE_JSON}")]
+    if not names:
+        return {"train": open_store(path)}
+    if odd := [n for n in names if not re.fullmatch(r"\w+(\.\w+)*", n)]:
+        what = f"{odd[0]!r} cannot be the name of a split"
+        raise AudiokdError(what, where=str(path), fix="rename the folder: letters, digits, _ and single dots")
+    return {n: open_store(path / n) for n in sorted(names, key=lambda n: (n != "train", n))}
+
+
+def _refuse_other_datasets(out: Path) -> None:
+    """A folder with data/ and README.md may well be somebody's work: only a card of ours says that it may be replaced."""
+    card = out / "README.md"
+    if out.is_dir() and any(out.iterdir()) and not (card.is_file() and MARK in card.read_text(errors="replace")):
+        raise AudiokdError("the place is taken by something else", where=str(out), fix="give a new folder")
 
 
 @contextmanager

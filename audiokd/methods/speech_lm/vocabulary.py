@@ -11,13 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from audiokd.errors import AudiokdError
+from audiokd.tokens.lm_text import stream_token
 
 CONTROLS = ("<|text|>", "<|speech|>", "<|end|>")
-
-
-def stream_token(stream: int, code: int) -> str:
-    """`<|s_12|>` for code 12 of stream 0, `<|s3_12|>` of stream 3."""
-    return f"<|s{stream or ''}_{code}|>"
 
 
 def character_tokenizer(texts: Iterable[str]) -> Any:

@@ -28,29 +28,8 @@ def export_parquet(store: TokenStore, out: Path) -> None:
     Raises:
         AudiokdError: pyarrow is not installed.
     """
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as e:
-        raise AudiokdError("parquet needs pyarrow", fix="pip install 'audiokd[score]'") from e
-
-    if store.kind == "codes":
-        dtype = layout.code_dtype(store.meta["cardinality"])
-    else:
-        dtype = np.result_type(np.float16, *(store.array(s).dtype for s in store.shards))
-    nested = pa.list_(pa.list_(pa.from_numpy_dtype(dtype)))
-    schema = pa.schema(
-        [
-            ("id", pa.string()),
-            (store.kind, nested),
-            ("frames", pa.int32()),
-            ("num_samples", pa.int64()),
-            ("sample_rate", pa.int32()),
-            ("text", pa.string()),
-            ("speaker", pa.string()),
-        ],
-        metadata={"audiokd_meta": json.dumps(store.meta, sort_keys=True)},
-    )
+    pa, pq = need_pyarrow("parquet")
+    schema = schema_of(store).with_metadata({"audiokd_meta": json.dumps(store.meta, sort_keys=True)})
     with (
         progress("export parquet", len(store), "utt") as bar,
         atomic_write(out) as f,
@@ -58,14 +37,51 @@ def export_parquet(store: TokenStore, out: Path) -> None:
     ):
         items = store.items()
         while group := list(itertools.islice(items, _ROW_GROUP)):
-            writer.write_batch(_batch(pa, group, schema, store.kind, dtype))
+            writer.write_batch(pa.RecordBatch.from_arrays(columns_of(group, schema, store.kind), schema=schema))
             bar.advance(len(group))
 
 
-def _batch(
-    pa: Any, group: Sequence[StoredCodes | StoredFeatures], schema: Any, kind: str, dtype: np.dtype
-) -> Any:  # pa.RecordBatch; built from flat arrays, as Python lists would be a hundred times slower
+def need_pyarrow(format: str) -> tuple[Any, Any]:
+    """The modules pyarrow and pyarrow.parquet.
+
+    Raises:
+        AudiokdError: they are not installed.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as e:
+        raise AudiokdError(f"{format} needs pyarrow", fix="pip install 'audiokd[score]'") from e
+    return pa, pq
+
+
+def schema_of(store: TokenStore) -> Any:
+    """The columns of a store's utterances, as a pyarrow schema."""
+    import pyarrow as pa
+
+    if store.kind == "codes":
+        dtype = layout.code_dtype(store.meta["cardinality"])
+    else:
+        dtype = np.result_type(np.float16, *(store.array(s).dtype for s in store.shards))
+    return pa.schema(
+        [
+            ("id", pa.string()),
+            (store.kind, pa.list_(pa.list_(pa.from_numpy_dtype(dtype)))),
+            ("frames", pa.int32()),
+            ("num_samples", pa.int64()),
+            ("sample_rate", pa.int32()),
+            ("text", pa.string()),
+            ("speaker", pa.string()),
+        ]
+    )
+
+
+def columns_of(group: Sequence[StoredCodes | StoredFeatures], schema: Any, kind: str) -> list[Any]:
+    """The arrays of `schema_of`'s columns; from flat arrays, as Python lists would be a hundred times slower."""
+    import pyarrow as pa
+
     arrays = [u.array for u in group]
+    dtype = schema.field(kind).type.value_type.value_type.to_pandas_dtype()
     values = np.concatenate([a.astype(dtype, copy=False).ravel() for a in arrays])
     inner = np.concatenate([[0], np.repeat([a.shape[1] for a in arrays], [a.shape[0] for a in arrays])])
     outer = np.concatenate([[0], [a.shape[0] for a in arrays]])
@@ -74,5 +90,5 @@ def _batch(
         lists = pa.ListArray.from_arrays(pa.array(np.cumsum(lengths), pa.int32()), lists)
     frames = [a.shape[1] if kind == "codes" else a.shape[0] for a in arrays]
     columns = [pa.array([u.id for u in group]), lists, pa.array(frames, pa.int32())]
-    columns += [pa.array([getattr(u, n) for u in group], schema.field(n).type) for n in schema.names[3:]]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
+    names = ("num_samples", "sample_rate", "text", "speaker")
+    return columns + [pa.array([getattr(u, n) for u in group], schema.field(n).type) for n in names]
