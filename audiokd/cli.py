@@ -21,7 +21,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "anchor": ("anchor:anchor", ("kind", "input", "wav_dir"), "topline and floor of a corpus: original, Griffin-Lim"),
     "score": ("score:score", (), "compare rebuilt audio with the original"),
     "semantics": ("semantics:semantics", ("store", "data"), "what the tokens know of phones: PNMI, purity, ABX"),
-    "slm": ("slm:slm", ("model_dir", "store", "out"), "score a speech language model: bits, and error rates both ways"),
+    "slm": ("slm:slm", ("model_dir", "store"), "score a speech language model: bits, and error rates both ways"),
     "report": ("report:report", ("exp_dir",), "the page of a run: curves, samples, codebooks, scores"),
     "store ls": ("store:ls", ("store",), "what is in a token store"),
     "store verify": ("store:verify", ("store",), "check every byte of a store"),

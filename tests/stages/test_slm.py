@@ -72,7 +72,7 @@ def test_twenty_utterances_by_heart(folder: Path, whisper_dir: Path, capsys: pyt
     heard = folder / "heard.json"
     capsys.readouterr()
     options = ["--tokenizer", tokenizer, "--asr", str(whisper_dir), "--limit", "2", "--language", "en"]
-    main(["slm", model, store, str(heard), *options])
+    main(["slm", model, store, "--out", str(heard), *options])
     result = json.loads(heard.read_text())
     assert (result["num_utterances"], result["num_generated"], result["system"]) == (20, 2, "exp")
     assert result["summary"]["tts_bits"]["mean"] == pytest.approx(s["tts_bits"])
@@ -88,7 +88,7 @@ def test_twenty_utterances_by_heart(folder: Path, whisper_dir: Path, capsys: pyt
     assert "| text -> speech, bit/s of audio |" in table
     assert "exp: 20 utterances, 44 s" in table
     before = heard.read_bytes()
-    main(["slm", model, store, str(heard), *options])
+    main(["slm", model, store, "--out", str(heard), *options])
     assert "stands already" in capsys.readouterr().out
     assert heard.read_bytes() == before
 

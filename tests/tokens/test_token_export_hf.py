@@ -105,7 +105,7 @@ def test_what_cannot_be_a_dataset(corpus: Path, tmp_path: Path, feature_path: Pa
     assert (mine / "README.md").read_text() == "# my work\n"
     item = StoreItem("u", mu_law(np.zeros((2, 3))), 480, 16000)
     write_store(corpus / "test", [item], meta={**META, "model_sha256": "c" * 64})
-    with pytest.raises(AudiokdError, match="different models: model_sha256 differs: train aaaa.*, test cccc"):
+    with pytest.raises(AudiokdError, match=r"different models: model_sha256 differs: train aaaa.*, test cccc"):
         export_store(corpus, tmp_path / "x", "hf")
     (corpus / "test").rename(corpus / "test-clean")
     with pytest.raises(AudiokdError, match="'test-clean' cannot be the name of a split"):
