@@ -81,7 +81,9 @@ def read_cells(path: str) -> list[Cell]:
 
 
 def run(cell: Cell, *words: str) -> None:
-    """One audiokd command of one thread; its words and output go to the cell's log."""
+    """One audiokd command of one thread; its words and output go to the cell's log. A result that stands is left."""
+    if "--out" in words and Path(words[words.index("--out") + 1]).exists():
+        return
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     log = cell.folder / "log"
     with open(log, "ab") as f:

@@ -51,6 +51,7 @@ def score(
     language: str = "",
     allow_pipes: bool = False,
     nj: int = 1,
+    limit: int = 0,
 ) -> dict[str, Any]:
     """Score a folder of rebuilt audio against its originals.
 
@@ -78,6 +79,7 @@ def score(
         language: of the speech, for a multilingual ASR, e.g. "en"; empty lets it find out.
         allow_pipes: let shell commands in the wav.scp of `ref` run.
         nj: processes for the metrics (the ASR runs in this one).
+        limit: score the first so many utterances only; 0 is all.
 
     Returns:
         what `out` holds without the rows of utterances.
@@ -99,7 +101,7 @@ def score(
     if not Path(hyp).is_dir():
         raise AudiokdError("no such folder", where=hyp, fix="give the folder that `audiokd decode` wrote")
     wanted = chosen(metrics)
-    utterances = open_input(ref, allow_pipes=allow_pipes).utterances()
+    utterances = open_input(ref, allow_pipes=allow_pipes).utterances()[: limit or None]
     if not utterances:
         raise AudiokdError("holds no utterance", where=ref)
     rate = store_cost(store) if store else None

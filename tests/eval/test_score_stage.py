@@ -57,6 +57,13 @@ def test_scores_of_a_folder(folders, tmp_path):
     assert sorted(p.name for p in out.parent.iterdir()) == ["score.json", "score.md"]
 
 
+def test_a_limit_scores_the_first_ones_only(folders, tmp_path):
+    ref, hyp = folders
+    result = score(str(ref), str(hyp), str(tmp_path / "score.json"), metrics=["mel"], limit=2)
+    assert (result["num_utterances"], result["num_scored"], result["num_errors"]) == (2, 2, 0)
+    assert [r["id"] for r in json.loads((tmp_path / "score.json").read_text())["utterances"]] == ["a", "b"]
+
+
 def test_missing_and_broken_files_are_named_and_stop_nothing(folders, tmp_path):
     ref, hyp = folders
     (hyp / "a.wav").unlink()
