@@ -1,0 +1,140 @@
+"""recipes/grid.py on real speech: a cell is a row of results.jsonl, once; a cell that fails stops no other."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+from audiokd.cli import main
+from audiokd.data.ctm import Phone, write_ctm
+from audiokd.errors import AudiokdError, ConfigError
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+TEXT = [
+    "it was the best of times",
+    "it was the worst of times",
+    "it was the age of wisdom",
+    "it was the season of light",
+]
+
+
+@pytest.fixture
+def grid(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script as a module; its commands run in this process, for a start of Python takes longer than a debug step."""
+    spec = importlib.util.spec_from_file_location("grid_script", RECIPES / "grid.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "grid_script", module)
+    spec.loader.exec_module(module)
+    module.said = []
+
+    def run(cell, *words: str) -> None:
+        if "--out" in words and Path(words[words.index("--out") + 1]).exists():
+            return
+        module.said.append(words[:2])
+        try:
+            main(list(words))
+        except SystemExit as e:
+            raise AudiokdError(f"'audiokd {words[0]}' ended with {e.code}") from e
+
+    monkeypatch.setattr(module, "run", run)
+    return module
+
+
+@pytest.fixture
+def recipe(two_cities: Path, whisper_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A recipe's folder: four utterances of 3 s with text and phone times, and a grid of two cells, one of them broken."""
+    data = tmp_path / "data"
+    data.mkdir()
+    ids = [f"u{i}" for i in range(4)]
+    (data / "wav.scp").write_text(f"two_cities {two_cities}\n")
+    (data / "segments").write_text("".join(f"{u} two_cities {3 * i} {3 * i + 3}\n" for i, u in enumerate(ids)))
+    (data / "text").write_text("".join(f"{u} {t}\n" for u, t in zip(ids, TEXT)))
+    write_ctm(data / "phones.ctm", {u: [Phone(0.1 * k, 0.1 * (k + 1), "abc"[k % 3]) for k in range(30)] for u in ids})
+    (tmp_path / "tiny.yaml").write_text("run: {max_steps: 2, val_every: 2}\ndata: {val_utterances: 1}\n")
+    shared = {"config": ["tiny.yaml"], "train": "data", "dev": "data", "test": "data"}
+    score = {"data": "data", "metrics": ["mel"], "asr": str(whisper_dir), "language": "", "asr_limit": 1}
+    slm = {"config": "speech_lm/debug", "fit": {"run.max_steps": 1, "run.val_every": 1}, "score": {"max_duration_s": 2}}
+    tree = {
+        **shared,
+        "score": score,
+        "slm": slm,
+        "columns": {"rebuilt.mel": "mel", "slm.tts_bits": "bits", "pnmi": "PNMI"},
+        "fit": {"teacher.name": str(whisper_dir)},
+        "cells": {
+            "broken": {"fit": {"model.aux_dim": 33}},
+            "none": {"seeds": [0], "fit": {"distill.kind": "none"}},
+        },
+    }
+    debug = Path(__file__).parents[2] / "audiokd" / "conf" / "lm_spt" / "debug.yaml"
+    base = yaml.safe_load(debug.read_text())
+    base["run"] |= {"max_steps": 2, "val_every": 2}
+    base["data"] |= {"val_utterances": 1}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(base))
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_grid_is_done_once(grid: ModuleType, recipe: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["grid.py", "grid.yaml"])
+    grid.main()
+    out = capsys.readouterr().out
+    assert "0 of 2 cells are in results.jsonl" in out
+    assert "broken seed 0: failed:" in out
+    assert "none seed 0: done" in out
+    (row,) = map(json.loads, Path("results.jsonl").read_text().splitlines())
+    assert (row["system"], row["seed"], row["steps"], row["utterances"]) == ("grid/none", 0, 2, 4)
+    assert row["utterances_read"] == 1
+    wanted = {"pnmi", "phone_purity", "abx_within", "rebuilt.mel", "semantic.mel", "rebuilt.cer"}
+    wanted |= {"slm.tts_bits", "slm.stt_bits", "slm.real_cer", "slm.tts_cer", "slm.stt_cer", "bits_per_second"}
+    assert wanted <= row["scores"].keys()
+    assert row["scores"]["rebuilt.mel"] > 0
+    assert row["scores"]["bits_per_second"] == 800  # 8 streams of 256 codes at 12.5 Hz
+
+    grid.said.clear()
+    grid.main()
+    assert "1 of 2 cells are in results.jsonl" in capsys.readouterr().out
+    assert not [words for words in grid.said if "none" in " ".join(words)]
+    monkeypatch.setattr(sys, "argv", ["grid.py", "grid.yaml", "--table"])
+    grid.main()
+    table = capsys.readouterr().out
+    assert "| cell | seeds | mel | bits | PNMI |" in table
+    assert f"| none | 1 | {row['scores']['rebuilt.mel']:.3f} | {row['scores']['slm.tts_bits']:.3f} |" in table
+
+
+def test_a_change_in_a_config_file_is_another_cell(grid: ModuleType, recipe: Path) -> None:
+    before = [c.sha256 for c in grid.read_cells("grid.yaml")]
+    assert before == [c.sha256 for c in grid.read_cells("grid.yaml")]
+    with open("tiny.yaml", "a") as f:
+        f.write("# another\n")
+    assert not set(before) & {c.sha256 for c in grid.read_cells("grid.yaml")}
+
+
+def test_a_cell_like_nothing(grid: ModuleType, recipe: Path) -> None:
+    tree = yaml.safe_load(Path("grid.yaml").read_text())
+    tree["cells"]["none"]["like"] = "nobody"
+    Path("grid.yaml").write_text(yaml.safe_dump(tree))
+    with pytest.raises(ConfigError, match="cell none is like nobody"):
+        grid.read_cells("grid.yaml")
+
+
+def test_a_cell_that_another_process_has_is_left(grid: ModuleType, recipe: Path) -> None:
+    cell = grid.read_cells("grid.yaml")[0]
+    with grid.alone(cell.folder) as mine:
+        assert mine
+        assert grid.work(cell, False) == "is being worked on elsewhere"
+    assert not grid.said
+
+
+def test_seeds_are_shown_as_mean_and_range(grid: ModuleType) -> None:
+    assert grid._spread([0.5]) == "0.500"
+    assert grid._spread([0.5, None, 0.7, 0.6]) == "0.600 (0.500-0.700)"
+    assert grid._spread([None]) == "-"
