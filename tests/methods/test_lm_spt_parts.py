@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -51,8 +52,15 @@ VARIANTS = {
 
 
 def build(**change) -> LMSPTModel:
+    """A model whose attention says something and whose FSQ, if any, is past its middle levels, as after training."""
     torch.manual_seed(0)
-    return LMSPTModel(LMSPTConfig(**change)).eval().requires_grad_(False)
+    model = LMSPTModel(LMSPTConfig(**change)).eval().requires_grad_(False)
+    for name, p in model.named_parameters():
+        if name.endswith((".scale1", ".scale2")):
+            p.fill_(0.1)
+    if model.config.semantic_quantizer == "fsq":
+        model.quantizer.semantic.quantizers[0].in_proj.weight_g.mul_(50.0)
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +156,7 @@ def test_bypass_is_for_training_only(speech: Tensor) -> None:
 def test_fsq_streams(speech: Tensor) -> None:
     m = build(**VARIANTS["paper fsq"])
     assert m.cardinality == [60] + [32] * 7
+    assert m.encode(speech[None]).codes[:, 0].unique().numel() > 10
     assert m.code_margins(speech[None, : 9 * FRAME]).min() >= 0
 
 
@@ -164,7 +173,9 @@ def test_save_and_load(name: str, speech: Tensor, tmp_path: Path) -> None:
 def test_global_attention_cuts_long_audio_for_good(speech: Tensor, tmp_path: Path) -> None:
     m = build(**PAPER | {"attention_window": None})
     wav = speech[None, :80_000]
-    whole = m.encode(wav)
+    with warnings.catch_warnings(action="error"):
+        whole = m.encode_long(wav)  # fits: nothing is cut
+    assert torch.equal(whole.codes, m.encode(wav).codes)
     m.piece_s = 2.0
     with pytest.warns(UserWarning, match="attention_window is null: audio longer than 2 s is cut every 2 s") as told:
         cut = m.encode(wav)

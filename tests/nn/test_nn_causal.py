@@ -49,7 +49,11 @@ def _nets() -> dict[str, tuple[nn.Module, int, int, float, float]]:
     """Name: network, channels in, and how many of its inputs make how many outputs."""
     torch.manual_seed(0)
     plain = Encoder(4, RATES, 8, causal=True)
-    attending = Encoder(4, RATES, 8, causal=True, bottleneck=Bottleneck(8, 12, 2, 3, 3, causal=True))
+    attention = Bottleneck(8, 12, 2, 3, 3, causal=True)
+    for block in attention.blocks:
+        nn.init.ones_(block.scale1)
+        nn.init.ones_(block.scale2)
+    attending = Encoder(4, RATES, 8, causal=True, bottleneck=attention)
     return {
         "encoder": (plain, 1, SIZE, 1, SIZE),
         "bottleneck": (attending, 1, SIZE, 1, SIZE),

@@ -10,6 +10,7 @@ from torch import nn
 
 from audiokd.data.audio import load_crop
 from audiokd.data.utterance import Utterance
+from audiokd.nn.codec.bottleneck import Bottleneck
 from audiokd.nn.codec.dac import Encoder
 from audiokd.nn.quantizers.vq import VectorQuantizer
 
@@ -34,6 +35,21 @@ def test_an_untrained_encoder_tells_frames_apart(two_cities: Path, default_biase
     else:
         assert mean < 0.2
         assert used > 50
+
+
+def test_an_untrained_bottleneck_leaves_frames_apart(two_cities: Path) -> None:
+    torch.manual_seed(0)
+    encoder, vq = (
+        Encoder(8, (4, 5, 6, 8, 2), 128, bottleneck=Bottleneck(128, 128, 8, 4, 25)),
+        VectorQuantizer(128, 256, 8),
+    )
+    wav = torch.from_numpy(load_crop(Utterance("two_cities", str(two_cities)), 24000, 0.0, 20.0))
+    with torch.no_grad():
+        z = encoder(wav[None, None])[0]
+    assert (
+        nn.functional.normalize(z[0].t(), dim=-1).mean(0).norm() < 0.3
+    )  # 0.8 with full-sized blocks and a norm at the end
+    assert vq.encode(z).unique().numel() > 50
 
 
 def test_the_signal_keeps_its_size(two_cities: Path) -> None:

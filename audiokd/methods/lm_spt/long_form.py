@@ -61,6 +61,12 @@ def latent_pieces(
 
     def piece_at(start: int, stop: int) -> tuple[Tensor, Tensor | None, int]:
         nonlocal first, held
+        if start == piece and math.isinf(encoder.receptive_field[0]):
+            warnings.warn(
+                f"attention_window is null: audio longer than {model.piece_s:g} s is cut every {model.piece_s:g} s, and what "
+                "is cut does not hear its neighbours",
+                stacklevel=3,
+            )
         a, x = max(0, start - before), torch.cat(held) if len(held) > 1 else held[0]
         part = x[None, (a - first) * size : (stop + after - first) * size]
         to_come = max(0, stop - before)  # where the next piece's margin starts
@@ -86,11 +92,6 @@ def _margins(model: LMSPTModel) -> tuple[int, int]:
     """Frames before and after a piece that its own frames can depend on."""
     left, right = model.semantic_encoder.receptive_field
     if math.isinf(left):
-        warnings.warn(
-            f"attention_window is null: audio longer than {model.piece_s:g} s is cut every {model.piece_s:g} s, and what is "
-            "cut does not hear its neighbours",
-            stacklevel=2,
-        )
         return 0, 0
     margin = max(math.ceil(left / model.frame_size), math.ceil(right / model.frame_size)) + 1
     return margin, 0 if model.config.causal else margin

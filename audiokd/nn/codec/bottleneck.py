@@ -1,7 +1,9 @@
 """Transformer blocks on an encoder's frames, each looking at a window of neighbours, on padded batches and streams.
 
-h = x + W_o attention(norm(x));   y = h + W_2 gelu(W_1 norm(h));   a last norm after all blocks. Positions are rotary
-(2104.09864), so relative: a stretch gives the same frames wherever it is cut out, once its margin covers the receptive field.
+h = x + a W_o attention(norm(x));   y = h + b W_2 gelu(W_1 norm(h)),   a and b learned per channel from 0.01 on, and no norm
+at the end, as in Mimi's (transformers, MimiConfig): an untrained block passes the frames on, loud and soft, as they are.
+Positions are rotary (2104.09864), so relative: a stretch gives the same frames wherever it is cut out, once its margin covers
+the receptive field.
 """
 
 from __future__ import annotations
@@ -15,9 +17,11 @@ from torch.nn import functional as F
 from audiokd.nn.codec.causal import Cache
 from audiokd.nn.lengths import length_mask, zero_beyond
 
+LAYER_SCALE = 0.01
+
 
 class Bottleneck(nn.Module):
-    """Pre-norm transformer without biases, so that at the start nothing is common to all frames (nn/weight_norm.py).
+    """Pre-norm transformer without biases, so that at the start little is common to all frames (nn/weight_norm.py).
 
     Args:
         channels: of what comes in and goes out; projected to `dim` and back where the two differ.
@@ -34,7 +38,6 @@ class Bottleneck(nn.Module):
         super().__init__()
         self.proj_in = nn.Identity() if channels == dim else nn.Linear(channels, dim, bias=False)
         self.blocks = nn.ModuleList(_Block(dim, heads) for _ in range(layers))
-        self.norm = nn.LayerNorm(dim)
         self.proj_out = nn.Identity() if channels == dim else nn.Linear(dim, channels, bias=False)
         self.head_dim, self.window, self.causal = dim // heads, window, causal
 
@@ -51,7 +54,7 @@ class Bottleneck(nn.Module):
             seen.append(kv)
         if cache is not None:
             cache.keep(torch.stack([kv[..., -self.window :, :] for kv in seen]))  # type: ignore[operator]
-        return zero_beyond(self.proj_out(self.norm(h)).transpose(1, 2), lengths)
+        return zero_beyond(self.proj_out(h).transpose(1, 2), lengths)
 
     @property
     def receptive_field(self) -> tuple[float, float]:
@@ -67,6 +70,7 @@ class _Block(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.qkv, self.out = nn.Linear(dim, 3 * dim, bias=False), nn.Linear(dim, dim, bias=False)
         self.up, self.down = nn.Linear(dim, 4 * dim, bias=False), nn.Linear(4 * dim, dim, bias=False)
+        self.scale1, self.scale2 = (nn.Parameter(torch.full((dim,), LAYER_SCALE)) for _ in range(2))
 
     def forward(self, x: Tensor, mask: Tensor | None, turn: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
         """[B, T, dim] -> the same, and keys and values [2, B, heads, T_past + T, d] (not turned: positions are the window's)."""
@@ -74,8 +78,8 @@ class _Block(nn.Module):
         seen = torch.stack(kv) if past is None else torch.cat([past, torch.stack(kv)], -2)
         k, v = seen
         a = F.scaled_dot_product_attention(rotate(q, turn[:, -q.shape[-2] :]), rotate(k, turn), v, attn_mask=mask)
-        x = x + self.out(a.transpose(1, 2).flatten(2))
-        return x + self.down(F.gelu(self.up(self.norm2(x)))), seen
+        x = x + self.scale1 * self.out(a.transpose(1, 2).flatten(2))
+        return x + self.scale2 * self.down(F.gelu(self.up(self.norm2(x)))), seen
 
 
 def band_mask(
