@@ -117,10 +117,10 @@ def test_alone_equals_in_a_batch(name: str, speech: Tensor) -> None:
 @pytest.mark.parametrize("name", VARIANTS)
 def test_pieces_equal_the_whole(name: str, speech: Tensor) -> None:
     m = build(**VARIANTS[name])
-    batch, lengths = torch.stack([speech[:100_000], speech[:100_000].flip(0)]), torch.tensor([100_000, 30_001])
+    batch, lengths = torch.stack([speech[:70_000], speech[:70_000].flip(0)]), torch.tensor([70_000, 30_001])
     whole = m.encode(batch, lengths)
     sounds = {s: m.decode(whole, semantic_only=s)[0] for s in (False, True)}
-    for m.piece_s in (0.3, 2.0):
+    for m.piece_s in (0.5, 2.0):
         pieces = m.encode(batch, lengths)
         assert torch.equal(pieces.codes, whole.codes)
         assert torch.equal(pieces.lengths, whole.lengths)

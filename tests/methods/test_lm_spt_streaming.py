@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_lm_spt_parts import PAPER, TINY, build
+from test_lm_spt_parts import PAPER, build
 from torch import Tensor
 
 from audiokd.data.audio import load_at
@@ -15,6 +15,10 @@ from audiokd.errors import AudiokdError
 from audiokd.methods.lm_spt.model import LMSPTModel
 from audiokd.tokens.codes import Codes
 
+TINY = {"encoder_dim": 2, "latent_dim": 32, "decoder_dim": 32, "aux_dim": 16} | {
+    "semantic_codebook_size": 64,
+    "acoustic_codebook_size": 32,
+}
 MODELS = {
     "released": TINY | {"causal": True},
     "paper": PAPER | {"causal": True},
@@ -35,9 +39,9 @@ def recording(two_cities: Path) -> dict[int, Tensor]:
 
 @pytest.fixture
 def speech(model: LMSPTModel, recording: dict[int, Tensor]) -> Tensor:
-    """Two items of six seconds and a bit that fills no frame [2, T]."""
+    """Two items of four seconds and a bit that fills no frame [2, T]."""
     wav = recording[model.sample_rate]
-    return torch.stack([wav[s : s + 6 * model.sample_rate + 123] for s in (0, 400_000)])
+    return torch.stack([wav[s : s + 4 * model.sample_rate + 123] for s in (0, 400_000)])
 
 
 def stream(model: LMSPTModel, wav: Tensor, size: int) -> Tensor:
@@ -51,7 +55,7 @@ def stream(model: LMSPTModel, wav: Tensor, size: int) -> Tensor:
     return torch.cat([*out, codes], -1)
 
 
-@pytest.mark.parametrize("size", [777, 1920, 5000, 10**6])
+@pytest.mark.parametrize("size", [777, 5000, 10**6])
 def test_encoded_in_chunks_equals_the_whole(size: int, model: LMSPTModel, speech: Tensor) -> None:
     whole = model.encode(speech).codes
     assert whole.unique().numel() > 20
@@ -59,7 +63,7 @@ def test_encoded_in_chunks_equals_the_whole(size: int, model: LMSPTModel, speech
 
 
 @pytest.mark.parametrize("semantic_only", [False, True])
-@pytest.mark.parametrize("size", [1, 7, 100])
+@pytest.mark.parametrize("size", [1, 7])
 def test_decoded_in_chunks_equals_the_whole(size: int, semantic_only: bool, model: LMSPTModel, speech: Tensor) -> None:
     codes = model.encode(speech).codes
     whole, _ = model.decode(codes, semantic_only)
@@ -86,7 +90,7 @@ def test_a_state_can_be_kept_and_gone_back_to(model: LMSPTModel, speech: Tensor)
 
 def test_a_state_does_not_grow(model: LMSPTModel, speech: Tensor) -> None:
     state, heard, sizes = None, None, []
-    for chunk in speech[:, : 60 * model.frame_size].split(3 * model.frame_size + 100, 1):
+    for chunk in speech[:, : 45 * model.frame_size].split(3 * model.frame_size + 100, 1):
         codes, state = model.encode_step(chunk, state)
         _, heard = model.decode_step(codes, heard)
         tensors = [*state.semantic, *(state.acoustic or ()), *heard.cache]
@@ -140,7 +144,7 @@ def test_a_model_that_hears_the_future_does_not_stream() -> None:
 
 @pytest.mark.parametrize("kind", ["released", "paper"])
 def test_encode_long_equals_encode(kind: str, two_cities: Path, recording: dict[int, Tensor]) -> None:
-    model = build(**{"released": TINY | {"encoder_dim": 2}, "paper": PAPER}[kind])
+    model = build(**{"released": TINY, "paper": PAPER}[kind])
     whole = model.encode(recording[model.sample_rate][None])
     assert whole.lengths.tolist() == [555]  # 44 s
     model.piece_s = 5.0
