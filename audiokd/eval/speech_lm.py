@@ -73,13 +73,19 @@ def _example(kind: str, i: int, j: int, texts: list[list[int]], codes: list[np.n
 
 
 def bit_rates(rows: Sequence[dict[str, Any]]) -> dict[str, Summary]:
-    """`tts*`: bits per second of audio; `stt*`: bits per character of text. Ratios of sums, over the rows of `teacher_forced`."""
-    size = {"tts": "seconds", "stt": "characters"}
-    return {
-        name: summarise_rate([r[name] for r in rows], [r[size[name[:3]]] for r in rows])
-        for name in CONDITIONS
-        if name in rows[0]
-    }
+    """`tts*`: bits per second of audio; `stt*`: bits per character of text. Ratios of sums, over the rows of `teacher_forced`.
+
+    `_gain` is `_shuffled` less the plain one, utterance by utterance, so that its interval is of the difference: how much the
+    model reads in its source. 0 is nothing, higher is better.
+    """
+    found = {}
+    for side, size in (("tts", "seconds"), ("stt", "characters")):
+        lengths = [r[size] for r in rows]
+        for name in (n for n in CONDITIONS if n.startswith(side) and n in rows[0]):
+            found[name] = summarise_rate([r[name] for r in rows], lengths)
+        if f"{side}_shuffled" in rows[0]:
+            found[f"{side}_gain"] = summarise_rate([r[f"{side}_shuffled"] - r[side] for r in rows], lengths)
+    return found
 
 
 def error_rates(references: Sequence[str], hypotheses: Sequence[str]) -> dict[str, Summary]:

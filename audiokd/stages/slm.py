@@ -227,7 +227,10 @@ def markdown_of(result: dict[str, Any]) -> str:
         return Summary(mean, low, high, s.n, s.none).text(digits)
 
     directions = (("text -> speech, bit/s of audio", "tts"), ("speech -> text, bit/character", "stt"))
-    bits = [[name, *(shown(f"{k}{c}_bits", digits=3) for c in ("", "_shuffled", "_alone"))] for name, k in directions]
+    bits = [
+        [name, *(shown(f"{k}{c}_bits", digits=3) for c in ("", "_shuffled", "_gain", "_alone"))]
+        for name, k in directions
+    ]
     systems = (
         ("text -> speech, read by the ASR", "tts"),
         ("true tokens, read by the ASR", "real"),
@@ -239,6 +242,6 @@ def markdown_of(result: dict[str, Any]) -> str:
         f"characters; {result['num_generated']} generated, cut for length {result['cut']['tts']} spoken and "
         f"{result['cut']['stt']} written. Mean [95% bootstrap interval over utterances]."
     )
-    teacher = markdown(["teacher-forced ↓", "own source", "another's source", "no source"], bits)
+    teacher = markdown(["teacher-forced", "own source ↓", "another's source", "the difference ↑", "no source"], bits)
     error = markdown(["free generation", "WER % ↓", "CER % ↓", "another's WER %", "another's CER %"], free)
     return f"{teacher}\n{error}\n{note}\n"

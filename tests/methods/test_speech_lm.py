@@ -32,6 +32,7 @@ from audiokd.stages.fit import fit
 from audiokd.training.settings import RunSettings
 
 BOTH = pytest.mark.parametrize("codebooks", ["semantic", "delay"])
+ALL = pytest.mark.parametrize("codebooks", ["semantic", "delay", "aligned", "aligned delay"])
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,12 @@ def pairs(store: Path) -> PairSet:
 
 @pytest.fixture(scope="module")
 def models(pairs: PairSet) -> dict[str, SpeechLM]:
-    return {c: tiny(pairs, c) for c in ("semantic", "delay")}
+    return {
+        "semantic": tiny(pairs),
+        "delay": tiny(pairs, "delay"),
+        "aligned": tiny(pairs, aligned=True),
+        "aligned delay": tiny(pairs, "delay", aligned=True),
+    }
 
 
 def examples(lm: SpeechLM, pairs: PairSet, kinds: tuple[str, ...] = KINDS) -> list[Any]:
@@ -66,7 +72,7 @@ def examples(lm: SpeechLM, pairs: PairSet, kinds: tuple[str, ...] = KINDS) -> li
 # --- packing and targets ---
 
 
-@BOTH
+@ALL
 def test_packed_equals_alone(models: dict[str, SpeechLM], pairs: PairSet, codebooks: str) -> None:
     lm = models[codebooks]
     all_of_them = examples(lm, pairs)
@@ -101,6 +107,23 @@ def test_only_the_target_is_told(models: dict[str, SpeechLM], pairs: PairSet, co
         assert (e.tokens[: e.start] == before).all()
         assert (e.labels[: e.start - 1] == EMPTY).all()
         assert (e.labels != EMPTY).sum() == sum(expected)
+
+
+def test_aligned_positions(models: dict[str, SpeechLM], pairs: PairSet) -> None:
+    """Both sides start at 0, and a text token takes as many positions as the training set has frames a token."""
+    vocab, codes = models["aligned"].vocab, np.zeros((1, 4), int)
+    step = sum(p.frames for p in pairs.pairs) / sum(len(p.text) for p in pairs.pairs)
+    assert vocab.text_step == pytest.approx(step, abs=1e-4)
+    text, speech = [0, step, 2 * step, 3 * step], [0, 1, 2, 3, 4]
+    expected = {
+        "tts": [*text, *speech, 5],
+        "stt": [*speech, *text, 4 * step],
+        "speech": [*speech, 5],
+        "text": [*text, 4 * step],
+    }
+    for kind, at in expected.items():
+        assert example(kind, [5, 6, 7], codes, vocab).positions == pytest.approx(at, abs=1e-3), kind
+    assert example("tts", [5, 6, 7], codes, models["semantic"].vocab).positions.tolist() == [*range(10)]
 
 
 def test_semantic_loss_is_transformers_own(models: dict[str, SpeechLM], pairs: PairSet, tmp_path: Path) -> None:
@@ -183,7 +206,7 @@ def test_a_hub_model_is_extended(pairs: PairSet, tmp_path: Path) -> None:
     nats, _ = lm(pack(examples(lm, pairs), 200))
     assert torch.isfinite(nats).all()
     with pytest.raises(AudiokdError, match="cannot load the language model"):
-        create(SpeechLMShape(name=str(tmp_path / "missing")), lm.speech, [])
+        create(SpeechLMShape(str(tmp_path / "missing")), lm.speech, [])
     with pytest.raises(AudiokdError, match="without speech tokens"):
         load(tmp_path)
     lm.save(tmp_path / "extended")
@@ -194,7 +217,7 @@ def test_a_hub_model_is_extended(pairs: PairSet, tmp_path: Path) -> None:
 # --- generation ---
 
 
-@BOTH
+@ALL
 @pytest.mark.parametrize("how", [Sampling(), Sampling(1.0, 20, 5)], ids=["greedy", "sampled"])
 def test_generated_in_a_batch_or_alone(
     models: dict[str, SpeechLM], pairs: PairSet, codebooks: str, how: Sampling
@@ -218,7 +241,7 @@ def test_generated_in_a_batch_or_alone(
         assert any(a.codes.shape != b.codes.shape or (a.codes != b.codes).any() for a, b in zip(spoken, other))
 
 
-@BOTH
+@ALL
 def test_each_greedy_token_is_the_likeliest(models: dict[str, SpeechLM], pairs: PairSet, codebooks: str) -> None:
     """Without a cache: feed what was generated, with its end, and hold every token against the teacher-forced argmax."""
     lm = models[codebooks]
@@ -230,7 +253,10 @@ def test_each_greedy_token_is_the_likeliest(models: dict[str, SpeechLM], pairs: 
         size = len(e.tokens)
         mask = torch.full((size, size), torch.finfo(torch.float32).min).triu(1)[None, None]
         x = lm.embed(batch["tokens"])
-        out = lm.lm.base_model(inputs_embeds=x, attention_mask=mask, use_cache=False).last_hidden_state[0]
+        at = batch["positions"]
+        out = lm.lm.base_model(
+            inputs_embeds=x, attention_mask=mask, position_ids=at, use_cache=False
+        ).last_hidden_state[0]
     for q in range(lm.vocab.streams):
         first = lm.vocab.head(q)[0]
         for step in np.flatnonzero(e.labels[:, q] != EMPTY):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,6 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "methods"))
 from speech_lm_stores import make_store, make_tokenizer
 
 from audiokd.cli import main
@@ -23,6 +20,9 @@ from audiokd.stages.slm import slm
 from audiokd.tokens.store import open_store
 
 STEPS = 200
+OPTIONS = f"""--run.max_steps {STEPS} --run.val_every {STEPS} --run.accelerator cpu --data.batch_size 20 --data.pack_length 256
+  --model.hidden 128 --model.layers 2 --model.heads 2 --model.ffn 256 --model.dropout 0 --optim.lr 3e-3
+  --optim.warmup_steps 20 --optim.weight_decay 0"""
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +31,8 @@ def folder(two_cities: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("slm")
     tokenizer = make_tokenizer(root / "tokenizer")
     store = str(make_store(root / "store", two_cities, tokenizer, range(20)))
-    options = f"--run.max_steps {STEPS} --run.val_every {STEPS} --run.accelerator cpu --data.unconditional 0.1"
-    options += " --data.batch_size 20 --data.pack_length 256 --model.hidden 128 --model.layers 2 --model.heads 2"
-    options += " --model.ffn 256 --model.dropout 0 --optim.lr 3e-3 --optim.warmup_steps 20 --optim.weight_decay 0"
     exp = str(root / "exp")
-    main(["fit", "speech_lm", "--train", store, "--dev", store, "--exp_dir", exp, *options.split()])
+    main(["fit", "speech_lm", "--train", store, "--dev", store, "--exp_dir", exp, *OPTIONS.split()])
     main(["export", exp, str(root / "exp" / "export")])
     return root
 
@@ -67,6 +64,7 @@ def test_twenty_utterances_by_heart(folder: Path, whisper_dir: Path, capsys: pyt
     assert s["stt_bits"] == pytest.approx(sum(r["stt"] for r in rows.values()) / characters)
     for side in ("tts", "stt"):  # it has learnt to look at the source: another's is worse than none
         assert 4 * s[f"{side}_bits"] < s[f"{side}_alone_bits"] < s[f"{side}_shuffled_bits"]
+        assert s[f"{side}_gain_bits"] == pytest.approx(s[f"{side}_shuffled_bits"] - s[f"{side}_bits"])
 
     # with sound: two utterances, read by a real ASR; what is generated sounds as the true tokens do
     heard = folder / "heard.json"
@@ -111,6 +109,31 @@ def test_what_does_not_belong_together(folder: Path, two_cities: Path, tmp_path:
     with pytest.raises(ConfigError, match="needs --tokenizer"):
         slm(model, store, out, asr="whisper")
     assert not Path(out).exists()
+
+
+@pytest.mark.slow
+def test_delayed_streams_by_heart(folder: Path, two_cities: Path, tmp_path: Path) -> None:
+    """Six utterances, all three streams; the sound is the main decoder's."""
+    tokenizer = make_tokenizer(tmp_path / "tokenizer")
+    store = str(make_store(tmp_path / "store", two_cities, tokenizer, range(6)))
+    options = OPTIONS.replace(f"max_steps {STEPS}", "max_steps 120").replace("batch_size 20", "batch_size 12").split()
+    exp = str(tmp_path / "exp")
+    main(["fit", "speech_lm", "--codebooks", "delay", "--train", store, "--dev", store, "--exp_dir", exp, *options])
+    main(["export", exp, str(tmp_path / "exp" / "export")])
+    out = tmp_path / "slm.json"
+    result = slm(str(tmp_path / "exp" / "export"), store, str(out), tokenizer=str(tmp_path / "tokenizer"))
+    tokens = open_store(store)
+    rows = json.loads(out.read_text())["utterances"]
+    for q in range(3):
+        told = [units(np.array(r["tts_codes"])[q:]) for r in rows]
+        assert cer([units(tokens[r["id"]].array[q:]) for r in rows], told) < 0.05
+    assert result["summary"]["stt_cer"]["mean"] < 0.05
+    assert rows[0]["tts"] == pytest.approx(sum(rows[0]["tts_streams"]))
+    for row in rows[:2]:
+        real, rate = sf.read(tmp_path / "slm" / "real" / f"{row['id']}.wav", dtype="float32")
+        whole, _ = tokenizer.decode(torch.from_numpy(tokens[row["id"]].array)[None])
+        assert (len(real), rate) == (whole.shape[1], tokenizer.sample_rate)
+        assert np.abs(real - whole[0].numpy()).max() < 1e-3
 
 
 def test_the_other_of_a_floor() -> None:

@@ -28,7 +28,7 @@ def pack(examples: list[Example], length: int) -> dict[str, Any]:
 
     Returns:
         tokens, labels [R, L, Q] (EMPTY where there is none); owner [R, L], the number of the example that a step is of,
-        -1 for padding; positions [R, L], counted from each example's start; target [R, L], whether a step is of the
+        -1 for padding; positions [R, L], each example's own; target [R, L], whether a step is of the
         target; kinds [N], characters [N], seconds [N], ids.
     """
     length = max(length, max(len(e.tokens) for e in examples))
@@ -46,14 +46,14 @@ def pack(examples: list[Example], length: int) -> dict[str, Any]:
     tokens = np.full((len(rows), width, streams), EMPTY, dtype=np.int64)
     labels = tokens.copy()
     owner = np.full((len(rows), width), -1, dtype=np.int64)
-    positions, target = np.zeros_like(owner), np.zeros(owner.shape, dtype=bool)
+    positions, target = np.zeros(owner.shape, dtype=np.float32), np.zeros(owner.shape, dtype=bool)
     for r, row in enumerate(rows):
         at = 0
         for i in row:
             e = examples[i]
             part = slice(at, at + len(e.tokens))
             tokens[r, part], labels[r, part], owner[r, part] = e.tokens, e.labels, i
-            positions[r, part] = np.arange(len(e.tokens))
+            positions[r, part] = e.positions
             target[r, part.start + e.start : part.stop] = True
             at = part.stop
     arrays = {"tokens": tokens, "labels": labels, "owner": owner, "positions": positions, "target": target}

@@ -23,10 +23,11 @@ KINDS = ("tts", "stt", "speech", "text")
 
 @dataclass(frozen=True)
 class Example:
-    """`tokens` [L, Q] ids or EMPTY, of which those from step `start` on are the target; `kind` is one of KINDS."""
+    """`tokens` [L, Q] ids or EMPTY at `positions` [L], of which those from step `start` on are the target; `kind`: of KINDS."""
 
     kind: str
     tokens: np.ndarray
+    positions: np.ndarray
     start: int
     id: str = ""
     characters: int = 0
@@ -77,7 +78,23 @@ def example(
             target = np.concatenate([target, _rows([vocab.end], vocab)])
         else:
             target[frames, 0] = vocab.end
-    return Example(kind, np.concatenate([before, target]), len(before), id, characters, seconds)
+    tokens, start = np.concatenate([before, target]), len(before)
+    return Example(kind, tokens, positions(kind, len(tokens), start, vocab), start, id, characters, seconds)
+
+
+def positions(kind: str, length: int, start: int, vocab: Vocabulary) -> np.ndarray:
+    """Positions [L] float32 of a sequence whose target begins at step `start` (see `Vocabulary.text_step`).
+
+    Aligned, the source starts at 0, and the target's control token, step start - 1, is at 0 again.
+    """
+    at = np.arange(length, dtype=np.float32)
+    if vocab.text_step:
+        at[start - 1 :] -= start - 1
+        if kind == "tts":
+            at[: start - 1] *= vocab.text_step
+        elif kind != "speech":
+            at[start - 1 :] *= vocab.text_step
+    return at
 
 
 def _rows(ids: list[int], vocab: Vocabulary) -> np.ndarray:

@@ -54,7 +54,9 @@ lm, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from
 ids = tokenizer("<|text|>text as the training data has it<|speech|>", add_special_tokens=False, return_tensors="pt")
 print(tokenizer.decode(lm.generate(**ids, max_new_tokens=400)[0]))
 ```
-`audiokd slm` scores it; `audiokd.methods.speech_lm.generate` turns text into codes and codes into text.
+Where `text_step` stands below, positions do not count on: source and target start at 0 each and a text token takes so many
+positions, which transformers' `generate` does not know. `audiokd slm` scores the model;
+`audiokd.methods.speech_lm.generate` turns text into codes and codes into text.
 
 | | |
 | --- | --- |

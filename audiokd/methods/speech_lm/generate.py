@@ -15,7 +15,7 @@ from torch import Tensor
 
 from audiokd.data.crops import rng_of
 from audiokd.methods.speech_lm.delay import EMPTY, undelay
-from audiokd.methods.speech_lm.examples import prompt
+from audiokd.methods.speech_lm.examples import positions, prompt
 from audiokd.methods.speech_lm.model import SpeechLM
 from audiokd.methods.speech_lm.pairs import as_told
 
@@ -111,11 +111,13 @@ def _generate(
     told = streams if speech else 1  # streams that are generated
     after = max(told - 1, 1)  # steps from the first without a frame to the last of all
     tokens = torch.full((len(prompts), width, streams), EMPTY)
-    for row, p in zip(tokens, prompts):
+    at = torch.zeros(len(prompts), width)
+    for row, place, p in zip(tokens, at, prompts):
         row[width - len(p) :] = torch.from_numpy(p)
-    tokens = tokens.to(device)
+        place[width - len(p) :] = torch.from_numpy(positions("tts" if speech else "stt", len(p), len(p), vocab))
+    tokens, at = tokens.to(device), at.to(device)
+    stride = 1.0 if speech else vocab.text_step or 1.0
     mask = (tokens != EMPTY).any(-1)
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
     allowed = [_allowed(lm, q, speech) for q in range(told)]
     frames = np.full(len(prompts), most + 1)  # not known yet: more than there can be
     out: list[np.ndarray] = []
@@ -125,7 +127,7 @@ def _generate(
         result = lm.lm.base_model(
             inputs_embeds=lm.embed(tokens),
             attention_mask=mask.long(),
-            position_ids=positions,
+            position_ids=at,
             past_key_values=cache,
             use_cache=True,
         )
@@ -146,7 +148,7 @@ def _generate(
                 frames = np.where(ends, step, frames)
         out.append(tokens[:, 0].cpu().numpy())
         mask = torch.cat([mask, torch.ones_like(mask[:, :1])], 1)
-        positions = positions[:, -1:] + 1
+        at = at[:, -1:] + stride
     steps = np.stack(out, 1)
     return [s[: n + after] for s, n in zip(steps, frames)]
 

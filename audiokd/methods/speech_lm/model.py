@@ -6,6 +6,8 @@ one output matrix. A step's embedding is the sum of its streams' embeddings, and
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from audiokd.errors import AudiokdError
 from audiokd.methods.speech_lm.data import pack
 from audiokd.methods.speech_lm.delay import EMPTY
 from audiokd.methods.speech_lm.examples import Example
+from audiokd.methods.speech_lm.pairs import Pair
 from audiokd.methods.speech_lm.settings import SpeechLMShape
 from audiokd.methods.speech_lm.vocabulary import Vocabulary, character_tokenizer, extend
 
@@ -46,7 +49,7 @@ class SpeechLM(nn.Module):
 
     @property
     def speech(self) -> dict[str, Any]:
-        """What the tokens are: codebooks, cardinality, frame_rate, model_sha256 of the tokenizer, form of the text."""
+        """What the tokens are: codebooks, cardinality, frame_rate, model_sha256 of the tokenizer, form of the text, text_step."""
         return getattr(self.lm.config, SPEECH)
 
     @property
@@ -105,13 +108,13 @@ class SpeechLM(nn.Module):
         self.vocab.tokenizer.save_pretrained(folder)
 
 
-def create(shape: SpeechLMShape, speech: dict[str, Any], texts: list[str]) -> SpeechLM:
-    """A new model: from scratch on the characters of `texts`, or `shape.name` with speech tokens added.
+def create(shape: SpeechLMShape, speech: dict[str, Any], pairs: Sequence[Pair]) -> SpeechLM:
+    """A new model: from scratch on the characters of the texts, or `shape.name` with speech tokens added.
 
     Args:
         shape: of the model.
         speech: what the tokens are; `cardinality` gives the streams.
-        texts: training texts.
+        pairs: utterances to be trained on.
 
     Raises:
         AudiokdError: `shape.name` cannot be loaded.
@@ -128,7 +131,7 @@ def create(shape: SpeechLMShape, speech: dict[str, Any], texts: list[str]) -> Sp
         extend(tokenizer, speech["cardinality"])
         _add_rows(lm, first, len(tokenizer))
     else:
-        tokenizer = character_tokenizer(texts)
+        tokenizer = character_tokenizer(p.text for p in pairs)
         extend(tokenizer, speech["cardinality"])
         lm = LlamaForCausalLM(
             LlamaConfig(
@@ -145,6 +148,10 @@ def create(shape: SpeechLMShape, speech: dict[str, Any], texts: list[str]) -> Sp
             )
         )
     vocab = Vocabulary.of(tokenizer, speech["cardinality"])
+    if shape.positions == "aligned":
+        tokens = sum(map(len, vocab.encode([p.text for p in pairs])))
+        step = round(sum(p.frames for p in pairs) / tokens, 4)
+        speech, vocab = {**speech, "text_step": step}, replace(vocab, text_step=step)
     tokenizer.eos_token = tokenizer.pad_token = tokenizer.convert_ids_to_tokens(vocab.end)
     for config in (lm.config, lm.generation_config):
         config.eos_token_id = config.pad_token_id = vocab.end
@@ -178,5 +185,6 @@ def load(folder: str | Path, device: str = "cpu", weights: bool = True) -> Speec
     except (OSError, ValueError) as e:
         why = str(e).splitlines()[0]
         raise AudiokdError(f"cannot load the language model: {why}", where=str(folder), fix=fix) from e
-    vocab = Vocabulary.of(tokenizer, getattr(config, SPEECH)["cardinality"])
+    speech = getattr(config, SPEECH)
+    vocab = Vocabulary.of(tokenizer, speech["cardinality"], speech.get("text_step", 0.0))
     return SpeechLM(lm, vocab).eval().requires_grad_(not weights).to(device)

@@ -62,7 +62,7 @@ class SpeechLMRun:
         from audiokd.methods.speech_lm.model import create
 
         L.seed_everything(self.settings.run.seed, workers=True, verbose=False)
-        return create(self.settings.model, self.speech, [p.text for p in self.sets["train"].pairs])
+        return create(self.settings.model, self.speech, self.sets["train"].pairs)
 
 
 def speech_of(pairs: PairSet, settings: SpeechLMSettings) -> dict[str, Any]:

@@ -21,6 +21,9 @@ class SpeechLMShape:
         ffn: width of the gated feed-forward layers.
         dropout: of the input embeddings in training.
         token_dropout: share of a target's input tokens that are hidden in training, so that it must look at its source.
+        positions: plain counts on through source and target, as transformers' own generate does; aligned starts both at 0 and
+            lets a text token take as many positions as it has frames on average, so that what belongs together has nearby
+            positions: a head start for a model from scratch.
     """
 
     name: str = ""
@@ -30,6 +33,7 @@ class SpeechLMShape:
     ffn: int = 768
     dropout: float = 0.1
     token_dropout: float = 0.0
+    positions: Literal["plain", "aligned"] = "plain"
 
 
 @dataclass

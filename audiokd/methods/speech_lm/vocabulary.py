@@ -52,6 +52,7 @@ class Vocabulary:
         text, speech, end: ids of the control tokens.
         offsets: id of code 0 of each stream.
         cardinality: codes of each stream.
+        text_step: positions that a text token takes, in frames, where both sides start at 0; 0 where positions count on.
     """
 
     tokenizer: Any
@@ -61,14 +62,15 @@ class Vocabulary:
     end: int
     offsets: tuple[int, ...]
     cardinality: tuple[int, ...]
+    text_step: float = 0.0
 
     @classmethod
-    def of(cls, tokenizer: Any, cardinality: Iterable[int]) -> Vocabulary:
+    def of(cls, tokenizer: Any, cardinality: Iterable[int], text_step: float = 0.0) -> Vocabulary:
         """The vocabulary of an extended tokenizer."""
         sizes = tuple(cardinality)
         text, speech, end = (tokenizer.convert_tokens_to_ids(c) for c in CONTROLS)
         offsets = tuple(tokenizer.convert_tokens_to_ids(stream_token(q, 0)) for q in range(len(sizes)))
-        return cls(tokenizer, text, text, speech, end, offsets, sizes)
+        return cls(tokenizer, text, text, speech, end, offsets, sizes, text_step)
 
     def __len__(self) -> int:
         return self.offsets[-1] + self.cardinality[-1]

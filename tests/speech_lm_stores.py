@@ -77,7 +77,7 @@ def make_store(folder: Path, recording: Path, tokenizer: LMSPTModel, ids: range,
     return folder
 
 
-def tiny(pairs: PairSet, codebooks: str = "semantic", name: str = "") -> SpeechLM:
+def tiny(pairs: PairSet, codebooks: str = "semantic", name: str = "", aligned: bool = False) -> SpeechLM:
     """A new model of toy width over the tokens of `pairs`, in eval mode."""
     torch.manual_seed(1)
     sizes = pairs.store.meta["cardinality"]
@@ -89,5 +89,5 @@ def tiny(pairs: PairSet, codebooks: str = "semantic", name: str = "") -> SpeechL
         "text": "plain",
         "unconditional": 0.1,
     }
-    shape = SpeechLMShape(name=name, hidden=32, layers=2, heads=2, ffn=64)
-    return create(shape, speech, [p.text for p in pairs.pairs]).eval()
+    shape = SpeechLMShape(name, hidden=32, layers=2, heads=2, ffn=64, positions="aligned" if aligned else "plain")
+    return create(shape, speech, pairs.pairs).eval()
