@@ -11,6 +11,7 @@
 #   --train_set S --dev_set S --test_sets "S ..."   folders below data/
 #   --dump DIR                            where stage 3 packs shards; `--dump data` packs none, all stages read data/ itself
 #   --teacher DIR|HUB_ID  --asr DIR|HUB_ID          frozen ASR encoder, and the ASR that scores (empty: no WER)
+#   --model DIR                           score this tokenizer on the test sets: nothing is trained, stages 4 to 6 do nothing
 #   --baseline true|false                 tokenize, decode and score the test sets with the untrained model too
 #   --data_args "..."                     passed to local/data.sh
 #   --score_args "..."                    passed to `audiokd score`
@@ -31,6 +32,7 @@ test_sets="test"
 dump=dump
 teacher=
 asr=
+model=
 baseline=true
 data_args=
 score_args=
@@ -46,9 +48,15 @@ recipes=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$recipes/cmd.sh"
 first=$(stage_number "$stage")
 last=$(stage_number "$stop_stage")
-[ -n "$config" ] || die "--config is needed, such as conf/small.yaml or lm_spt/small"
-
 sets=("$train_set" "$dev_set")
+trained=$exp/export
+if [ -n "$model" ]; then
+  sets=()
+  trained=$model
+  baseline=false
+fi
+[ -n "$config$model" ] || die "--config is needed, such as conf/small.yaml or lm_spt/small"
+
 read -r -a tests <<<"$test_sets"
 read -r -a more_fit <<<"$fit_args"
 read -r -a more_score <<<"$score_args"
@@ -77,11 +85,11 @@ elif in_range shard; then
   done
 fi
 
-if in_range targets; then
+if [ -z "$model" ] && in_range targets; then
   log "stage 4: targets: none to cache, the teacher listens to what the student says at every step"
 fi
 
-if in_range fit; then
+if [ -z "$model" ] && in_range fit; then
   log "stage 5: fit $method in $exp"
   teacher_args=()
   [ -z "$teacher" ] || teacher_args=(--teacher.name "$teacher")
@@ -89,7 +97,7 @@ if in_range fit; then
     --exp_dir "$exp" "${teacher_args[@]}" "${more_fit[@]}"
 fi
 
-if in_range export; then
+if [ -z "$model" ] && in_range export; then
   log "stage 6: export $exp/export"
   audiokd export "$exp" "$exp/export"
   [ "$baseline" != true ] || audiokd export "$exp" "$exp/untrained" --checkpoint init
@@ -98,7 +106,7 @@ fi
 if in_range tokenize; then
   for s in "${sets[@]}" "${tests[@]}"; do
     log "stage 7: tokenize $s"
-    "${tokenize_prefix[@]}" audiokd tokenize "$exp/export" "$dump/$s" "$exp/tokens/$s" --nj "$nj" --device "$device"
+    "${tokenize_prefix[@]}" audiokd tokenize "$trained" "$dump/$s" "$exp/tokens/$s" --nj "$nj" --device "$device"
     audiokd store verify "$exp/tokens/$s"
   done
   for s in "${tests[@]}"; do
@@ -113,8 +121,8 @@ if in_range decode; then
   for s in "${tests[@]}"; do
     log "stage 8: decode, score and report $s"
     systems=(rebuilt semantic)
-    audiokd decode "$exp/export" "$exp/tokens/$s" "$exp/wav/$s/rebuilt" --device "$device"
-    audiokd decode "$exp/export" "$exp/tokens/$s" "$exp/wav/$s/semantic" --semantic_only true --device "$device"
+    audiokd decode "$trained" "$exp/tokens/$s" "$exp/wav/$s/rebuilt" --device "$device"
+    audiokd decode "$trained" "$exp/tokens/$s" "$exp/wav/$s/semantic" --semantic_only true --device "$device"
     if [ "$baseline" = true ]; then
       audiokd decode "$exp/untrained" "$exp/tokens_untrained/$s" "$exp/wav/$s/untrained" --device "$device"
       systems=(untrained "${systems[@]}")
@@ -126,13 +134,17 @@ if in_range decode; then
         --system "$system" --sample_rate 16000 --nj "$nj" "${asr_args[@]}" "${more_score[@]}"
     done
     if [ -f "data/$s/phones.ctm" ]; then
-      audiokd semantics "$exp/tokens/$s" "data/$s" --out "$exp/semantics/$s/trained.json" --model "$exp/export" \
+      audiokd semantics "$exp/tokens/$s" "data/$s" --out "$exp/semantics/$s/trained.json" --model "$trained" \
         --device "$device"
       [ "$baseline" != true ] ||
         audiokd semantics "$exp/tokens_untrained/$s" "data/$s" --out "$exp/semantics/$s/untrained.json" \
           --model "$exp/untrained" --device "$device"
     fi
-    audiokd report "$exp" --set "$s" --ref "data/$s" --results results.jsonl
+    if [ -n "$model" ]; then
+      tail -n +1 "$exp/scores/$s"/*.md
+    else
+      audiokd report "$exp" --set "$s" --ref "data/$s" --results results.jsonl
+    fi
   done
 fi
 [ "$last" -lt 9 ] || die "stage 9 (publish) is not in this release; upload $exp/export by huggingface-cli"

@@ -1,8 +1,10 @@
 """Speaker leakage: how well can the speaker be told from rebuilt audio?
 
-On a set of several voices. The voice of each speaker is the mean embedding (`audiokd.eval.speaker`) of the speaker's originals,
-without the utterance that is judged. Rebuilt audio should keep its voice; audio from semantic tokens alone should carry less of
-it. Where each speaker speaks a language of its own, part of what is told apart may be the language.
+On a set of several voices. The voice of a speaker is the mean embedding (`audiokd.eval.speaker`) of the speaker's utterances,
+without the one that is judged. Against voices of the originals: is the voice kept? Against voices of the rebuilt audio itself:
+is there anything left by which speakers can be told apart, be it changed for all alike? Rebuilt audio should keep its voice; audio
+from semantic tokens alone should carry less of it. Where each speaker speaks a language of its own, part of what is told apart
+may be the language.
 """
 
 from __future__ import annotations
@@ -28,9 +30,11 @@ def speaker_leakage(
 
     Returns:
         speakers: how many; utterances; chance: accuracy of guessing;
-        rebuilt, original: each with own and other, mean cosine with the own voice and with the others'; accuracy, share of
-            utterances whose nearest voice is their own; eer, equal error rate over all pairs of utterance and voice (0 is
-            told apart, 0.5 chance). As `Summary.as_dict` gives them, with a 95% bootstrap interval over utterances.
+        rebuilt (against voices of the originals), among_rebuilt (against voices of the rebuilt audio), original (of originals
+            against their own: what can be reached): each with own and other, mean cosine with the own voice and with the
+            others'; accuracy, share of utterances whose nearest voice is their own; eer, equal error rate over all pairs of
+            utterance and voice (0 is told apart, 0.5 chance). As `Summary.as_dict` gives them, with a 95% bootstrap interval
+            over utterances.
 
     Raises:
         AudiokdError: fewer than two speakers with two utterances.
@@ -46,14 +50,10 @@ def speaker_leakage(
     ids = [i for i in ids if speakers[i] in names]
     x = np.stack([originals[i] for i in ids])
     own = np.array([names.index(speakers[i]) for i in ids])
-    one_hot = np.eye(len(names))[own]
-    total = one_hot.T @ x  # [S, D]
+    y = np.stack([rebuilt[i] for i in ids])
     out: dict[str, Any] = {"speakers": len(names), "utterances": len(ids), "chance": 1 / len(names)}
-    for name, judged in (("rebuilt", np.stack([rebuilt[i] for i in ids])), ("original", x)):
-        others = judged @ _unit(total).T  # cosine with each voice [N, S]
-        without = _unit(total[own] - x)  # the own voice, without the utterance
-        cosine = np.where(one_hot > 0, (judged * without).sum(1, keepdims=True), others)
-        out[name] = _summary(cosine, own)
+    for name, enrolled, judged in (("rebuilt", x, y), ("among_rebuilt", y, y), ("original", x, x)):
+        out[name] = _summary(_cosines(enrolled, judged, own, len(names)), own)
     return out
 
 
@@ -70,6 +70,14 @@ def equal_error_rate(own: Sequence[float] | np.ndarray, other: Sequence[float] |
     taken = 1 - np.concatenate([[0], np.cumsum(1 - is_own)]) / len(other)
     at = int(np.abs(refused - taken).argmin())
     return float(refused[at] + taken[at]) / 2
+
+
+def _cosines(enrolled: np.ndarray, judged: np.ndarray, own: np.ndarray, speakers: int) -> np.ndarray:
+    """Cosine of each judged `[N, D]` with each voice `[N, S]`; its own voice is made without its own utterance."""
+    one_hot = np.eye(speakers)[own]
+    total = one_hot.T @ enrolled
+    without = (judged * _unit(total[own] - enrolled)).sum(1, keepdims=True)
+    return np.where(one_hot > 0, without, judged @ _unit(total).T)
 
 
 def _unit(x: np.ndarray) -> np.ndarray:

@@ -129,7 +129,7 @@ def score_table(results: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[l
         *(f"{RATES[n]}{f' ({asr})' if asr else ''} ↓" for n, asr in rates),
     ]
     has_voices = any("speakers" in r for r in results)
-    headers += ["own voice nearest %", "voice EER %"] if has_voices else []
+    headers += ["own voice nearest %", "voice EER %", "EER among rebuilt %"] if has_voices else []
     headers += ["bit/s", "tokens/s"] if has_store else []
     rows = []
     for r in results:
@@ -137,8 +137,8 @@ def score_table(results: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[l
         row += [_shown(r, m.name).text(m.digits) for m in metrics]
         row += [_shown(r, n, 100).text(2) if _scorer(r) == asr else "-" for n, asr in rates]
         if has_voices:
-            voices = r["speakers"]["rebuilt"] if "speakers" in r else {"accuracy": NOTHING, "eer": NOTHING}
-            row += [_times(voices[k], 100).text(1) for k in ("accuracy", "eer")]
+            columns = (("rebuilt", "accuracy"), ("rebuilt", "eer"), ("among_rebuilt", "eer"))
+            row += [_times(r["speakers"][k][v], 100).text(1) if "speakers" in r else "-" for k, v in columns]
         if has_store:
             row += [f"{r['store'][k]:g}" if "store" in r else "-" for k in ("bits_per_second", "tokens_per_second")]
         rows.append(row)

@@ -80,6 +80,7 @@ def test_every_task_is_whole() -> None:
         "libritts",
         "ljspeech",
         "emilia",
+        "asterisk",
     }
     for task in [*TASKS, RECIPES / "TEMPLATE" / "tok1"]:
         assert len((task / "run.sh").read_text().splitlines()) <= 25, task
@@ -410,6 +411,31 @@ def test_template_data(two_cities: Path, tmp_path: Path) -> None:
     assert "--corpus DIR" in run.stderr
 
 
+def test_asterisk_data(two_cities: Path, tmp_path: Path) -> None:
+    """25 prompts of 3 s, one too short, and silence, in the packages' layout: 20 of each voice are taken."""
+    task = copy_recipe(REPO / "egs" / "asterisk" / "tok_eval1", tmp_path)
+    x, rate = sf.read(two_cities, dtype="float32", frames=3 * 48000)
+    for package, voice in (("en", "en_US_f_Allison"), ("es", "es_MX_f_Allison"), ("it", "it_IT_m_Carlo")):
+        folder = tmp_path / "debs" / f"asterisk-core-sounds-{package}-wav" / "usr/share/asterisk/sounds" / voice
+        (folder / "digits").mkdir(parents=True)
+        (folder / "silence").mkdir()
+        for i in range(25):
+            sf.write(folder / ("digits" if i % 2 else "") / f"p{i:02d}.wav", x[:: rate // 8000], 8000)
+        sf.write(folder / "short.wav", x[:4000], 8000)
+        sf.write(folder / "silence" / "3.wav", 0 * x[:24000], 8000)
+    made = [BIN / "python", "local/make_data.py", str(tmp_path / "debs"), "data/voices"]
+    run = subprocess.run(made, cwd=task, env=ENV, capture_output=True, text=True)
+    assert run.stdout == "data/voices: 60 utterances of 2 speakers\n", run.stderr
+    assert [f for f in check_data_dir(task / "data" / "voices") if f.fatal] == []
+    utterances = open_input(task / "data" / "voices").utterances()
+    assert {u.speaker for u in utterances} == {"Allison", "Carlo"}
+    assert {"Allison-en-digits-p01", "Allison-es-p24", "Carlo-it-p24"} <= {u.id for u in utterances}
+    assert not any("short" in u.id or "silence" in u.id for u in utterances)
+    run = subprocess.run([*made[:2], str(tmp_path), "data/voices"], cwd=task, env=ENV, capture_output=True, text=True)
+    assert run.returncode == 1
+    assert "<language>_<COUNTRY>_<sex>_<Speaker>" in run.stderr
+
+
 # --- the whole path ---
 
 FIT = "--run.max_steps 4 --run.val_every 2 --run.ckpt_every 2 --run.log_every 1 --data.batch_size 1"
@@ -479,3 +505,13 @@ def test_mini_speech_from_nothing_to_its_page(speech_dir: Path, whisper_ct2_dir:
         after = tree(task / folder)
         changed = {k for k in files.keys() | after.keys() if files.get(k) != after.get(k)}
         assert not changed, (folder, sorted(changed))
+
+    (task / "log").unlink()
+    scored = ["--model", "exp/demo/export", "--exp", "exp/again", "--dump", "data", "--asr", "", "--teacher", ""]
+    assert recipe(task, *scored, "--stage", "validate").wait(timeout=300) == 0, (task / "log").read_text()[-3000:]
+    said = (task / "log").read_text()
+    assert not any(f"stage {s}" in said for s in ("5: fit", "6: export", "7: tokenize train", "7: tokenize dev"))
+    assert "| rebuilt | 1 | " in said
+    assert "| semantic | 1 | " in said
+    same = [tree(exp.parent / e / "wav" / "test")["rebuilt/beckett.wav"] for e in ("demo", "again")]
+    assert same[0] == same[1]
