@@ -116,7 +116,10 @@ def score(cell: Cell) -> dict[str, Any]:
         run(cell, "tokenize", model, where, f"{exp}/tokens/{name}")
     tokens = f"{exp}/tokens/test"
     run(cell, "semantics", tokens, how["data"], "--out", f"{out}/semantics.json", "--model", model)
+    # many more tokens, so that less of it is chance; the audio was trained on, the phones are new to the model
+    run(cell, "semantics", f"{exp}/tokens/train", how["train_data"], "--out", f"{out}/semantics_train.json")
     reading = ["--text", "true", "--asr", how["asr"], "--language", how["language"], "--limit", str(how["asr_limit"])]
+    reading += ["--teacher", cell.fit["teacher.name"]]
     for system in ("rebuilt", "semantic"):
         wav = f"{exp}/wav/{system}"
         run(cell, "decode", model, tokens, wav, "--semantic_only", str(system == "semantic").lower())
@@ -137,13 +140,14 @@ def score(cell: Cell) -> dict[str, Any]:
 
 def flat(found: dict[str, Any]) -> dict[str, float]:
     """The numbers of a row: means by name, of rebuilt sound, of the semantic stream, and of the language model."""
-    know = found["semantics"]
     scores = {
-        "pnmi": know["phone_information"]["pnmi"]["mean"],
-        "phone_purity": know["phone_information"]["phone_purity"]["mean"],
-        "abx_within": know["abx"]["within"]["error"]["mean"],
-        "bits_per_second": know["store"]["bits_per_second"],
+        "abx_within": found["semantics"]["abx"]["within"]["error"]["mean"],
+        "bits_per_second": found["semantics"]["store"]["bits_per_second"],
     }
+    for prefix, name in (("", "semantics"), ("train.", "semantics_train")):
+        knows = found[name]["phone_information"]
+        for key in ("pnmi", "pnmi_floor", "pnmi_over_chance", "phone_purity", "code_purity"):
+            scores[prefix + key] = knows[key]["mean"] if isinstance(knows[key], dict) else knows[key]
     for name in ("rebuilt", "semantic", "rebuilt_asr", "slm"):
         prefix = name.removesuffix("_asr")
         scores |= {f"{prefix}.{k}": v["mean"] for k, v in found[name]["summary"].items()}

