@@ -36,7 +36,8 @@ def fit(method: str, settings: Any, train: str, dev: str, exp_dir: str, allow_pi
     """
     inputs = _inputs(method)(settings, train, dev, allow_pipes)
     folder = Path(exp_dir)
-    _claim(folder, {"method": method, **dataclasses.asdict(settings), "inputs": inputs.describe()})
+    config = {"method": method, **dataclasses.asdict(settings), "inputs": inputs.describe()}
+    _claim(folder, config, flatten(dataclasses.asdict(type(settings)())))
 
     import time
 
@@ -158,14 +159,17 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return out
 
 
-def _claim(folder: Path, config: dict[str, Any]) -> None:
-    """Write config.yaml of a new run, or hold it against the one that is there."""
+def _claim(folder: Path, config: dict[str, Any], defaults: dict[str, Any]) -> None:
+    """Write config.yaml of a new run, or hold it against the one that is there.
+
+    A run from before a setting existed had what is now its default: `defaults` stand in for keys that it lacks.
+    """
     import yaml
 
     path = folder / "config.yaml"
     new = flatten(config)
     if path.exists():
-        old = flatten(yaml.safe_load(path.read_text()))
+        old = defaults | flatten(yaml.safe_load(path.read_text()))
         keys = sorted(k for k in (old.keys() | new.keys()) - RUNTIME_KEYS if not k.startswith("audiokd."))
         differ = [f"  {k}: {old.get(k)} there, {new.get(k)} now" for k in keys if old.get(k) != new.get(k)]
         if differ:

@@ -89,6 +89,22 @@ def test_another_setting_in_the_same_folder(run: Path, known: list[str], capsys:
     assert (run / "config.yaml").read_bytes() == before
 
 
+def test_a_setting_that_the_run_is_older_than(run: Path, known: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """It had what is the default now; another value of it is a difference."""
+    path, before = run / "config.yaml", (run / "config.yaml").read_bytes()
+    config = yaml.safe_load(before)
+    del config["model"]["shared_encoder"]
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    try:
+        same = ["--exp_dir", str(run), "--run.max_steps", "40", "--run.val_every", "20"]
+        main([*known, *same])
+        assert "40 steps are done already" in capsys.readouterr().out
+        said = refused(capsys, *known, *same, "--model.shared_encoder", "true")
+        assert "model.shared_encoder: False there, True now" in said
+    finally:
+        path.write_bytes(before)
+
+
 def test_another_corpus_in_the_same_folder(
     run: Path, known: list[str], sets: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
