@@ -169,7 +169,9 @@ def _claim(folder: Path, config: dict[str, Any], defaults: dict[str, Any]) -> No
     path = folder / "config.yaml"
     new = flatten(config)
     if path.exists():
-        old = defaults | flatten(yaml.safe_load(path.read_text()))
+        old = flatten(yaml.safe_load(path.read_text()))
+        if old.get("method") == config["method"]:
+            old = defaults | old
         keys = sorted(k for k in (old.keys() | new.keys()) - RUNTIME_KEYS if not k.startswith("audiokd."))
         differ = [f"  {k}: {old.get(k)} there, {new.get(k)} now" for k in keys if old.get(k) != new.get(k)]
         if differ:
