@@ -3,10 +3,11 @@
 
     cd egs/festvox_ru/tok1 && ../../../recipes/grid.py conf/grid.yaml --nj 2
 
-conf/grid.yaml holds what all cells share (`config` files, sets, `fit` keys, `score`) and the cells by name: `fit` keys of
-their own, `like` another cell's, `seeds` (0 by default). A cell's work lies in exp/grid/<name>-<seed>/; a finished cell is
-a row of results.jsonl and is not run again, there or anywhere. Each command is a process of one thread, --nj cells at once;
-every command skips what stands, so a killed grid is started again as it was. --table prints what there is.
+conf/grid.yaml holds what all cells share (`config` files, sets, `fit` keys, `score`, `slm`) and the cells by name: `fit` keys
+of their own, `like` another cell's, `seeds` (0 by default); an `anchor` cell trains nothing (stages/anchor.py). A cell's work
+lies in exp/grid/<name>-<seed>/; a finished cell is a row of results.jsonl and is not run again, there or anywhere. Each
+command is a process of one thread, --nj cells at once; every command skips what stands, so a killed grid is started again as
+it was. --tables prints what there is.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -40,12 +42,13 @@ WRITING = threading.Lock()
 
 @dataclass(frozen=True)
 class Cell:
-    """One training run: `name`, `seed`, and the `fit` keys that make it."""
+    """One training run: `name`, `seed`, and the `fit` keys that make it; or the `anchor` that it is instead."""
 
     name: str
     seed: int
     fit: dict[str, Any]
     shared: dict[str, Any]
+    anchor: str = ""
 
     @property
     def folder(self) -> Path:
@@ -54,8 +57,13 @@ class Cell:
     @property
     def sha256(self) -> str:
         """Of everything that makes the cell: another setting is another cell."""
-        key = {"fit": self.fit, "seed": self.seed, **self.shared}
+        key = {"fit": self.fit, "seed": self.seed, **self.shared, **({"anchor": self.anchor} if self.anchor else {})}
         return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def scores(self) -> Path:
+        """Where its scores lie: with another way of scoring they are made anew."""
+        return self.folder / f"scores-{self.sha256[:8]}"
 
 
 def read_cells(path: str) -> list[Cell]:
@@ -76,7 +84,7 @@ def read_cells(path: str) -> list[Cell]:
                 raise ConfigError(f"cell {name} is like {like}, which is not there", where=path)
             fit |= tree["cells"][like].get("fit", {})
         fit |= cell.get("fit", {})
-        cells += [Cell(name, seed, fit, shared) for seed in cell.get("seeds", [0])]
+        cells += [Cell(name, seed, fit, shared, cell.get("anchor", "")) for seed in cell.get("seeds", [0])]
     return sorted(cells, key=lambda c: c.seed)
 
 
@@ -107,27 +115,20 @@ def options(keys: dict[str, Any]) -> list[str]:
     return [f"--{k}={json.dumps(v) if isinstance(v, (list, bool)) else v}" for k, v in keys.items()]
 
 
-def score(cell: Cell) -> dict[str, Any]:
-    """Tokens of every set, what they know, what they sound like, and a language model on them; all scores by name."""
-    exp, shared, how = cell.folder, cell.shared, cell.shared["score"]
-    model, out = f"{exp}/export", exp / "scores"
-    sets = {k: shared[k] for k in ("train", "dev", "test")}
-    for name, where in sets.items():
-        run(cell, "tokenize", model, where, f"{exp}/tokens/{name}")
-    tokens = f"{exp}/tokens/test"
+def score(cell: Cell) -> None:
+    """Tokens of every set, what they know, what they sound like, and a language model on them."""
+    exp, shared, how, out = cell.folder, cell.shared, cell.shared["score"], cell.scores
+    model, tokens = f"{exp}/export", f"{exp}/tokens/test"
+    for name in ("train", "dev", "test"):
+        run(cell, "tokenize", model, shared[name], f"{exp}/tokens/{name}")
     run(cell, "semantics", tokens, how["data"], "--out", f"{out}/semantics.json", "--model", model)
     # many more tokens, so that less of it is chance; the audio was trained on, the phones are new to the model
     run(cell, "semantics", f"{exp}/tokens/train", how["train_data"], "--out", f"{out}/semantics_train.json")
-    reading = ["--text", "true", "--asr", how["asr"], "--language", how["language"], "--limit", str(how["asr_limit"])]
-    reading += ["--teacher", cell.fit["teacher.name"]]
     for system in ("rebuilt", "semantic"):
         wav = f"{exp}/wav/{system}"
         run(cell, "decode", model, tokens, wav, "--semantic_only", str(system == "semantic").lower())
-        said = ["--ref", how["data"], "--hyp", wav, "--system", cell.name, "--sample_rate", "16000"]
-        run(cell, "score", *said, "--out", f"{out}/{system}.json", "--metrics", json.dumps(how["metrics"]))
-        if system == "rebuilt":  # the language model's scorer reads the semantic one
-            run(cell, "score", *said, "--out", f"{out}/{system}_asr.json", "--metrics", "[]", *reading)
-    slm = f"{exp}/slm"
+        compare(cell, system, wav, read=system == "rebuilt")  # what the semantic one says, the command slm reads
+    slm = f"{exp}/slm-{cell.sha256[:8]}"
     words = [*options(shared["slm"]["fit"]), f"--run.seed={cell.seed}", "--exp_dir", slm]
     stores = ["--train", f"{exp}/tokens/train", "--dev", f"{exp}/tokens/dev"]
     run(cell, "fit", "speech_lm", "--config", shared["slm"]["config"], *words, *stores)
@@ -135,43 +136,74 @@ def score(cell: Cell) -> dict[str, Any]:
     limit = ["--limit", str(how["asr_limit"]), "--language", how["language"]]
     made = ["--tokenizer", model, "--asr", how["asr"], *options(shared["slm"]["score"])]
     run(cell, "slm", f"{slm}/export", tokens, "--out", f"{out}/slm.json", *limit, *made)
-    return {p.stem: json.loads(p.read_text()) for p in sorted(out.glob("*.json"))}
 
 
-def flat(found: dict[str, Any]) -> dict[str, float]:
-    """The numbers of a row: means by name, of rebuilt sound, of the semantic stream, and of the language model."""
-    scores = {
-        "abx_within": found["semantics"]["abx"]["within"]["error"]["mean"],
-        "bits_per_second": found["semantics"]["store"]["bits_per_second"],
-    }
+def score_anchor(cell: Cell) -> None:
+    wav = f"{cell.folder}/wav/rebuilt"
+    run(cell, "anchor", cell.anchor, cell.shared["score"]["data"], wav)
+    compare(cell, "rebuilt", wav, read=True)
+
+
+def compare(cell: Cell, system: str, wav: str, read: bool) -> None:
+    """Score a folder of sound; `read` has the ASR read its first utterances too."""
+    how, out = cell.shared["score"], cell.scores
+    said = ["--ref", how["data"], "--hyp", wav, "--system", cell.name, "--sample_rate", "16000"]
+    run(cell, "score", *said, "--out", f"{out}/{system}.json", "--metrics", json.dumps(how["metrics"]))
+    if read:
+        reading = ["--text", "true", "--asr", how["asr"], "--language", how["language"]]
+        reading += ["--limit", str(how["asr_limit"]), "--teacher", cell.fit["teacher.name"]]
+        run(cell, "score", *said, "--out", f"{out}/{system}_asr.json", "--metrics", "[]", *reading)
+
+
+def flat(found: dict[str, Any]) -> dict[str, dict[str, float | None]]:
+    """The scores of a row by name, each with mean, low and high: rebuilt sound, semantic stream, language model."""
+    scores: dict[str, Any] = {}
     for prefix, name in (("", "semantics"), ("train.", "semantics_train")):
-        knows = found[name]["phone_information"]
+        knows = found.get(name, {}).get("phone_information", {})
         for key in ("pnmi", "pnmi_floor", "pnmi_over_chance", "phone_purity", "code_purity"):
-            scores[prefix + key] = knows[key]["mean"] if isinstance(knows[key], dict) else knows[key]
+            if key in knows:
+                scores[prefix + key] = knows[key] if isinstance(knows[key], dict) else {"mean": knows[key]}
+    if "semantics" in found:
+        scores["abx_within"] = found["semantics"]["abx"]["within"]["error"]
     for name in ("rebuilt", "semantic", "rebuilt_asr", "slm"):
         prefix = name.removesuffix("_asr")
-        scores |= {f"{prefix}.{k}": v["mean"] for k, v in found[name]["summary"].items()}
-    return scores
+        scores |= {f"{prefix}.{k}": v for k, v in found.get(name, {}).get("summary", {}).items()}
+    return {k: scores[k] for k in sorted(scores)}
 
 
-def finish(cell: Cell, found: dict[str, Any]) -> None:
+def finish(cell: Cell) -> None:
     """Append the cell's row: scores, and what it takes to make them again."""
-    config = yaml.safe_load((cell.folder / "config.yaml").read_text())
-    scores = flat(found)
+    found = {p.stem: json.loads(p.read_text()) for p in sorted(cell.scores.glob("*.json"))}
+    scores, cost = flat(found), {}
+    trained: dict[str, Any] = {"run": {"max_steps": 0}, "audiokd": {"commit": None}}
+    if not cell.anchor:
+        trained = yaml.safe_load((cell.folder / "config.yaml").read_text())
+        cost = found["semantics"]["store"]
     row = {
         "config_sha256": cell.sha256,
         "seed": cell.seed,
-        "steps": config["run"]["max_steps"],
-        "commit": config["audiokd"]["commit"],
+        "steps": trained["run"]["max_steps"],
+        "commit": trained["audiokd"]["commit"],
         "scored_commit": source()["commit"],
         "set": "test",
         "system": f"grid/{cell.name}",
         "utterances": found["rebuilt"]["num_scored"],
         "utterances_read": found["rebuilt_asr"]["num_scored"],
-        "scores": {k: scores[k] for k in sorted(scores)},
+        "parameters": None if cell.anchor else parameters(cell.folder / "export" / "model.safetensors"),
+        "frame_rate": cost.get("frame_rate"),
+        "bits_per_second": cost.get("bits_per_second"),
+        "scores": {k: v["mean"] for k, v in scores.items()},
+        "intervals": {k: [v["low"], v["high"]] for k, v in scores.items() if v.get("low") is not None},
     }
     with WRITING:
         write_bytes(RESULTS, (RESULTS.read_bytes() if RESULTS.exists() else b"") + jsonl([row]))
+
+
+def parameters(path: Path) -> int:
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as f:
+        return sum(math.prod(f.get_slice(k).get_shape()) for k in f.keys())  # noqa: SIM118
 
 
 def finished() -> dict[str, dict[str, Any]]:
@@ -182,22 +214,28 @@ def finished() -> dict[str, dict[str, Any]]:
 
 
 def table(cells: list[Cell], columns: dict[str, str]) -> str:
-    """A row a cell: the mean over seeds and, of several, their range."""
+    """A row a cell: of one seed with its 95% bootstrap interval over utterances, of several the mean and their range."""
     done = finished()
     rows = []
     for name in dict.fromkeys(c.name for c in cells):
-        found = [done[c.sha256]["scores"] for c in cells if c.name == name and c.sha256 in done]
+        found = [done[c.sha256] for c in cells if c.name == name and c.sha256 in done]
         if found:
-            rows.append([name, str(len(found)), *(_spread([f.get(k) for f in found]) for k in columns)])
-    return markdown(["cell", "seeds", *columns.values()], rows)
+            size, rate = found[0]["parameters"], found[0]["frame_rate"]
+            about = [f"{size / 1e6:.2f} M" if size else "-", f"{rate:g}" if rate else "-"]
+            about.append(f"{found[0]['bits_per_second']:g}" if rate else "-")
+            rows.append([name, str(len(found)), *about, *(_spread(found, k) for k in columns)])
+    return markdown(["cell", "seeds", "parameters", "frames/s", "bit/s", *columns.values()], rows)
 
 
-def _spread(values: list[float | None]) -> str:
-    kept = [v for v in values if v is not None]
+def _spread(rows: list[dict[str, Any]], key: str) -> str:
+    kept = [r["scores"][key] for r in rows if r["scores"].get(key) is not None]
     if not kept:
         return "-"
     mean = f"{statistics.mean(kept):.3f}"
-    return mean if len(kept) == 1 else f"{mean} ({min(kept):.3f}-{max(kept):.3f})"
+    if len(kept) > 1:
+        return f"{mean} ({min(kept):.3f} to {max(kept):.3f})"
+    low, high = rows[0]["intervals"].get(key, (None, None))
+    return mean if low is None else f"{mean} [{low:.3f}, {high:.3f}]"
 
 
 @contextlib.contextmanager
@@ -219,12 +257,17 @@ def work(cell: Cell, train_only: bool) -> str:
         if not mine:
             return "is being worked on elsewhere"
         try:
-            train(cell)
-            if not train_only:
-                finish(cell, score(cell))
+            if cell.anchor:
+                score_anchor(cell)
+            else:
+                train(cell)
+                if train_only:
+                    return "trained"
+                score(cell)
+            finish(cell)
         except AudiokdError as e:
             return f"failed: {e}"
-    return "trained" if train_only else "done"
+    return "done"
 
 
 def main() -> None:
@@ -233,11 +276,12 @@ def main() -> None:
     parser.add_argument("--nj", type=int, default=1, help="cells at once, a thread each")
     parser.add_argument("--only", default="", help="cells whose name holds this")
     parser.add_argument("--train_only", action="store_true", help="score later")
-    parser.add_argument("--table", action="store_true", help="print the table of finished cells")
+    parser.add_argument("--tables", action="store_true", help="print the tables of finished cells")
     args = parser.parse_args()
     cells = [c for c in read_cells(args.grid) if args.only in c.name]
-    if args.table:
-        print(table(cells, yaml.safe_load(Path(args.grid).read_text())["columns"]))
+    if args.tables:
+        for title, columns in yaml.safe_load(Path(args.grid).read_text())["tables"].items():
+            print(f"{title}\n\n{table(cells, columns)}")
         return
     done = finished()
     left = [c for c in cells if c.sha256 not in done]

@@ -14,6 +14,7 @@ import yaml
 from audiokd.cli import main
 from audiokd.data.ctm import Phone, write_ctm
 from audiokd.errors import AudiokdError, ConfigError
+from audiokd.hub.auto import load_model
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 TEXT = [
@@ -73,11 +74,12 @@ def recipe(two_cities: Path, whisper_dir: Path, tmp_path: Path, monkeypatch: pyt
         **shared,
         "score": score,
         "slm": slm,
-        "columns": {"rebuilt.mel": "mel", "slm.tts_bits": "bits", "train.pnmi": "PNMI"},
+        "tables": {"Sound": {"rebuilt.mel": "mel", "slm.tts_bits": "bits"}, "Phones": {"train.pnmi": "PNMI"}},
         "fit": {"teacher.name": str(whisper_dir)},
         "cells": {
             "broken": {"fit": {"model.aux_dim": 33}},
             "none": {"seeds": [0], "fit": {"distill.kind": "none"}},
+            "top": {"anchor": "original"},
         },
     }
     debug = Path(__file__).parents[2] / "audiokd" / "conf" / "lm_spt" / "debug.yaml"
@@ -94,10 +96,10 @@ def test_a_grid_is_done_once(grid: ModuleType, recipe: Path, capsys, monkeypatch
     monkeypatch.setattr(sys, "argv", ["grid.py", "grid.yaml"])
     grid.main()
     out = capsys.readouterr().out
-    assert "0 of 2 cells are in results.jsonl" in out
+    assert "0 of 3 cells are in results.jsonl" in out
     assert "broken seed 0: failed:" in out
     assert "none seed 0: done" in out
-    (row,) = map(json.loads, Path("results.jsonl").read_text().splitlines())
+    row, top = map(json.loads, Path("results.jsonl").read_text().splitlines())
     assert (row["system"], row["seed"], row["steps"], row["utterances"]) == ("grid/none", 0, 2, 4)
     assert row["utterances_read"] == 1
     wanted = {
@@ -109,20 +111,27 @@ def test_a_grid_is_done_once(grid: ModuleType, recipe: Path, capsys, monkeypatch
         "semantic.mel",
         "rebuilt.cer",
     }
-    wanted |= {"slm.tts_bits", "slm.stt_bits", "slm.real_cer", "slm.tts_cer", "slm.stt_cer", "bits_per_second"}
+    wanted |= {"slm.tts_bits", "slm.stt_bits", "slm.real_cer", "slm.tts_cer", "slm.stt_cer", "slm.tts_gain_bits"}
     assert wanted <= row["scores"].keys()
-    assert row["scores"]["rebuilt.mel"] > 0
-    assert row["scores"]["bits_per_second"] == 800  # 8 streams of 256 codes at 12.5 Hz
+    low, high = row["intervals"]["rebuilt.mel"]
+    assert 0 < low <= row["scores"]["rebuilt.mel"] <= high
+    assert row["parameters"] == sum(p.numel() for p in load_model("exp/grid/none-0/export").parameters())
+    assert row["commit"] == row["scored_commit"]
+    assert (top["system"], top["steps"], top["parameters"], top["frame_rate"]) == ("grid/top", 0, None, None)
+    assert top["scores"]["rebuilt.mel"] < 0.1 < row["scores"]["rebuilt.mel"]
+    assert row["bits_per_second"] == 800  # 8 streams of 256 codes at 12.5 Hz
 
     grid.said.clear()
     grid.main()
-    assert "1 of 2 cells are in results.jsonl" in capsys.readouterr().out
+    assert "2 of 3 cells are in results.jsonl" in capsys.readouterr().out
     assert not [words for words in grid.said if "none" in " ".join(words)]
-    monkeypatch.setattr(sys, "argv", ["grid.py", "grid.yaml", "--table"])
+    monkeypatch.setattr(sys, "argv", ["grid.py", "grid.yaml", "--tables"])
     grid.main()
-    table = capsys.readouterr().out
-    assert "| cell | seeds | mel | bits | PNMI |" in table
-    assert f"| none | 1 | {row['scores']['rebuilt.mel']:.3f} | {row['scores']['slm.tts_bits']:.3f} |" in table
+    tables = capsys.readouterr().out
+    assert "Sound\n\n| cell | seeds | parameters | frames/s | bit/s | mel | bits |" in tables
+    shown = f"{row['scores']['rebuilt.mel']:.3f} [{low:.3f}, {high:.3f}]"
+    assert f"| none | 1 | {row['parameters'] / 1e6:.2f} M | 12.5 | 800 | {shown} | " in tables
+    assert "| top | 1 | - | - | - | " in tables
 
 
 def test_a_change_in_a_config_file_is_another_cell(grid: ModuleType, recipe: Path) -> None:
@@ -150,6 +159,8 @@ def test_a_cell_that_another_process_has_is_left(grid: ModuleType, recipe: Path)
 
 
 def test_seeds_are_shown_as_mean_and_range(grid: ModuleType) -> None:
-    assert grid._spread([0.5]) == "0.500"
-    assert grid._spread([0.5, None, 0.7, 0.6]) == "0.600 (0.500-0.700)"
-    assert grid._spread([None]) == "-"
+    rows = [{"scores": {"a": v}, "intervals": {"a": [0.4, 0.6]}} for v in (0.5, None, 0.7, 0.6)]
+    assert grid._spread(rows[:1], "a") == "0.500 [0.400, 0.600]"
+    assert grid._spread([{**rows[0], "intervals": {}}], "a") == "0.500"
+    assert grid._spread(rows, "a") == "0.600 (0.500 to 0.700)"
+    assert grid._spread(rows, "b") == "-"
