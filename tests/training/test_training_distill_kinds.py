@@ -7,13 +7,18 @@ from typing import Any
 
 import pytest
 import torch
-from debug_runs import data_dir, debug_settings
+from debug_runs import data_dir, debug_settings, nested
+from transformers import AutoModel, HubertConfig, Wav2Vec2BertConfig
 
 from audiokd.data.crops import CropDataset, collate
 from audiokd.data.inputs import open_input
 from audiokd.errors import AudiokdError, ConfigError
+from audiokd.hub.auto import part
 from audiokd.methods.lm_spt.module import LMSPTModule
-from audiokd.stages.fit import build_module
+from audiokd.stages.fit import build_module, build_settings, read_config
+from audiokd.teachers.auto import load_teacher
+from audiokd.teachers.ssl import SSLTeacher
+from audiokd.teachers.w2v_bert import W2VBertTeacher
 from audiokd.teachers.whisper import WhisperTeacher
 
 
@@ -65,6 +70,19 @@ def test_none_cuts_the_stream_from_the_teacher(
     assert not reached(module.generator.quantizer)
 
 
+def test_the_small_config_takes_a_step(whisper_dir: Path, teacher: WhisperTeacher, batch: dict[str, Any]) -> None:
+    """debug trains in other tests, the full sizes step on the meta device."""
+    settings = build_settings(part("lm_spt", "settings"), nested(read_config("lm_spt/small")))
+    module = LMSPTModule(settings, teacher)
+    before = [p.detach().clone() for p in module.generator.parameters()]
+    optimiser = module.configure_optimizers()[0]
+    out = module.rebuild(batch)
+    module.total({**out.losses, "mel": module.mel_loss(out.wav, batch["wav"])}).backward()
+    optimiser.step()
+    assert all(torch.isfinite(p).all() for p in module.generator.parameters())
+    assert any(not torch.equal(a, b) for a, b in zip(before, module.generator.parameters()))
+
+
 def test_no_teacher_is_loaded_where_none_is_asked(batch: dict[str, Any]) -> None:
     module = build_module("lm_spt", debug_settings(Path("/nowhere"), distill__kind="none", loss__distill=0.0))
     assert module.teacher is None
@@ -78,6 +96,30 @@ def test_the_optimiser_moves_the_projector_and_the_export_lacks_it(whisper_dir: 
     held = {id(p) for group in module.configure_optimizers()[0].param_groups for p in group["params"]}
     assert held == {id(p) for p in [*module.generator.parameters(), *module.projector.parameters()]}
     assert not [k for k in module.generator.state_dict() if "projector" in k]
+
+
+@pytest.mark.parametrize("kind", ["resynthesis", "pooled", "time_axis"])
+@pytest.mark.parametrize("name", ["hama", "hubert", "w2v-bert"])
+def test_teachers_that_are_no_whisper(hama_file: Path, batch: dict[str, Any], kind: str, name: str) -> None:
+    """24 kHz in, 16 kHz for the teacher, features of other lengths: the loss is finite and teaches the stream."""
+    if name == "hama":
+        teacher = load_teacher(str(hama_file), layer=2)
+    else:
+        torch.manual_seed(0)
+        tiny = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+        conv = {"conv_dim": [8] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}
+        if name == "hubert":
+            teacher = SSLTeacher(AutoModel.from_config(HubertConfig(**tiny, **conv)), normalize=True, layer="mean")
+        else:
+            teacher = W2VBertTeacher(AutoModel.from_config(Wav2Vec2BertConfig(**tiny)))
+    settings = debug_settings(Path("/nowhere"), distill__kind=kind, loss__distill=500.0 * (kind == "resynthesis"))
+    module = LMSPTModule(settings, teacher)
+    short = {**batch, "lengths": torch.tensor([batch["wav"].shape[1], batch["wav"].shape[1] // 2])}
+    loss = module.rebuild(short).losses["distill" if kind == "resynthesis" else "feature"]
+    assert torch.isfinite(loss)
+    loss.backward()
+    assert reached(module.generator.semantic_encoder)
+    assert not reached(teacher.net)
 
 
 def test_a_teacher_of_another_size_cannot_take_over(whisper_dir: Path, teacher: WhisperTeacher) -> None:
