@@ -134,7 +134,15 @@ def score(cell: Cell) -> None:
     run(cell, "fit", "speech_lm", "--config", shared["slm"]["config"], *words, *stores)
     run(cell, "export", slm, f"{slm}/export")
     limit = ["--limit", str(how["asr_limit"]), "--language", how["language"]]
-    made = ["--tokenizer", model, "--asr", how["asr"], *options(shared["slm"]["score"])]
+    made = [
+        "--tokenizer",
+        model,
+        "--asr",
+        how["asr"],
+        "--teacher",
+        cell.fit["teacher.name"],
+        *options(shared["slm"]["score"]),
+    ]
     run(cell, "slm", f"{slm}/export", tokens, "--out", f"{out}/slm.json", *limit, *made)
 
 

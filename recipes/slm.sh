@@ -10,6 +10,7 @@
 #   --exp DIR                             where
 #   --train_set S --dev_set S --test_sets "S ..."   folders below --tokens
 #   --asr DIR|HUB_ID --language CODE      ASR that reads what is spoken (empty: none), and the language
+#   --teacher DIR|HUB_ID                  what taught the tokenizer: rates by that same ASR are headed teacher-scored
 #   --score_args "..."                    passed to `audiokd slm`
 #   --data_args "..."                     passed to local/data.sh
 #   --bpe N                               vocabulary of the dataset's BPE, 0 for none
@@ -28,6 +29,7 @@ train_set=train
 dev_set=dev
 test_sets="test"
 asr=
+teacher=
 language=
 score_args=
 data_args=
@@ -70,11 +72,12 @@ if in_range decode; then
   sound=()
   [ -z "$tokenizer" ] || sound=(--tokenizer "$tokenizer")
   [ -z "$asr" ] || sound+=(--asr "$asr")
+  [ -z "$teacher" ] || sound+=(--teacher "$teacher")
   for s in "${tests[@]}"; do
     log "stage 8: speak, transcribe and score $s"
     audiokd slm "$exp/export" "$tokens/$s" --out "$exp/scores/$s.json" --language "$language" --device "$device" \
       "${sound[@]}" "${more_score[@]}"
-    cat "$exp/scores/$s.md"
+    audiokd report "$exp" --set "$s"
   done
 fi
 

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -189,3 +190,14 @@ def cer(refs: Sequence[str], hyps: Sequence[str]) -> float | None:
 def _rate(errors: list[Errors]) -> float | None:
     length = sum(e.length for e in errors)
     return sum(e.count for e in errors) / length if length else None
+
+
+def same_model(a: str, b: str) -> bool:
+    """Whether two model folders or hub ids are one model: the same place, or the same weights. A score by the teacher is no
+    stranger's score and says so."""
+    from audiokd.files import sha256_file
+
+    if a == b or Path(a).resolve() == Path(b).resolve():
+        return True
+    weights = [Path(m) / "model.safetensors" for m in (a, b)]
+    return all(w.is_file() for w in weights) and sha256_file(weights[0]) == sha256_file(weights[1])

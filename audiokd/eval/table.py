@@ -160,6 +160,23 @@ def semantics_table(results: Sequence[Mapping[str, Any]]) -> tuple[list[str], li
     return headers, rows
 
 
+def speech_lm_tables(result: Mapping[str, Any]) -> list[tuple[list[str], list[list[str]]]]:
+    """Headers and rows of both tables of what `audiokd slm` wrote: bits teacher-forced, error rates of free generation."""
+
+    def cell(name: str, times: float = 1, digits: int = 2) -> str:
+        return _shown(result, name, times).text(digits)
+
+    ways = (("text -> speech, bit/s of audio", "tts"), ("speech -> text, bit/character", "stt"))
+    bits = [[name, *(cell(f"{k}{c}_bits", digits=3) for c in ("", "_shuffled", "_gain", "_alone"))] for name, k in ways]
+    by = f"read by {_scorer(result) or 'nobody'}"
+    read = ((f"text -> speech, {by}", "tts"), (f"true tokens, {by}", "real"), ("speech -> text", "stt"))
+    free = [[name, *(cell(f"{k}_{r}", 100) for r in ("wer", "cer", "wer_floor", "cer_floor"))] for name, k in read]
+    return [
+        (["teacher-forced", "own source ↓", "another's source", "the difference ↑", "no source"], bits),
+        (["free generation", "WER % ↓", "CER % ↓", "another's WER %", "another's CER %"], free),
+    ]
+
+
 def _scorer(result: Mapping[str, Any]) -> str:
     """The ASR that read the audio, by the name of its folder."""
     settings = result.get("settings", {})

@@ -27,14 +27,21 @@ CURVES = (
     "codebook/semantic0/dead",
     "codebook/acoustic0/perplexity",
     "codebook/acoustic0/dead",
+    "feature",
+    "tts_nats",
+    "stt_nats",
+    "tts_bits_per_second",
+    "stt_bits_per_character",
+    "grad_norm",
 )
 
 
 def report(exp_dir: str, set: str = "test", ref: str = "", samples: int = 3, results: str = "") -> str:
     """Write EXP_DIR/report.html and print the score table.
 
-    Reads what the recipe's stages left in EXP_DIR: config.yaml, metrics.csv, tokens/SET, scores/SET/<system>.json,
-    semantics/SET/<system>.json and wav/SET/<system>/.
+    Reads what the recipe's stages left in EXP_DIR: config.yaml, metrics.csv; of a tokenizer tokens/SET,
+    scores/SET/<system>.json, semantics/SET/<system>.json and wav/SET/<system>/; of a speech language model scores/SET.json
+    and scores/SET/.
 
     Args:
         exp_dir: folder of the run.
@@ -59,8 +66,11 @@ def report(exp_dir: str, set: str = "test", ref: str = "", samples: int = 3, res
     if not (exp / "config.yaml").exists():
         raise AudiokdError("no run here", where=exp_dir, fix="give the --exp_dir of 'audiokd fit'")
     config = yaml.safe_load((exp / "config.yaml").read_text())
-    page = Report(f"{config['method']}: {exp.name}", _lead(config))
+    lm = config["method"] == "speech_lm"
+    page = Report(f"{config['method']}: {exp.name}", _lm_lead(config) if lm else _lead(config))
 
+    if lm and (exp / "scores" / f"{set}.json").exists():
+        _add_lm(page, exp, set, samples)
     scores = {p.stem: json.loads(p.read_text()) for p in sorted((exp / "scores" / set).glob("*.json"))}
     systems = [s for s in SYSTEMS if s in scores] + sorted(scores.keys() - {*SYSTEMS})
     if systems:
@@ -92,6 +102,34 @@ def report(exp_dir: str, set: str = "test", ref: str = "", samples: int = 3, res
     page.write(out)
     print(f"report: {out}")
     return str(out)
+
+
+def _add_lm(page: Any, exp: Path, set: str, samples: int) -> None:
+    """Both tables of `audiokd slm`, and what the model said."""
+    from audiokd.data.audio import load
+    from audiokd.data.utterance import Utterance
+    from audiokd.eval.table import speech_lm_tables
+    from audiokd.report.page import Sample
+
+    result = json.loads((exp / "scores" / f"{set}.json").read_text())
+    for headers, rows in speech_lm_tables(result):
+        page.add_table(headers[0].capitalize(), headers, rows, result["note"])
+        print(_text_table(headers, rows) + "\n")
+    names = {"true tokens": "real", "generated from the text": "tts"}
+    shown = []
+    for row in result["utterances"][:samples]:
+        paths = {name: exp / "scores" / set / kind / f"{row['id']}.wav" for name, kind in names.items()}
+        versions = {name: load(Utterance(row["id"], str(path))) for name, path in paths.items() if path.exists()}
+        if versions:
+            shown.append(Sample(row["id"], versions, f"{row['text']} / written from its tokens: {row['stt_text']}"))
+    if shown:
+        page.add_samples("Listen", shown, "What the true tokens sound like, and those that the model made of the text.")
+
+
+def _lm_lead(config: dict[str, Any]) -> str:
+    m, run = config["model"], config["run"]
+    shape = m["name"] or f"{m['layers']} layers of {m['hidden']}, from scratch"
+    return f"{shape}; {config['codebooks']} codebooks, {run['max_steps']} steps, seed {run['seed']}."
 
 
 def _add_results(path: Path, config: dict[str, Any], set: str, scores: dict[str, dict[str, Any]]) -> None:

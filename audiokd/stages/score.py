@@ -88,6 +88,7 @@ def score(
         AudiokdError: no file could be scored, an input is missing, or a package is.
     """
     from audiokd.data.inputs import open_input
+    from audiokd.eval.asr import same_model
     from audiokd.eval.bitrate import store_cost
     from audiokd.eval.common import need
     from audiokd.eval.registry import chosen
@@ -139,7 +140,7 @@ def score(
         "settings": {
             **settings,
             "teacher": teacher,
-            "teacher_scored": bool(asr and teacher) and _same_model(asr, teacher),
+            "teacher_scored": bool(asr and teacher) and same_model(asr, teacher),
         },
         "num_utterances": len(rows),
         "num_scored": len(done),
@@ -310,16 +311,6 @@ def _read_part(path: Path, settings: dict[str, Any]) -> dict[str, dict[str, Any]
     if not rows or rows[0] != {"settings": settings}:
         return {}
     return {r["row"]["id"]: r for r in rows[1:]}
-
-
-def _same_model(a: str, b: str) -> bool:
-    """Whether two model folders or hub ids are one model: the same place, or the same weights."""
-    from audiokd.files import sha256_file
-
-    if a == b or Path(a).resolve() == Path(b).resolve():
-        return True
-    weights = [Path(m) / "model.safetensors" for m in (a, b)]
-    return all(w.is_file() for w in weights) and sha256_file(weights[0]) == sha256_file(weights[1])
 
 
 def _speakers(tasks: list[_Task], device: str) -> dict[str, Any]:

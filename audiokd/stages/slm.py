@@ -24,6 +24,7 @@ def slm(
     out: str,
     tokenizer: str = "",
     asr: str = "",
+    teacher: str = "",
     language: str = "",
     text_dirs: tuple[str, ...] = (),
     wav_dir: str = "",
@@ -50,6 +51,7 @@ def slm(
         out: JSON file to write.
         tokenizer: model that made the store, to turn generated tokens into sound; without it no sound is made.
         asr: Whisper that reads the sound: a transformers folder or hub id.
+        teacher: model that taught the tokenizer: error rates by that same model are headed "teacher-scored".
         language: of the speech, for a multilingual ASR and for the normalisation of texts, e.g. "en".
         text_dirs: Kaldi data dirs whose text takes the place of the store's.
         wav_dir: folder for the sound; by default `out` without its suffix.
@@ -69,13 +71,16 @@ def slm(
     Raises:
         AudiokdError: model, store and tokenizer do not belong together, or one cannot be loaded.
     """
+    if teacher and not asr:
+        raise ConfigError("--teacher says whether the ASR is the teacher: it needs --asr", fix="give both, or neither")
     if asr and not tokenizer:
         raise ConfigError("--asr reads sound, and sound needs --tokenizer", fix="give both, or neither")
     if Path(out).suffix == ".md":
         raise ConfigError("out is the JSON file; the table is written beside it", where=out, fix="--out <name>.json")
 
-    from audiokd.eval.asr import AsrScorer, normalise_text
+    from audiokd.eval.asr import AsrScorer, normalise_text, same_model
     from audiokd.eval.speech_lm import bit_rates, error_rates, teacher_forced
+    from audiokd.eval.table import markdown, speech_lm_tables
     from audiokd.files import sha256_file
     from audiokd.launch.local import keep_freed_memory
     from audiokd.methods.speech_lm.generate import Sampling
@@ -88,6 +93,7 @@ def slm(
     _check(lm.speech, pairs.store.meta, f"{model_dir}, {store}")
     settings = {
         "store": store, "tokenizer": tokenizer, "asr": asr, "language": language, "limit": limit,
+        "teacher_scored": bool(asr and teacher) and same_model(asr, teacher),
         "temperature": temperature, "top_k": top_k, "seed": seed, "max_duration_s": max_duration_s,
         "max_text_tokens": max_text_tokens, "model_sha256": sha256_file(Path(model_dir) / "model.safetensors"),
         "inputs": pairs.describe(),
@@ -126,8 +132,10 @@ def slm(
         "cut": {k: sum(not r[f"{k}_ended"] for r in made) for k in ("tts", "stt")},
         "summary": {k: v.as_dict() for k, v in summary.items()},
     }
+    result["note"] = note_of(result)
     write_json(out, {**result, "utterances": rows})
-    write_text(Path(out).with_suffix(".md"), markdown_of(result))
+    tables = [markdown(*t) for t in speech_lm_tables(result)]
+    write_text(Path(out).with_suffix(".md"), "\n".join([*tables, f"{result['note']}\n"]))
     return result
 
 
@@ -177,14 +185,10 @@ def _sound(
     rows: list[dict[str, Any]], speech: dict[str, Any], store: TokenStore, model: Any, folder: Path, reader: Any
 ) -> None:
     """Generated and true tokens as `<folder>/tts/<id>.wav` and `<folder>/real/<id>.wav`, and what the ASR reads in them."""
-    import io
-
-    import soundfile as sf
     import torch
 
-    from audiokd.data.audio import load_at
+    from audiokd.data.audio import load_at, write_wav
     from audiokd.data.utterance import Utterance
-    from audiokd.files import write_bytes
 
     semantic = speech["codebooks"] == "semantic"
     rate = model.config.aux_sample_rate if semantic else model.sample_rate
@@ -196,10 +200,8 @@ def _sound(
                 raise AudiokdError(f"id {utt_id!r} would leave the folder", where=str(folder))
             for kind, codes in (("tts", row["tts_codes"]), ("real", store[utt_id].array[:streams])):
                 wav, _ = model.decode(torch.as_tensor(codes, device=model.device)[None], semantic_only=semantic)
-                buffer = io.BytesIO()
-                sf.write(buffer, wav[0].cpu().numpy(), rate, format="WAV", subtype="PCM_16")
                 path = folder / kind / f"{utt_id}.wav"
-                write_bytes(path, buffer.getvalue())
+                write_wav(path, wav[0].cpu().numpy(), rate)
                 if reader is not None:
                     row[f"{kind}_text"] = reader.transcribe([load_at(Utterance(utt_id, str(path)), 16_000)])[0]
             bar.advance()
@@ -215,33 +217,11 @@ def _done(out: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
     return there if there.get("settings") == settings else None
 
 
-def markdown_of(result: dict[str, Any]) -> str:
-    """Both tables of a result."""
-    from audiokd.eval.table import Summary, markdown
-
-    def shown(name: str, times: float = 1, digits: int = 2) -> str:
-        if name not in result["summary"]:
-            return "-"
-        s = Summary(**result["summary"][name])
-        mean, low, high = (None if v is None else v * times for v in (s.mean, s.low, s.high))
-        return Summary(mean, low, high, s.n, s.none).text(digits)
-
-    directions = (("text -> speech, bit/s of audio", "tts"), ("speech -> text, bit/character", "stt"))
-    bits = [
-        [name, *(shown(f"{k}{c}_bits", digits=3) for c in ("", "_shuffled", "_gain", "_alone"))]
-        for name, k in directions
-    ]
-    systems = (
-        ("text -> speech, read by the ASR", "tts"),
-        ("true tokens, read by the ASR", "real"),
-        ("speech -> text", "stt"),
-    )
-    free = [[name, *(shown(f"{k}_{r}", 100) for r in ("wer", "cer", "wer_floor", "cer_floor"))] for name, k in systems]
-    note = (
+def note_of(result: dict[str, Any]) -> str:
+    """What stands under the tables of a result."""
+    cut = result["cut"]
+    return (
         f"{result['system']}: {result['num_utterances']} utterances, {result['seconds']:.0f} s, {result['characters']} "
-        f"characters; {result['num_generated']} generated, cut for length {result['cut']['tts']} spoken and "
-        f"{result['cut']['stt']} written. Mean [95% bootstrap interval over utterances]."
+        f"characters; {result['num_generated']} generated, cut for length {cut['tts']} spoken and {cut['stt']} written. "
+        "Mean [95% bootstrap interval over utterances]."
     )
-    teacher = markdown(["teacher-forced", "own source ↓", "another's source", "the difference ↑", "no source"], bits)
-    error = markdown(["free generation", "WER % ↓", "CER % ↓", "another's WER %", "another's CER %"], free)
-    return f"{teacher}\n{error}\n{note}\n"

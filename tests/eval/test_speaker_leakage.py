@@ -14,8 +14,9 @@ from sklearn.metrics import roc_curve
 from audiokd.data.audio import load_at
 from audiokd.data.utterance import Utterance
 from audiokd.errors import AudiokdError, ConfigError
+from audiokd.eval.asr import same_model
 from audiokd.eval.speaker_leakage import equal_error_rate, speaker_leakage
-from audiokd.stages.score import _same_model, score
+from audiokd.stages.score import score
 
 
 def voices(spread: float, n: int = 40, seed: int = 0) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -125,9 +126,9 @@ def test_a_score_by_the_teacher_is_headed_so(two_voices: Path, whisper_dir: Path
     found = score(ref, hyp, str(out), text=True, asr=asr, teacher=str(copy), metrics=[])
     assert found["settings"]["teacher_scored"]
     assert "(tiny.en, teacher-scored) ↓" in out.with_suffix(".md").read_text()
-    assert _same_model("openai/whisper-base", "openai/whisper-base")
-    assert _same_model(asr, f"{asr}/../{whisper_dir.name}")
-    assert not _same_model(asr, "openai/whisper-base")
-    assert not _same_model(asr, str(two_voices))
+    assert same_model("openai/whisper-base", "openai/whisper-base")
+    assert same_model(asr, f"{asr}/../{whisper_dir.name}")
+    assert not same_model(asr, "openai/whisper-base")
+    assert not same_model(asr, str(two_voices))
     with pytest.raises(ConfigError, match="--teacher says whether"):
         score(ref, hyp, str(out), teacher="openai/whisper-base", metrics=["mel"])

@@ -67,28 +67,43 @@ def test_twenty_utterances_by_heart(folder: Path, whisper_dir: Path, capsys: pyt
         assert s[f"{side}_gain_bits"] == pytest.approx(s[f"{side}_shuffled_bits"] - s[f"{side}_bits"])
 
     # with sound: two utterances, read by a real ASR; what is generated sounds as the true tokens do
-    heard = folder / "heard.json"
+    heard = folder / "exp" / "scores" / "test.json"
     capsys.readouterr()
     options = ["--tokenizer", tokenizer, "--asr", str(whisper_dir), "--limit", "2", "--language", "en"]
+    options += ["--teacher", str(whisper_dir)]
     main(["slm", model, store, "--out", str(heard), *options])
     result = json.loads(heard.read_text())
     assert (result["num_utterances"], result["num_generated"], result["system"]) == (20, 2, "exp")
     assert result["summary"]["tts_bits"]["mean"] == pytest.approx(s["tts_bits"])
     for row in result["utterances"][:2]:
-        wavs = {k: sf.read(folder / "heard" / k / f"{row['id']}.wav") for k in ("tts", "real")}
+        wavs = {k: sf.read(heard.with_suffix("") / k / f"{row['id']}.wav") for k in ("tts", "real")}
         assert wavs["tts"][1] == 16000
         assert len(wavs["real"][0]) == 28 * 1280
         if units(row["tts_codes"]) == units(tokens[row["id"]].array):
             assert np.array_equal(wavs["tts"][0], wavs["real"][0])
             assert row["tts_text"] == row["real_text"]
     assert result["summary"].keys() >= {"tts_cer", "tts_wer", "tts_cer_floor", "real_cer", "real_wer"}
-    table = (folder / "heard.md").read_text()
+    table = heard.with_suffix(".md").read_text()
     assert "| text -> speech, bit/s of audio |" in table
+    assert f"| text -> speech, read by {whisper_dir.name}, teacher-scored |" in table
     assert "exp: 20 utterances, 44 s" in table
     before = heard.read_bytes()
     main(["slm", model, store, "--out", str(heard), *options])
     assert "stands already" in capsys.readouterr().out
     assert heard.read_bytes() == before
+    main(["report", str(folder / "exp")])
+    assert "true tokens, read by" in capsys.readouterr().out
+    page = (folder / "exp" / "report.html").read_text()
+    assert "2 layers of 128, from scratch; semantic codebooks" in page
+    for words in (
+        "Teacher-forced",
+        "Free generation",
+        "generated from the text",
+        "written from its tokens",
+        "stt_nats",
+    ):
+        assert words in page
+    assert page.count("<audio") == 4
 
 
 @pytest.mark.slow

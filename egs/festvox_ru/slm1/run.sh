@@ -9,5 +9,6 @@ exec ../../../recipes/slm.sh \
   --tokens ../tok1/exp/small/tokens \
   --tokenizer ../tok1/exp/small/export \
   --asr ../tok1/downloads/whisper-base \
+  --teacher ../tok1/downloads/whisper-base \
   --language ru \
   "$@"
