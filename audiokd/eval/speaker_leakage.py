@@ -65,9 +65,11 @@ def equal_error_rate(own: Sequence[float] | np.ndarray, other: Sequence[float] |
         other: scores of pairs that do not.
     """
     scores = np.concatenate([own, other])
-    is_own = np.concatenate([np.ones(len(own)), np.zeros(len(other))])[np.argsort(scores, kind="stable")]
-    refused = np.concatenate([[0], np.cumsum(is_own)]) / len(own)  # with the threshold above the k lowest
-    taken = 1 - np.concatenate([[0], np.cumsum(1 - is_own)]) / len(other)
+    order = np.argsort(scores, kind="stable")
+    is_own = np.concatenate([np.ones(len(own)), np.zeros(len(other))])[order]
+    apart = np.concatenate([[True], np.diff(scores[order]) > 0, [True]])  # no threshold lies between equal scores
+    refused = np.concatenate([[0], np.cumsum(is_own)])[apart] / len(own)  # with the threshold above the k lowest
+    taken = 1 - np.concatenate([[0], np.cumsum(1 - is_own)])[apart] / len(other)
     at = int(np.abs(refused - taken).argmin())
     return float(refused[at] + taken[at]) / 2
 

@@ -36,6 +36,7 @@ def test_equal_error_rate_is_where_the_curves_meet():
     assert equal_error_rate([1, 2, 3], [0, -1]) == 0
     assert equal_error_rate([0, -1], [1, 2, 3]) == 1
     assert equal_error_rate(own, own) == pytest.approx(0.5, abs=0.01)
+    assert equal_error_rate([1, 1], [1, 1, 1]) == 0.5  # voices that are all one
 
 
 def test_what_keeps_the_voice_and_what_loses_it():
