@@ -21,7 +21,7 @@ import numpy as np
 
 from audiokd.data.ctm import Phone
 from audiokd.errors import AudiokdError
-from audiokd.eval.grid import STEP_S, frame_of, phone_of
+from audiokd.eval.grid import STEP_S, centres, frame_of, phone_of
 from audiokd.eval.table import RESAMPLES, Summary, summarise_drawn
 
 SHUFFLES = 5
@@ -92,7 +92,7 @@ def _columns(codes: np.ndarray) -> np.ndarray:
 
 def _grid(phones: Sequence[Phone], codes: np.ndarray, frame_rate: float) -> tuple[np.ndarray, np.ndarray]:
     """Phone `[K]` and frame `[K]` of every point that has both."""
-    points = int(codes.shape[0] / frame_rate / STEP_S)
+    points = len(centres(0.0, codes.shape[0] / frame_rate))
     frames = frame_of(np.arange(points), frame_rate)
     labels = phone_of(phones, points)
     has = np.array([p is not None for p in labels], dtype=bool) & (frames < codes.shape[0])

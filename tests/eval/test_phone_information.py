@@ -55,6 +55,13 @@ def test_values_are_those_of_scikit_learn():
         assert found[k]["low"] < found[k]["mean"] < found[k]["high"]
 
 
+@pytest.mark.parametrize(("frames", "rate", "points"), [(29, 100, 29), (29, 6.25, 464), (3, 75, 4)])
+def test_every_point_of_the_grid_counts(frames, rate, points):
+    """29 / 6.25 / 0.01 is 463.99... in floating point, and 464 points lie under 29 frames."""
+    phones = {"u": [Phone(0.0, 0.02, "a"), Phone(0.02, 9.0, "b")]}
+    assert phone_information(phones, {"u": np.arange(frames)}, rate)["points"] == points
+
+
 @pytest.mark.parametrize("rate", [25.0, 12.5])
 def test_chance_is_seen_as_chance(rate):
     """500 random codes on 12 short utterances: PNMI well above 0 and, as the floor says, all of it by chance."""
