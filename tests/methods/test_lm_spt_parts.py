@@ -176,6 +176,10 @@ def test_global_attention_cuts_long_audio_for_good(speech: Tensor, tmp_path: Pat
     with warnings.catch_warnings(action="error"):
         whole = m.encode_long(wav)  # fits: nothing is cut
     assert torch.equal(whole.codes, m.encode(wav).codes)
+    m.config.pad_to_frame = False  # the samples that fill no frame are heard by the last one
+    for n in (9 * 1280 + 700, 9 * 1280 + 1279):
+        assert torch.equal(m.encode_long(wav[:, :n]).codes, m.encode(wav[:, :n]).codes)
+    m.config.pad_to_frame = True
     m.piece_s = 2.0
     with pytest.warns(UserWarning, match="attention_window is null: audio longer than 2 s is cut every 2 s") as told:
         cut = m.encode(wav)

@@ -59,7 +59,7 @@ def latent_pieces(
     held: list[Tensor] = []  # samples from frame `first` on
     start = first = n = 0
 
-    def piece_at(start: int, stop: int) -> tuple[Tensor, Tensor | None, int]:
+    def piece_at(start: int, stop: int, last: bool = False) -> tuple[Tensor, Tensor | None, int]:
         nonlocal first, held
         if start == piece and math.isinf(encoder.receptive_field[0]):
             warnings.warn(
@@ -68,7 +68,8 @@ def latent_pieces(
                 stacklevel=3,
             )
         a, x = max(0, start - before), torch.cat(held) if len(held) > 1 else held[0]
-        part = x[None, (a - first) * size : (stop + after - first) * size]
+        end = None if last else (stop + after - first) * size  # the last frame hears the samples that fill no frame too
+        part = x[None, (a - first) * size : end]
         to_come = max(0, stop - before)  # where the next piece's margin starts
         first, held = to_come, [x[(to_come - first) * size :]]
         _, z_s, z_a = model.latents(part, torch.tensor([part.shape[-1]], device=model.device), acoustic)
@@ -85,7 +86,7 @@ def latent_pieces(
         raise AudiokdError("an empty waveform has no codes", fix="leave it out")
     frames = -(-n // size) if model.config.pad_to_frame else int(encoder.frames(n))
     for at in range(start, max(frames, 1), piece):
-        yield piece_at(at, min(at + piece, frames))
+        yield piece_at(at, min(at + piece, frames), at + piece >= frames)
 
 
 def _margins(model: LMSPTModel) -> tuple[int, int]:
