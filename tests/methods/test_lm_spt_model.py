@@ -289,6 +289,11 @@ def test_bad_waveforms(shape: tuple, lengths: list | None, message: str, model: 
         model.encode(torch.zeros(shape), None if lengths is None else torch.tensor(lengths))
 
 
+def test_waveforms_are_floats(model: LMSPTModel, speech: Tensor) -> None:
+    with pytest.raises(AudiokdError, match=r"torch.int16\n.*\[-1, 1\]"):
+        model.encode((speech[None, :FRAME] * 32768).short())
+
+
 @pytest.mark.parametrize(
     ("stream", "code", "message"),
     [
@@ -309,6 +314,8 @@ def test_odd_codes(model: LMSPTModel) -> None:
         model.decode(torch.zeros(1, 9, 3, dtype=torch.long))
     with pytest.raises(AudiokdError, match="unsqueeze"):
         model.decode(torch.zeros(8, 3, dtype=torch.long))
+    with pytest.raises(AudiokdError, match=r"codes of torch.float32\n.*integers"):
+        model.decode(torch.zeros(1, 8, 3))
     with pytest.raises(AudiokdError, match="no frames"):
         model.decode(torch.zeros(1, 8, 0, dtype=torch.long))
     with pytest.raises(AudiokdError, match=r"lengths \[4\].*3 frames"):

@@ -311,6 +311,8 @@ class LMSPTModel(PreTrainedModel):
     def _check_wav(self, wav: Tensor, lengths: Tensor | None) -> Tensor:
         if wav.ndim != 2:
             raise AudiokdError(f"waveforms must be [B, T], not {list(wav.shape)}", fix="add a batch axis: wav[None]")
+        if not wav.is_floating_point():
+            raise AudiokdError(f"waveforms of {wav.dtype}", fix="give floats in [-1, 1]: int16 / 32768")
         if lengths is None:
             n = torch.full((wav.shape[0],), wav.shape[1], dtype=torch.long, device=self.device)
         else:
@@ -326,6 +328,8 @@ class LMSPTModel(PreTrainedModel):
         size, ids, lengths = self.quantizer.cardinality, codes.codes.to(self.device), codes.lengths.to(self.device)
         if ids.shape[1] > len(size):
             raise AudiokdError(f"codes have {ids.shape[1]} streams, the model {len(size)}")
+        if ids.is_floating_point() or ids.is_complex():
+            raise AudiokdError(f"codes of {ids.dtype}", fix="give the integers that `encode` gave")
         if ids.numel() == 0:
             raise AudiokdError(f"codes of shape {list(ids.shape)} have no frames", fix="leave them out")
         if bool(((lengths < 0) | (lengths > ids.shape[-1])).any()):
