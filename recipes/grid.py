@@ -36,7 +36,7 @@ from audiokd.eval.table import markdown
 from audiokd.files import jsonl, write_bytes
 from audiokd.stages.fit import source
 
-RESULTS = Path("results.jsonl")
+RESULTS, GRID = Path("results.jsonl"), Path("exp/grid")
 WRITING = threading.Lock()
 
 
@@ -52,7 +52,7 @@ class Cell:
 
     @property
     def folder(self) -> Path:
-        return Path("exp/grid") / f"{self.name}-{self.seed}"
+        return GRID / f"{self.name}-{self.seed}"
 
     @property
     def sha256(self) -> str:
@@ -203,7 +203,15 @@ def finish(cell: Cell) -> None:
         "scores": {k: v["mean"] for k, v in scores.items()},
         "intervals": {k: [v["low"], v["high"]] for k, v in scores.items() if v.get("low") is not None},
     }
-    with WRITING:
+    add_row(row)
+
+
+def add_row(row: dict[str, Any]) -> None:
+    """Append a row to RESULTS."""
+    # threads share a process and processes a folder: two rows at once must not be one
+    GRID.mkdir(parents=True, exist_ok=True)
+    with WRITING, open(GRID / ".lock", "w") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
         write_bytes(RESULTS, (RESULTS.read_bytes() if RESULTS.exists() else b"") + jsonl([row]))
 
 
@@ -264,6 +272,8 @@ def work(cell: Cell, train_only: bool) -> str:
     with alone(cell.folder) as mine:
         if not mine:
             return "is being worked on elsewhere"
+        if cell.sha256 in finished():  # since this process began
+            return "was done elsewhere"
         try:
             if cell.anchor:
                 score_anchor(cell)

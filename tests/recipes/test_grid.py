@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import multiprocessing
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
@@ -156,6 +158,32 @@ def test_a_cell_that_another_process_has_is_left(grid: ModuleType, recipe: Path)
         assert mine
         assert grid.work(cell, False) == "is being worked on elsewhere"
     assert not grid.said
+
+
+def test_a_cell_that_another_process_finished_is_no_second_row(grid: ModuleType, recipe: Path) -> None:
+    cell = grid.read_cells("grid.yaml")[0]
+    Path("results.jsonl").write_text(json.dumps({"config_sha256": cell.sha256, "system": "grid/none"}) + "\n")
+    assert grid.work(cell, False) == "was done elsewhere"
+    assert not grid.said
+
+
+def _add_rows(first: int, script: str) -> None:
+    spec = importlib.util.spec_from_file_location("grid_script", script)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["grid_script"] = module
+    spec.loader.exec_module(module)
+    for i in range(first, first + 20):
+        module.add_row({"config_sha256": str(i), "system": "grid/none"})
+
+
+def test_two_processes_lose_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        list(pool.map(_add_rows, (0, 20), [str(RECIPES / "grid.py")] * 2))
+    rows = [json.loads(line) for line in Path("results.jsonl").read_text().splitlines()]
+    assert sorted(int(r["config_sha256"]) for r in rows) == list(range(40))
 
 
 def test_seeds_are_shown_as_mean_and_range(grid: ModuleType) -> None:
