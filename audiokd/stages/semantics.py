@@ -38,7 +38,8 @@ def semantics(
 
     Args:
         store: token store.
-        data: data dir of the same utterances, with phones.ctm; text gives tokens a character, utt2spk the speakers.
+        data: data dir of the same utterances, with phones.ctm; text gives tokens a character, utt2spk the speakers
+            (without it all is one speaker).
         out: JSON file to write.
         model: the tokenizer that made the store: ABX is then by the angle between its features, from the audio of `data`.
             Without it ABX is by equal or unequal codes of `streams`.
@@ -84,7 +85,8 @@ def semantics(
     if len(codes) < len(tokens):
         log.warning("%d of %d utterances have phones; the others are not measured", len(codes), len(tokens))
     token = {i: c[chosen] for i, c in codes.items()}
-    speakers = {i: utterances[i].speaker or i for i in codes}
+    known = any(utterances[i].speaker for i in codes)
+    speakers = {i: (utterances[i].speaker or i) if known else "" for i in codes}
     if model:
         heard, heard_rate = _features(model, layer, tokens, [utterances[i] for i in codes], device)
     else:

@@ -106,6 +106,8 @@ def test_one_speaker_has_no_abx_across(root: Path, tmp_path: Path) -> None:
     assert "one speaker: no ABX across speakers" in found["note"]
     assert found["token_length"]["tokens_per_character"]["mean"] is None  # no text
     assert "| - |" in (tmp_path / "x.md").read_text()
+    (data / "utt2spk").unlink()  # who speaks is not known: nobody is made up
+    assert semantics(str(root / "tokens"), str(data), str(tmp_path / "y.json"))["abx"] == found["abx"]
 
 
 def test_what_does_not_fit_is_named(root: Path, tmp_path: Path) -> None:
