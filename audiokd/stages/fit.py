@@ -162,6 +162,8 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _claim(folder: Path, config: dict[str, Any], defaults: dict[str, Any]) -> None:
     """Write config.yaml of a new run, or hold it against the one that is there.
 
+    One that ended before its first step, for a teacher that is not there, say, makes way.
+
     A run from before a setting existed had what is now its default: `defaults` stand in for keys that it lacks.
     """
     import yaml
@@ -174,13 +176,15 @@ def _claim(folder: Path, config: dict[str, Any], defaults: dict[str, Any]) -> No
             old = defaults | old
         keys = sorted(k for k in (old.keys() | new.keys()) - RUNTIME_KEYS if not k.startswith("audiokd."))
         differ = [f"  {k}: {old.get(k)} there, {new.get(k)} now" for k in keys if old.get(k) != new.get(k)]
-        if differ:
+        begun = any((folder / name).exists() for name in ("checkpoints/last.ckpt", "metrics.csv"))
+        if differ and begun:
             raise ConfigError(
                 "the run in this folder has another configuration:\n" + "\n".join(differ),
                 where=str(path),
                 fix="give --exp_dir another name, or the same settings",
             )
-        return
+        if not differ:
+            return
     plain = _plain(config) | {"audiokd": source()}
     write_text(path, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
 

@@ -89,6 +89,18 @@ def test_another_setting_in_the_same_folder(run: Path, known: list[str], capsys:
     assert (run / "config.yaml").read_bytes() == before
 
 
+def test_a_run_that_never_began_makes_way(known: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = [*known, "--exp_dir", str(tmp_path), "--run.max_steps", "1", "--run.val_every", "1"]
+    with pytest.raises(SystemExit):
+        main([*options, "--teacher.name", "./no_such_whisper"])
+    assert "no such folder" in capsys.readouterr().err
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["teacher"]["name"] == "./no_such_whisper"
+    main(options)
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["teacher"]["name"] != "./no_such_whisper"
+    capsys.readouterr()
+    assert "loss.mel: 15.0 there, 10.0 now" in refused(capsys, *options, "--loss.mel", "10")
+
+
 def test_a_setting_that_the_run_is_older_than(run: Path, known: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """It had what is the default now; another value of it is a difference."""
     path, before = run / "config.yaml", (run / "config.yaml").read_bytes()
