@@ -120,7 +120,10 @@ def test_what_does_not_belong_together(folder: Path, two_cities: Path, tmp_path:
     with pytest.raises(AudiokdError, match=r"speaks tokens of model \w{12}, this tokenizer is \w{12}"):
         slm(model, store, out, tokenizer=str(tmp_path / "tokenizer"), limit=1)
     with pytest.raises(AudiokdError, match="cannot load the language model"):
-        slm(str(tmp_path / "nothing"), store, out)
+        slm(str(tmp_path), store, out)
+    for nothing in (str(tmp_path / "nothing"), "nothing"):  # no hub is asked for a folder
+        with pytest.raises(AudiokdError, match="no such folder"):
+            slm(nothing, store, out)
     with pytest.raises(ConfigError, match="needs --tokenizer"):
         slm(model, store, out, asr="whisper")
     assert not Path(out).exists()

@@ -24,6 +24,7 @@ from audiokd.methods.speech_lm.examples import Example
 from audiokd.methods.speech_lm.pairs import Pair
 from audiokd.methods.speech_lm.settings import SpeechLMShape
 from audiokd.methods.speech_lm.vocabulary import Vocabulary, character_tokenizer, extend
+from audiokd.teachers.base import check_name
 
 #: config.json's key for what the tokens are
 SPEECH = "speech_tokens"
@@ -120,6 +121,7 @@ def create(shape: SpeechLMShape, speech: dict[str, Any], pairs: Sequence[Pair]) 
         AudiokdError: `shape.name` cannot be loaded.
     """
     if shape.name:
+        check_name(shape.name)
         try:
             lm = AutoModelForCausalLM.from_pretrained(shape.name, dtype=torch.float32)
             tokenizer = AutoTokenizer.from_pretrained(shape.name)
@@ -175,6 +177,7 @@ def load(folder: str | Path, device: str = "cpu", weights: bool = True) -> Speec
         AudiokdError: no such model, or one without speech tokens.
     """
     fix = "give a folder that 'audiokd export' wrote from a run of speech_lm"
+    check_name(str(folder))
     try:
         config = AutoConfig.from_pretrained(folder)
         if not getattr(config, SPEECH, None):
