@@ -168,10 +168,12 @@ def _lead(config: dict[str, Any]) -> str:
     rate = m["sample_rate"]
     for stride in m["encoder_rates"]:
         rate /= stride
-    return (
-        f"{m['n_codebooks']} codebooks at {rate:g} Hz, {run['max_steps']} steps, seed {run['seed']}, "
-        f"teacher {Path(config['teacher']['name']).name} ({config['teacher']['window']} window)."
-    )
+    kind = config.get("distill", {}).get("kind", "resynthesis")
+    taught = "no teacher"
+    if kind in ("pooled", "time_axis") or config["loss"]["distill"]:
+        taught = f"teacher {Path(config['teacher']['name']).name} ({config['teacher']['window']} window)"
+    steps = f"{run['max_steps']} steps, seed {run['seed']}"
+    return f"{m['n_codebooks']} codebooks at {rate:g} Hz, {steps}, distillation {kind}, {taught}."
 
 
 def _text_table(headers: list[str], rows: list[list[str]]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import re
 import xml.dom.minidom
@@ -15,9 +16,11 @@ import soundfile
 from PIL import Image
 
 from audiokd.errors import AudiokdError
+from audiokd.methods.lm_spt.settings import LMSPTSettings
 from audiokd.report.page import Report, Sample, read_metrics
 from audiokd.report.plots import log_mel, short, spectrogram_uri, usage_chart
 from audiokd.report.sound import clip, flac_uri
+from audiokd.stages.report import _lead
 
 NASTY = '</title><script>alert("x")</script> & "quotes"'
 VOID = {"meta", "img", "wbr"}
@@ -221,3 +224,15 @@ def test_table_cells():
 )
 def test_short_numbers(value, text):
     assert short(value) == text
+
+
+def test_a_run_names_the_teacher_that_it_had() -> None:
+    config = dataclasses.asdict(LMSPTSettings())
+    assert "distillation resynthesis, teacher whisper-large-v3 (full window)" in _lead(config)
+    config["distill"]["kind"] = "none"
+    assert "distillation none, teacher" in _lead(config)  # of the auxiliary decoder
+    config["loss"]["distill"] = 0.0
+    assert _lead(config).endswith("distillation none, no teacher.")
+    del config["distill"]  # a run that is older than the choice
+    config["loss"]["distill"] = 500.0
+    assert "distillation resynthesis, teacher" in _lead(config)
