@@ -136,6 +136,7 @@ def slm(
     write_json(out, {**result, "utterances": rows})
     tables = [markdown(*t) for t in speech_lm_tables(result)]
     write_text(Path(out).with_suffix(".md"), "\n".join([*tables, f"{result['note']}\n"]))
+    print(f"{out}: {len(rows)} utterances scored, {len(made)} generated")
     return result
 
 

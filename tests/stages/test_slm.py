@@ -72,6 +72,7 @@ def test_twenty_utterances_by_heart(folder: Path, whisper_dir: Path, capsys: pyt
     options = ["--tokenizer", tokenizer, "--asr", str(whisper_dir), "--limit", "2", "--language", "en"]
     options += ["--teacher", str(whisper_dir)]
     main(["slm", model, store, "--out", str(heard), *options])
+    assert f"{heard}: 20 utterances scored, 2 generated" in capsys.readouterr().out
     result = json.loads(heard.read_text())
     assert (result["num_utterances"], result["num_generated"], result["system"]) == (20, 2, "exp")
     assert result["summary"]["tts_bits"]["mean"] == pytest.approx(s["tts_bits"])
