@@ -18,7 +18,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "tokenize": ("tokenize:tokenize", ("model_dir", "input", "store"), "a corpus to tokens"),
     "extract": ("extract:extract", ("model_dir", "input", "store"), "a corpus to features"),
     "decode": ("decode:decode", ("model_dir", "store", "wav_dir"), "tokens back to sound"),
-    "anchor": ("anchor:anchor", ("kind", "input", "wav_dir"), "topline and floor of a corpus: original, Griffin-Lim"),
+    "anchor": ("anchor:anchor", ("kind", "input", "wav_dir"), "references of a corpus: original, Griffin-Lim"),
     "score": ("score:score", (), "compare rebuilt audio with the original"),
     "semantics": ("semantics:semantics", ("store", "data"), "what the tokens know of phones: PNMI, purity, ABX"),
     "slm": ("slm:slm", ("model_dir", "store"), "score a speech language model: bits, and error rates both ways"),

@@ -183,6 +183,7 @@ def finish(cell: Cell) -> None:
     """Append the cell's row: scores, and what it takes to make them again."""
     found = {p.stem: json.loads(p.read_text()) for p in sorted(cell.scores.glob("*.json"))}
     scores, cost = flat(found), {}
+    reading = found["rebuilt_asr"]["settings"]
     trained: dict[str, Any] = {"run": {"max_steps": 0}, "audiokd": {"commit": None}}
     if not cell.anchor:
         trained = yaml.safe_load((cell.folder / "config.yaml").read_text())
@@ -200,6 +201,8 @@ def finish(cell: Cell) -> None:
         "parameters": None if cell.anchor else parameters(cell.folder / "export" / "model.safetensors"),
         "frame_rate": cost.get("frame_rate"),
         "bits_per_second": cost.get("bits_per_second"),
+        "semantic_bits_per_second": found.get("semantics", {}).get("bits_per_second"),
+        "asr": Path(reading["asr"]).name + (", the teacher" if reading["teacher_scored"] else ""),
         "scores": {k: v["mean"] for k, v in scores.items()},
         "intervals": {k: [v["low"], v["high"]] for k, v in scores.items() if v.get("low") is not None},
     }
@@ -229,18 +232,23 @@ def finished() -> dict[str, dict[str, Any]]:
     return {r["config_sha256"]: r for r in rows if r["system"].startswith("grid/")}
 
 
-def table(cells: list[Cell], columns: dict[str, str]) -> str:
-    """A row a cell: of one seed with its 95% bootstrap interval over utterances, of several the mean and their range."""
+def table(cells: list[Cell], columns: dict[str, str], bits: str) -> str:
+    """A row a cell: of one seed with its 95% bootstrap interval over utterances, of several the mean and their range.
+
+    `bits` is the row's key for the rate of what the table is about: all streams, or the semantic one.
+    """
     done = finished()
     rows = []
     for name in dict.fromkeys(c.name for c in cells):
         found = [done[c.sha256] for c in cells if c.name == name and c.sha256 in done]
-        if found:
-            size, rate = found[0]["parameters"], found[0]["frame_rate"]
-            about = [f"{size / 1e6:.2f} M" if size else "-", f"{rate:g}" if rate else "-"]
-            about.append(f"{found[0]['bits_per_second']:g}" if rate else "-")
-            rows.append([name, str(len(found)), *about, *(_spread(found, k) for k in columns)])
-    return markdown(["cell", "seeds", "parameters", "frames/s", "bit/s", *columns.values()], rows)
+        if found and any(k in found[0]["scores"] for k in columns):
+            r = found[0]
+            about = [str(len(found)), f"{r['utterances']} ({r['utterances_read']})", r["asr"]]
+            about.append(f"{r['parameters'] / 1e6:.2f} M" if r["parameters"] else "-")
+            about += [f"{r[k]:g}" if r[k] else "-" for k in ("frame_rate", bits)]
+            rows.append([name, *about, *(_spread(found, k) for k in columns)])
+    headers = ["cell", "seeds", "utterances (read)", "read by", "parameters", "frames/s", "bit/s"]
+    return markdown([*headers, *columns.values()], rows)
 
 
 def _spread(rows: list[dict[str, Any]], key: str) -> str:
@@ -283,8 +291,8 @@ def work(cell: Cell, train_only: bool) -> str:
                     return "trained"
                 score(cell)
             finish(cell)
-        except AudiokdError as e:
-            return f"failed: {e}"
+        except Exception as e:
+            return f"failed: {e}" if isinstance(e, AudiokdError) else f"failed: {type(e).__name__}: {e}"
     return "done"
 
 
@@ -298,15 +306,19 @@ def main() -> None:
     args = parser.parse_args()
     cells = [c for c in read_cells(args.grid) if args.only in c.name]
     if args.tables:
-        for title, columns in yaml.safe_load(Path(args.grid).read_text())["tables"].items():
-            print(f"{title}\n\n{table(cells, columns)}")
+        for title, spec in yaml.safe_load(Path(args.grid).read_text())["tables"].items():
+            print(f"{title}\n\n{table(cells, spec['columns'], spec['bits'])}")
         return
     done = finished()
     left = [c for c in cells if c.sha256 not in done]
     print(f"{len(cells) - len(left)} of {len(cells)} cells are in {RESULTS}", flush=True)
+    failed = 0
     with ThreadPoolExecutor(args.nj) as pool:
         for cell, said in zip(left, pool.map(lambda c: work(c, args.train_only), left)):
             print(f"{cell.name} seed {cell.seed}: {said}", flush=True)
+            failed += said.startswith("failed")
+    if failed:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

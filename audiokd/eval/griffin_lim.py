@@ -1,4 +1,4 @@
-"""Speech rebuilt from its log-mel alone: a floor that a codec should be above at any bit rate.
+"""Speech rebuilt from its log-mel alone: what is left when the phase is thrown away and nothing is quantised.
 
 Source: Griffin and Lim 1984, https://doi.org/10.1109/TASSP.1984.1164317; librosa's fast variant
 (https://arxiv.org/abs/1309.1533v1) and its non-negative least squares from mel to linear frequency.

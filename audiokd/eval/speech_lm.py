@@ -89,7 +89,10 @@ def bit_rates(rows: Sequence[dict[str, Any]]) -> dict[str, Summary]:
 
 
 def error_rates(references: Sequence[str], hypotheses: Sequence[str]) -> dict[str, Summary]:
-    """`wer` and `cer` of normalised texts, and `wer_floor` and `cer_floor`: each text against another's hypothesis."""
+    """`wer` and `cer` of normalised texts, and `wer_floor` and `cer_floor`: each text against another's hypothesis.
+
+    `..._clipped` count no utterance's errors beyond its length: a reader that runs on in a loop does not decide the mean.
+    """
     found = {}
     n = len(references)
     for floor in (False, True):
@@ -98,5 +101,8 @@ def error_rates(references: Sequence[str], hypotheses: Sequence[str]) -> dict[st
         pairs = [(references[i], hypotheses[other(i, n) if floor else i]) for i in range(n)]
         for name, count in (("wer", word_errors), ("cer", character_errors)):
             errors = [count(r, h) for r, h in pairs]
-            found[name + "_floor" * floor] = summarise_rate([e.count for e in errors], [e.length for e in errors])
+            lengths = [e.length for e in errors]
+            found[name + "_floor" * floor] = summarise_rate([e.count for e in errors], lengths)
+            clipped = [min(e.count, e.length) for e in errors]
+            found[f"{name}_clipped{'_floor' * floor}"] = summarise_rate(clipped, lengths)
     return found

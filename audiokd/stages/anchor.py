@@ -12,7 +12,7 @@ def anchor(
     """Write `WAV_DIR/<utterance id>.wav` for every utterance; files that stand are left. Score it as any system.
 
     Args:
-        kind: original: resampled, a topline; griffin_lim: from 80 mel bands, a floor.
+        kind: original: resampled, a topline; griffin_lim: from 80 mel bands, what a log-mel alone knows.
         input: INPUT with the originals.
         wav_dir: folder to write, 16-bit wav.
         sample_rate: Hz of the files.

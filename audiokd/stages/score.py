@@ -63,7 +63,8 @@ def score(
         ref: the originals: a data folder, a manifest, shards or a folder of audio.
         hyp: folder of rebuilt audio, `<utterance id>.wav` as `audiokd decode` writes it.
         out: JSON file to write.
-        text: also word and character error rates; needs --asr. Against the corpus' transcripts where it has any (wer,
+        text: also word and character error rates; needs --asr. wer_clipped and cer_clipped, in `out` alone, count no
+            utterance's errors beyond its length. Against the corpus' transcripts where it has any (wer,
             cer), else against what the ASR reads in the original (wer_vs_asr, cer_vs_asr).
         asr: Whisper that reads the audio: a transformers folder or hub id.
         teacher: model that taught the one which is scored: error rates by that same model are headed "teacher-scored".
@@ -342,6 +343,9 @@ def _summary(rows: list[dict[str, Any]], metrics: list[Metric], against: str) ->
         for name, top, bottom in (("wer", "word_errors", "words"), ("cer", "character_errors", "characters")):
             s = summarise_rate([r[top] for r in counted], [r[bottom] for r in counted]).as_dict()
             summary[name + suffix] = {**s, "none": len(rows) - len(counted)}
+            # an ASR that runs on over sound it cannot read makes many times as many errors as there are words
+            clipped = summarise_rate([min(r[top], r[bottom]) for r in counted], [r[bottom] for r in counted]).as_dict()
+            summary[f"{name}_clipped{suffix}"] = {**clipped, "none": len(rows) - len(counted)}
     return summary
 
 

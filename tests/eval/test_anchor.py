@@ -1,4 +1,4 @@
-"""Topline and floor: written once, scored like any system, and in that order."""
+"""What no codec made: written once, scored like any system, and in that order."""
 
 from __future__ import annotations
 

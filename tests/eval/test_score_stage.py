@@ -17,7 +17,8 @@ from noisy import with_noise
 
 from audiokd.errors import AudiokdError, ConfigError
 from audiokd.eval.si_sdr import si_sdr
-from audiokd.stages.score import _part, _read_part, score
+from audiokd.eval.speech_lm import error_rates
+from audiokd.stages.score import _part, _read_part, _summary, score
 from audiokd.tokens.store import StoreItem, StoreWriter
 
 FAST = ["mel", "stft", "si_sdr", "stoi"]
@@ -108,13 +109,29 @@ def test_error_rates_against_the_transcript(beckett, whisper_dir, tmp_path):
     assert (row["word_errors"], row["words"]) == (1, 12)
     assert "better" in row["asr"]
     assert "WER % (tiny.en) ↓" in out.with_suffix(".md").read_text()
+    assert result["summary"]["wer_clipped"]["mean"] == result["summary"]["wer"]["mean"]
+
+
+def test_an_asr_that_runs_on_counts_once_where_errors_are_clipped():
+    rows = [
+        {"word_errors": 90, "words": 10, "character_errors": 400, "characters": 50},
+        {"word_errors": 1, "words": 10, "character_errors": 5, "characters": 50},
+    ]
+    summary = _summary(rows, [], "text")
+    assert summary["wer"]["mean"] == pytest.approx(91 / 20)
+    assert summary["wer_clipped"]["mean"] == pytest.approx(11 / 20)
+    assert summary["cer_clipped"]["mean"] == pytest.approx(55 / 100)
+    rates = error_rates(["a b", "c d"], ["a b", "x y z x y z x y z"])
+    assert rates["wer"].mean == pytest.approx(9 / 4)
+    assert rates["wer_clipped"].mean == pytest.approx(2 / 4)
+    assert rates["wer_clipped_floor"].mean == 1
 
 
 def test_error_rates_against_the_asr_say_so(folders, whisper_dir, tmp_path):
     ref, hyp = folders
     out = tmp_path / "s.json"
     result = score(str(ref), str(hyp), str(out), text=True, asr=str(whisper_dir), metrics=[])
-    assert set(result["summary"]) == {"wer_vs_asr", "cer_vs_asr"}
+    assert set(result["summary"]) == {"wer_vs_asr", "cer_vs_asr", "wer_clipped_vs_asr", "cer_clipped_vs_asr"}
     assert result["summary"]["wer_vs_asr"]["n"] == 3
     assert "WER % against the ASR (tiny.en) ↓" in out.with_suffix(".md").read_text()
 

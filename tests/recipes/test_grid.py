@@ -76,7 +76,10 @@ def recipe(two_cities: Path, whisper_dir: Path, tmp_path: Path, monkeypatch: pyt
         **shared,
         "score": score,
         "slm": slm,
-        "tables": {"Sound": {"rebuilt.mel": "mel", "slm.tts_bits": "bits"}, "Phones": {"train.pnmi": "PNMI"}},
+        "tables": {
+            "Sound": {"bits": "bits_per_second", "columns": {"rebuilt.mel": "mel", "slm.tts_bits": "bits"}},
+            "Phones": {"bits": "semantic_bits_per_second", "columns": {"train.pnmi": "PNMI"}},
+        },
         "fit": {"teacher.name": str(whisper_dir)},
         "cells": {
             "broken": {"fit": {"model.aux_dim": 33}},
@@ -96,7 +99,8 @@ def recipe(two_cities: Path, whisper_dir: Path, tmp_path: Path, monkeypatch: pyt
 
 def test_a_grid_is_done_once(grid: ModuleType, recipe: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["grid.py", "grid.yaml"])
-    grid.main()
+    with pytest.raises(SystemExit, match="1"):  # a cell failed
+        grid.main()
     out = capsys.readouterr().out
     assert "0 of 3 cells are in results.jsonl" in out
     assert "broken seed 0: failed:" in out
@@ -113,7 +117,15 @@ def test_a_grid_is_done_once(grid: ModuleType, recipe: Path, capsys, monkeypatch
         "semantic.mel",
         "rebuilt.cer",
     }
-    wanted |= {"slm.tts_bits", "slm.stt_bits", "slm.real_cer", "slm.tts_cer", "slm.stt_cer", "slm.tts_gain_bits"}
+    wanted |= {
+        "slm.tts_bits",
+        "slm.stt_bits",
+        "slm.real_cer",
+        "slm.tts_cer",
+        "slm.stt_cer_clipped",
+        "slm.tts_gain_bits",
+        "rebuilt.cer_clipped",
+    }
     assert wanted <= row["scores"].keys()
     low, high = row["intervals"]["rebuilt.mel"]
     assert 0 < low <= row["scores"]["rebuilt.mel"] <= high
@@ -124,16 +136,22 @@ def test_a_grid_is_done_once(grid: ModuleType, recipe: Path, capsys, monkeypatch
     assert row["bits_per_second"] == 800  # 8 streams of 256 codes at 12.5 Hz
 
     grid.said.clear()
-    grid.main()
+    with pytest.raises(SystemExit, match="1"):
+        grid.main()
     assert "2 of 3 cells are in results.jsonl" in capsys.readouterr().out
     assert not [words for words in grid.said if "none" in " ".join(words)]
     monkeypatch.setattr(sys, "argv", ["grid.py", "grid.yaml", "--tables"])
     grid.main()
     tables = capsys.readouterr().out
-    assert "Sound\n\n| cell | seeds | parameters | frames/s | bit/s | mel | bits |" in tables
+    assert (
+        "Sound\n\n| cell | seeds | utterances (read) | read by | parameters | frames/s | bit/s | mel | bits |" in tables
+    )
     shown = f"{row['scores']['rebuilt.mel']:.3f} [{low:.3f}, {high:.3f}]"
-    assert f"| none | 1 | {row['parameters'] / 1e6:.2f} M | 12.5 | 800 | {shown} | " in tables
-    assert "| top | 1 | - | - | - | " in tables
+    about = f"| none | 1 | 4 (1) | {row['asr']} | {row['parameters'] / 1e6:.2f} M | 12.5 |"
+    assert row["asr"].endswith(", the teacher")
+    assert f"{about} 800 | {shown} | " in tables
+    assert f"{about} 100 | " in tables  # the semantic stream's own rate
+    assert tables.count("| top | 1 | 4 (1) |") == 1  # only where it has a score
 
 
 def test_a_change_in_a_config_file_is_another_cell(grid: ModuleType, recipe: Path) -> None:
