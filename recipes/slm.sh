@@ -72,7 +72,7 @@ if in_range decode; then
   sound=()
   [ -z "$tokenizer" ] || sound=(--tokenizer "$tokenizer")
   [ -z "$asr" ] || sound+=(--asr "$asr")
-  [ -z "$teacher" ] || sound+=(--teacher "$teacher")
+  [ -z "$asr" ] || [ -z "$teacher" ] || sound+=(--teacher "$teacher")
   for s in "${tests[@]}"; do
     log "stage 8: speak, transcribe and score $s"
     audiokd slm "$exp/export" "$tokens/$s" --out "$exp/scores/$s.json" --language "$language" --device "$device" \

@@ -45,7 +45,8 @@ def test_from_stores_to_scores(two_cities: Path, tmp_path: Path) -> None:
     words += ["--fit_args", "--run.accelerator cpu", "--score_args", "--limit 2 --max_duration_s 3 --temperature 1"]
     run = subprocess.run(words, cwd=task, env=ENV, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    assert "| text -> speech, bit/s of audio |" in run.stdout
+    assert "text -> speech, bit/s of audio  " in run.stdout
+    assert "Free generation" in (task / "exp" / "small" / "report.html").read_text()
     found = json.loads((task / "exp" / "small" / "scores" / "test.json").read_text())
     assert (found["num_utterances"], found["num_generated"], found["system"]) == (5, 2, "small")
     wav, rate = sf.read(task / "exp" / "small" / "scores" / "test" / "tts" / "dickens" / "15.wav")

@@ -223,6 +223,7 @@ def test_every_packaged_config_goes_through_the_command_line(
     for name in CONFIGS:  # read and typed; then stopped, for a folder that holds another run
         exp = tmp_path / name
         exp.mkdir()
+        (exp / "metrics.csv").write_text("")  # it has begun
         (exp / "config.yaml").write_text("method: another\n")
         files = ["--config", "lm_spt/base"] if name.startswith("base_") else []
         said = refused(capsys, "fit", "lm_spt", *files, "--config", f"lm_spt/{name}", *sets, "--exp_dir", str(exp))
