@@ -1,15 +1,17 @@
 """DNSMOS P.835: what listeners would rate the speech, the background and the whole of a clip, guessed from it alone.
 
-Source: Reddy et al. 2022, https://arxiv.org/abs/2110.01763. The package speechmos carries the networks (MIT); its own function
-is called. It was trained on noisy calls and noise suppressors: for codecs it is one more opinion, not the truth.
+Source: Reddy et al. 2022, https://arxiv.org/abs/2110.01763. The package speechmos carries the networks (MIT); its own class is
+called. It was trained on noisy calls and noise suppressors: for codecs it is one more opinion, not the truth.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from audiokd.data.audio import resample
 from audiokd.eval.common import need, signal
@@ -61,5 +63,17 @@ def _rated(hyp: Signal, sample_rate: int, name: str) -> float | None:
 @lru_cache(maxsize=2)
 def _all(wav: bytes) -> dict[str, float]:
     """The ratings of float32 samples: one pass gives all three."""
-    rated = need("speechmos.dnsmos").run(np.frombuffer(wav, np.float32), SAMPLE_RATE)
+    rated = _model()(np.frombuffer(wav, np.float32), SAMPLE_RATE, False)  # not the personalised networks
     return {k: float(v) for k, v in rated.items()}
+
+
+@lru_cache(maxsize=1)
+def _model() -> Any:
+    """The package's model with as many threads as torch has: its own takes every core, in every process."""
+    package, onnx = need("speechmos.dnsmos"), need("onnxruntime")
+    folder = Path(package.__file__).parent / "dnsmos_models"
+    paths = [str(folder / name) for name in ("sig_bak_ovr.onnx", "model_v8.onnx")]
+    model, options = package.DNSMOS(*paths), onnx.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    model.onnx_sess, model.p808_onnx_sess = (onnx.InferenceSession(path, options) for path in paths)
+    return model
