@@ -1,6 +1,6 @@
 """How fast is encoding, beside its own plain form and beside EnCodec and Mimi? One run, one machine, ratios.
 
-    python benchmarks/tokenize.py [--seconds 10] [--repeats 5] [--threads 2]
+    python benchmarks/encode.py [--seconds 10] [--repeats 5] [--threads 2]
 
 Every model has random weights (cost does not depend on them) and the same 10 s of real speech, resampled to its rate.
 The contestants take turns, `--repeats` rounds; the median of each is compared. `plain` is the same LM-SPT network as one writes
@@ -9,11 +9,6 @@ this machine's own fp32 matrix product, measured in the same run.
 """
 
 from __future__ import annotations
-
-import sys
-
-if sys.path and sys.path[0].endswith("benchmarks"):
-    del sys.path[0]  # this file's name is also a module's of the standard library, which must be found first
 
 import argparse
 import copy
