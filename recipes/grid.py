@@ -23,6 +23,7 @@ import statistics
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -291,8 +292,12 @@ def work(cell: Cell, train_only: bool) -> str:
                     return "trained"
                 score(cell)
             finish(cell)
-        except Exception as e:
-            return f"failed: {e}" if isinstance(e, AudiokdError) else f"failed: {type(e).__name__}: {e}"
+        except AudiokdError as e:
+            return f"failed: {e}"
+        except Exception as e:  # a fault of the grid's own: the next cell may not have it, and the log keeps all of it
+            with open(cell.folder / "log", "a") as f:
+                traceback.print_exc(file=f)
+            return f"failed: {type(e).__name__}: {e} (see {cell.folder}/log)"
     return "done"
 
 

@@ -210,3 +210,12 @@ def test_seeds_are_shown_as_mean_and_range(grid: ModuleType) -> None:
     assert grid._spread([{**rows[0], "intervals": {}}], "a") == "0.500"
     assert grid._spread(rows, "a") == "0.600 (0.500 to 0.700)"
     assert grid._spread(rows, "b") == "-"
+
+
+def test_a_fault_of_the_grids_own_stops_no_other_cell(
+    grid: ModuleType, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grid, "train", lambda cell: {}["nothing"])
+    cell = next(c for c in grid.read_cells("grid.yaml") if c.name == "none")
+    assert grid.work(cell, False).startswith("failed: KeyError: 'nothing' (see ")
+    assert "Traceback" in (cell.folder / "log").read_text()
