@@ -70,7 +70,7 @@ def read_pairs(path: str, text: str = "plain", text_dirs: Sequence[str] = (), al
             else:
                 without += 1
     if not pairs:
-        fix = "tokenize a data dir that has a text file, or name one in data.text_dirs"
+        fix = "tokenize a data dir that has a text file, or name one: --text_dirs (audiokd fit: --data.text_dirs)"
         raise AudiokdError(f"none of {len(store)} utterances has a text", where=path, fix=fix)
     return PairSet(store, pairs, without)
 
