@@ -17,7 +17,6 @@ import contextlib
 import fcntl
 import hashlib
 import json
-import math
 import os
 import statistics
 import subprocess
@@ -33,6 +32,7 @@ from typing import Any
 import yaml
 
 from audiokd.errors import AudiokdError, ConfigError
+from audiokd.eval.bitrate import count_parameters
 from audiokd.eval.table import markdown
 from audiokd.files import jsonl, write_bytes
 from audiokd.stages.fit import source
@@ -199,7 +199,7 @@ def finish(cell: Cell) -> None:
         "system": f"grid/{cell.name}",
         "utterances": found["rebuilt"]["num_scored"],
         "utterances_read": found["rebuilt_asr"]["num_scored"],
-        "parameters": None if cell.anchor else parameters(cell.folder / "export" / "model.safetensors"),
+        "parameters": None if cell.anchor else count_parameters(cell.folder / "export"),
         "frame_rate": cost.get("frame_rate"),
         "bits_per_second": cost.get("bits_per_second"),
         "semantic_bits_per_second": found.get("semantics", {}).get("bits_per_second"),
@@ -217,13 +217,6 @@ def add_row(row: dict[str, Any]) -> None:
     with WRITING, open(GRID / ".lock", "w") as f:
         fcntl.flock(f, fcntl.LOCK_EX)
         write_bytes(RESULTS, (RESULTS.read_bytes() if RESULTS.exists() else b"") + jsonl([row]))
-
-
-def parameters(path: Path) -> int:
-    from safetensors import safe_open
-
-    with safe_open(path, "pt") as f:
-        return sum(math.prod(f.get_slice(k).get_shape()) for k in f.keys())  # noqa: SIM118
 
 
 def finished() -> dict[str, dict[str, Any]]:

@@ -130,8 +130,10 @@ if in_range decode; then
     for system in "${systems[@]}"; do
       store=$exp/tokens/$s
       [ "$system" != untrained ] || store=$exp/tokens_untrained/$s
+      streams=()
+      [ "$system" != semantic ] || streams=(--streams "[0]")
       audiokd score --ref "data/$s" --hyp "$exp/wav/$s/$system" --out "$exp/scores/$s/$system.json" --store "$store" \
-        --system "$system" --sample_rate 16000 --nj "$nj" "${asr_args[@]}" "${more_score[@]}"
+        "${streams[@]}" --model "$trained" --system "$system" --sample_rate 16000 --nj "$nj" "${asr_args[@]}" "${more_score[@]}"
     done
     if [ -f "data/$s/phones.ctm" ]; then
       audiokd semantics "$exp/tokens/$s" "data/$s" --out "$exp/semantics/$s/trained.json" --model "$trained" \

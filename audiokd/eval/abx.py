@@ -7,15 +7,17 @@ A and X are two tokens of one triphone (say b-a-g), B is one of another with the
 0 is perfect, 0.5 is chance. d is the mean distance along the cheapest DTW path on a 10 ms grid (frames repeated): the angle
 between feature vectors over pi, or 0 and 1 for equal and other codes. The error is averaged over the contexts (neighbours) of
 a phone pair, then over speakers, then over ordered phone pairs. Within: one speaker says all three; across: another says X.
+Without context the items are single labels, whatever stands beside them: phones, or words where the phones.ctm holds words.
 
 Source: Schatz et al. 2013, "Evaluating speech features with the minimal-pair ABX task" (Interspeech), as ZeroSpeech and
-Libri-Light (Kahn et al. 2020, https://arxiv.org/abs/1912.07875) use it.
+Libri-Light (Kahn et al. 2020, https://arxiv.org/abs/1912.07875) use it; without context as Hallap et al. 2023, "Evaluating
+context-invariance in unsupervised speech representations" (https://arxiv.org/abs/2210.15775) argue for.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -29,14 +31,18 @@ SILENCE = frozenset({"", "pau", "sil", "sp", "spn", "nsn", "SIL", "SP", "SPN", "
 JOINED_S = 2e-3  # the phones of a triphone follow each other this closely
 SAME = 1e-6  # distances nearer than this are equal: the rounding of equal frames is no opinion
 PAIRS = 4096  # aligned at once
+ITEMS = 2000  # whose frames are compared at once: what bounds the memory
 MOST, LEAST, WEIGHED = 1000, 100, 50_000_000  # draws of the bootstrap: as many as weigh this many triples together
 TRIPLE = [(k, "i4") for k in ("phone", "other", "speaker", "speaker_of_x", "context", "a", "b", "x")] + [
     ("error", "f4")
 ]
 
 
+Block = tuple[tuple[int, int, int, int, int], np.ndarray, np.ndarray]  # names of a TRIPLE; items that are A and B
+
+
 class Item(NamedTuple):
-    """A triphone token: names as numbers, and the frame of each of its grid points `[K]`."""
+    """A triphone or a single label as it was said once: names as numbers, and the frame of each of its grid points `[K]`."""
 
     utt: int
     speaker: int
@@ -54,6 +60,7 @@ def abx(
     max_speakers: int = 5,
     seed: int = 0,
     silence: Collection[str] = SILENCE,
+    context: Literal["triphone", "any"] = "triphone",
 ) -> dict[str, Any]:
     """ABX error of a representation on triphone minimal pairs, 0 to 1; lower is better.
 
@@ -66,12 +73,13 @@ def abx(
         max_items: tokens of one triphone by one speaker that are used, drawn with `seed`; all triples of them count.
         max_speakers: across: speakers whose X meet the A and B of one other, drawn with `seed`.
         seed: of the draws and of the bootstrap.
-        silence: phones that take part in no triphone.
+        silence: phones that take part in no item.
+        context: "triphone": items are triphones, those of a triple have the same neighbours; "any": items are single labels.
 
     Returns:
         error: as `Summary.as_dict` gives it: mean (None where there is no triple), a 95% bootstrap interval over
             utterances (a triple weighs as often as its three utterances are drawn), and n utterances in triples.
-        triples, pairs (ordered, of phones), speakers: that took part; mode, distance, max_items, max_speakers, seed.
+        triples, pairs (ordered, of phones), speakers: that took part; mode, context, distance, max_items, max_speakers, seed.
 
     Raises:
         AudiokdError: no utterance has both phones and a representation.
@@ -82,7 +90,7 @@ def abx(
         raise AudiokdError(what, fix="give the phones of the utterances that were tokenized: the ids must be the same")
     coded = representations[ids[0]].ndim == 1
     table = np.concatenate([representations[i] if coded else _unit(representations[i]) for i in ids])
-    contexts = _contexts(ids, phones, representations, frame_rate, speakers, silence)
+    contexts = _contexts(ids, phones, representations, frame_rate, speakers, silence, context)
     rng = np.random.default_rng(seed)
     found = [
         _triples(n, contexts[c], table, mode, max_items, max_speakers, rng) for n, c in enumerate(sorted(contexts))
@@ -94,6 +102,7 @@ def abx(
         "pairs": len(np.unique(triples[["phone", "other"]])),
         "speakers": len(np.unique(triples[["speaker", "speaker_of_x"]].tolist())),
         "mode": mode,
+        "context": context,
         "distance": "equal" if coded else "angle",
         "max_items": max_items,
         "max_speakers": max_speakers,
@@ -147,26 +156,36 @@ def _contexts(
     frame_rate: float,
     speakers: Mapping[str, str] | None,
     silence: Collection[str],
-) -> dict[tuple[str, str], list[Item]]:
-    """Triphone tokens by their neighbours; their frames count over all utterances."""
+    context: str,
+) -> dict[tuple[str, ...], list[Item]]:
+    """Items by their neighbours, if those count; their frames count over all utterances."""
     of = [speakers.get(i, i) if speakers is not None else "" for i in ids]
     speaker = {name: n for n, name in enumerate(sorted(set(of)))}
     label = {name: n for n, name in enumerate(sorted({p.label for i in ids for p in phones[i]}))}
-    contexts: dict[tuple[str, str], list[Item]] = defaultdict(list)
+    contexts: dict[tuple[str, ...], list[Item]] = defaultdict(list)
     start = 0
     for n, utt in enumerate(ids):
         size = len(representations[utt])
-        for left, middle, right in zip(phones[utt], phones[utt][1:], phones[utt][2:]):
-            joined = middle.start_s - left.end_s < JOINED_S and right.start_s - middle.end_s < JOINED_S
-            if not joined or {left.label, middle.label, right.label} & set(silence):
-                continue
-            frames = frame_of(centres(left.start_s, right.end_s), frame_rate)
+        for neighbours, middle, start_s, end_s in _spans(phones[utt], set(silence), context):
+            frames = frame_of(centres(start_s, end_s), frame_rate)
             frames = frames[frames < size]
             if frames.size:
-                item = Item(n, speaker[of[n]], label[middle.label], frames + start)
-                contexts[left.label, right.label].append(item)
+                contexts[neighbours].append(Item(n, speaker[of[n]], label[middle], frames + start))
         start += size
     return contexts
+
+
+def _spans(
+    phones: Sequence[Phone], silence: set[str], context: str
+) -> Iterator[tuple[tuple[str, ...], str, float, float]]:
+    """Each item of an utterance: its neighbours, its label, its start and end in seconds."""
+    if context == "any":
+        yield from (((), p.label, p.start_s, p.end_s) for p in phones if p.label not in silence)
+        return
+    for left, middle, right in zip(phones, phones[1:], phones[2:]):
+        joined = middle.start_s - left.end_s < JOINED_S and right.start_s - middle.end_s < JOINED_S
+        if joined and not {left.label, middle.label, right.label} & silence:
+            yield (left.label, right.label), middle.label, left.start_s, right.end_s
 
 
 def _triples(
@@ -193,29 +212,60 @@ def _triples(
             blocks += [((phone, q, speaker, int(s), context), drawn[phone, speaker], drawn[q, speaker]) for q in others]
     if not blocks:
         return np.zeros(0, TRIPLE)
-    xs = [drawn[names[0], names[3]] for names, _, _ in blocks]
-    needed = [np.stack(np.meshgrid(np.r_[a, b], x), -1).reshape(-1, 2) for (_, a, b), x in zip(blocks, xs)]
-    distance = _distances(items, np.unique(np.sort(np.concatenate(needed), 1), axis=0), table)
     utt = np.array([item.utt for item in items])
     out = []
-    for (names, a, b), x in zip(blocks, xs):
-        a, b, x = (m.reshape(-1) for m in np.meshgrid(a, b, x, indexing="ij"))
-        a, b, x = a[a != x], b[a != x], x[a != x]
-        further = distance[a, x] - distance[b, x]
-        triples = np.zeros(a.size, TRIPLE)
-        for (column, _), value in zip(TRIPLE, (*names, utt[a], utt[b], utt[x])):
-            triples[column] = value
-        triples["error"] = np.where(np.abs(further) < SAME, 0.5, further > 0)
-        out.append(triples)
+    for some in _batches(blocks, drawn):
+        between = _Distances(items, [(np.r_[a, b], drawn[names[0], names[3]]) for names, a, b in some], table)
+        for names, a, b in some:
+            a, b, x = (m.reshape(-1) for m in np.meshgrid(a, b, drawn[names[0], names[3]], indexing="ij"))
+            a, b, x = a[a != x], b[a != x], x[a != x]
+            further = between(a, x) - between(b, x)
+            triples = np.zeros(a.size, TRIPLE)
+            for (column, _), value in zip(TRIPLE, (*names, utt[a], utt[b], utt[x])):
+                triples[column] = value
+            triples["error"] = np.where(np.abs(further) < SAME, 0.5, further > 0)
+            out.append(triples)
     return np.concatenate(out)
+
+
+def _batches(blocks: list[Block], drawn: Mapping[tuple[int, int], np.ndarray]) -> Iterator[list[Block]]:
+    """Blocks of triples, so many at a time that no more than about ITEMS items take part."""
+    some: list[Block] = []
+    items: set[int] = set()
+    for names, a, b in blocks:
+        new = {*a.tolist(), *b.tolist(), *drawn[names[0], names[3]].tolist()}
+        if some and len(items | new) > ITEMS:
+            yield some
+            some, items = [], set()
+        some.append((names, a, b))
+        items |= new
+    yield some
 
 
 def _draw(values: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
     return values if len(values) <= most else np.sort(rng.choice(values, most, replace=False))
 
 
-def _distances(items: list[Item], pairs: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Distances `[n, n]` of the items in `pairs` `[P, 2]`, NaN elsewhere."""
+class _Distances:
+    """Distances of pairs of items: of every one of A to every one of X, for each `(A, X)` of `needed`."""
+
+    def __init__(self, items: list[Item], needed: list[tuple[np.ndarray, np.ndarray]], table: np.ndarray) -> None:
+        self.size = len(items)
+        keys = [self._key(*np.meshgrid(a, x)) for a, x in needed]
+        self.keys = np.unique(np.concatenate([k.reshape(-1) for k in keys]))
+        pairs = np.stack(np.divmod(self.keys, self.size), 1)
+        kept, place = np.unique(pairs, return_inverse=True)
+        self.values = _align([items[i] for i in kept], place.reshape(-1, 2), table)
+
+    def _key(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return np.minimum(a, b) * self.size + np.maximum(a, b)
+
+    def __call__(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return self.values[np.searchsorted(self.keys, self._key(a, b))]
+
+
+def _align(items: list[Item], pairs: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """Distances `[P]` of the `pairs` `[P, 2]` of items."""
     rows, place = np.unique(np.concatenate([item.frames for item in items]), return_inverse=True)
     lengths = np.array([item.frames.size for item in items])
     points = np.zeros((len(items), int(lengths.max())), dtype=np.int64)  # row of each grid point, padded with any
@@ -225,12 +275,12 @@ def _distances(items: list[Item], pairs: np.ndarray, table: np.ndarray) -> np.nd
         between = (x[:, None] != x[None]).astype(np.float64)
     else:
         between = np.arccos(np.clip(x @ x.T, -1, 1)) / np.pi
-    distance = np.full((len(items), len(items)), np.nan)
+    found = []
     for some in np.array_split(pairs, -(-len(pairs) // PAIRS)):
         a, b = some.T
         cells = between[points[a][:, :, None], points[b][:, None, :]]
-        distance[a, b] = distance[b, a] = dtw(cells, lengths[a], lengths[b])
-    return distance
+        found.append(dtw(cells, lengths[a], lengths[b]))
+    return np.concatenate(found)
 
 
 def _error(triples: np.ndarray, utterances: int, rng: np.random.Generator) -> Summary:

@@ -130,7 +130,9 @@ def score_table(results: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[l
     ]
     has_voices = any("speakers" in r for r in results)
     headers += ["own voice nearest %", "voice EER %", "EER among rebuilt %"] if has_voices else []
-    headers += ["bit/s", "tokens/s"] if has_store else []
+    headers += ["frames/s", "bit/s", "tokens/s"] if has_store else []
+    has_parameters = any("parameters" in r for r in results)
+    headers += ["parameters"] if has_parameters else []
     rows = []
     for r in results:
         row = [r["system"], str(r["num_scored"])]
@@ -140,7 +142,10 @@ def score_table(results: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[l
             columns = (("rebuilt", "accuracy"), ("rebuilt", "eer"), ("among_rebuilt", "eer"))
             row += [_times(r["speakers"][k][v], 100).text(1) if "speakers" in r else "-" for k, v in columns]
         if has_store:
-            row += [f"{r['store'][k]:g}" if "store" in r else "-" for k in ("bits_per_second", "tokens_per_second")]
+            costs = ("frame_rate", "bits_per_second", "tokens_per_second")
+            row += [f"{r['store'][k]:g}" if "store" in r else "-" for k in costs]
+        if has_parameters:
+            row.append(f"{r['parameters'] / 1e6:.2f} M" if "parameters" in r else "-")
         rows.append(row)
     return headers, rows
 

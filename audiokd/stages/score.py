@@ -45,6 +45,11 @@ def score(
     speakers: bool = False,
     system: str = "",
     store: str = "",
+    streams: list[int] | None = None,
+    frame_rate: float = 0.0,
+    cardinality: list[int] | None = None,
+    model: str = "",
+    parameters: int = 0,
     device: str = "cpu",
     metrics: list[str] | None = None,
     sample_rate: int = 0,
@@ -71,7 +76,12 @@ def score(
         speakers: also how well the voice is kept, against the voices of the other speakers of `ref` (its utt2spk): see
             `audiokd.eval.speaker_leakage`.
         system: name in the table; the name of the hyp folder if left empty.
-        store: token store that the audio was rebuilt from, for bit rate, tokens a second and codebook use.
+        store: token store that the audio was rebuilt from, for its frame rate, bit rate, tokens a second and codebook use.
+        streams: of the store that the audio was rebuilt from, numbered from 0: [0] for the semantic one. All by default.
+        frame_rate: of a codec whose codes are in no store, Hz; with `cardinality` it gives the same columns.
+        cardinality: the size of each of its codebooks, such as [1024,1024].
+        model: folder of the model that rebuilt the audio, for its number of parameters.
+        parameters: that number, of a model that is no folder of ours.
         device: torch device of the networks (mos, asr).
         metrics: any of mel, stft, si_sdr, stoi, estoi, pesq, mos, mos_original, dnsmos_ovrl, dnsmos_sig, dnsmos_bak,
             speaker_similarity. Without it: mel, stft, si_sdr, stoi, pesq, mos.
@@ -90,7 +100,7 @@ def score(
     """
     from audiokd.data.inputs import open_input
     from audiokd.eval.asr import same_model
-    from audiokd.eval.bitrate import store_cost
+    from audiokd.eval.bitrate import count_parameters
     from audiokd.eval.common import need
     from audiokd.eval.registry import chosen
 
@@ -98,6 +108,8 @@ def score(
         raise ConfigError("--teacher says whether the ASR is the teacher: it needs --asr", fix="give both, or neither")
     if text != bool(asr):
         raise ConfigError("--text true and --asr go together", fix="give both for error rates, or neither")
+    if model and parameters:
+        raise ConfigError("--model counts the parameters itself", fix="leave --parameters out")
     if Path(out).suffix == ".md":
         raise ConfigError("out is the JSON file; the table is written beside it", where=out, fix="--out <name>.json")
     if not Path(hyp).is_dir():
@@ -106,7 +118,9 @@ def score(
     utterances = open_input(ref, allow_pipes=allow_pipes).utterances()[: limit or None]
     if not utterances:
         raise AudiokdError("holds no utterance", where=ref)
-    rate = store_cost(store) if store else None
+    cost = _cost(store, streams, frame_rate, cardinality or [])
+    if model:
+        parameters = count_parameters(model)
     against = "" if not text else ("text" if any(u.text for u in utterances) else "asr")
     settings = {
         "asr": asr,
@@ -154,8 +168,10 @@ def score(
         "metrics": {m.name: {"unit": m.unit, "higher_is_better": m.higher_is_better} for m in wanted},
         "summary": _summary(done, wanted, against),
     }
-    if rate:
-        result["store"] = rate
+    if cost:
+        result["store"] = cost
+    if parameters:
+        result["parameters"] = parameters
     if speakers:
         by_id = {r["id"] for r in done}
         result["speakers"] = _speakers([t for t in tasks if t.utt.id in by_id], device)
@@ -164,6 +180,18 @@ def score(
     write_text(Path(out).with_suffix(".md"), _markdown(result))
     _part(Path(out)).unlink(missing_ok=True)
     return result
+
+
+def _cost(store: str, streams: list[int] | None, frame_rate: float, cardinality: list[int]) -> dict[str, Any] | None:
+    from audiokd.eval.bitrate import stated_cost, store_cost
+
+    if store and (frame_rate or cardinality):
+        raise ConfigError("--store tells the bit rate itself", fix="leave --frame_rate and --cardinality out")
+    if streams and not store:
+        raise ConfigError("--streams are those of --store", fix="give the store, or --frame_rate and --cardinality")
+    if store:
+        return store_cost(store, streams)
+    return stated_cost(frame_rate, cardinality) if frame_rate or cardinality else None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from audiokd.errors import AudiokdError, ConfigError
 
@@ -28,6 +28,7 @@ def semantics(
     system: str = "",
     max_items: int = 10,
     max_speakers: int = 5,
+    context: Literal["triphone", "any"] = "triphone",
     seed: int = 0,
     device: str = "cpu",
     allow_pipes: bool = False,
@@ -48,6 +49,8 @@ def semantics(
         system: name in the table; that of `out` if left empty.
         max_items: ABX: tokens of one triphone by one speaker that are drawn.
         max_speakers: ABX across speakers: other speakers that are drawn for each.
+        context: ABX: "triphone", phones between the same neighbours; "any", whatever stands beside them, as where the
+            labels of phones.ctm are whole words.
         seed: of the draws, shuffles and bootstraps.
         device: torch device of the model.
         allow_pipes: let shell commands in wav.scp run.
@@ -61,7 +64,7 @@ def semantics(
     from audiokd.data.ctm import read_ctm
     from audiokd.data.inputs import open_input
     from audiokd.eval.abx import abx
-    from audiokd.eval.bitrate import bitrate, store_cost
+    from audiokd.eval.bitrate import bitrate, check_streams, store_cost
     from audiokd.eval.phone_information import phone_information
     from audiokd.eval.table import markdown, semantics_table
     from audiokd.eval.token_length import token_length
@@ -73,9 +76,7 @@ def semantics(
     tokens, cost = open_store(store), store_cost(store)
     rate, cardinality = float(cost["frame_rate"]), cost["cardinality"]
     chosen = streams or [0]
-    if not all(0 <= q < len(cardinality) for q in chosen):
-        fix = f"it has {len(cardinality)}, numbered from 0"
-        raise ConfigError(f"streams {', '.join(map(str, chosen))} are not all there", where=store, fix=fix)
+    check_streams(chosen, len(cardinality), store)
     phones = read_ctm(data)
     utterances = {u.id: u for u in open_input(data, allow_pipes=allow_pipes).utterances()}
     codes = {u.id: u.array for u in tokens.items() if u.id in utterances and u.id in phones}
@@ -91,7 +92,9 @@ def semantics(
         heard, heard_rate = _features(model, layer, tokens, [utterances[i] for i in codes], device)
     else:
         heard, heard_rate = _as_one(token), rate
-    drawn: dict[str, Any] = {"max_items": max_items, "max_speakers": max_speakers, "seed": seed}
+    drawn: dict[str, Any] = {
+        "max_items": max_items, "max_speakers": max_speakers, "context": context, "seed": seed
+    }  # fmt: skip
     result: dict[str, Any] = {
         "system": system or Path(out).stem,
         "settings": {"store": store, "data": data, "model": model, "layer": layer if model else "", "streams": chosen},
@@ -165,9 +168,11 @@ def _note(result: dict[str, Any]) -> str:
     phones, within = result["phone_information"], result["abx"]["within"]
     streams = ", ".join(map(str, result["settings"]["streams"]))
     by = f"the angle between {result['settings']['layer']} features" if within["distance"] == "angle" else "equal codes"
-    across = "" if "across" in result["abx"] else "; one speaker: no ABX across speakers"
+    across = result["abx"].get("across")
+    voices = f", {across['triples']} across {across['speakers']} speakers" if across else "; one speaker: none across"
+    items = "a triphone" if within["context"] == "triphone" else "a label, whatever its neighbours"
     return (
         f"Stream {streams}, {phones['points']} points of a 10 ms grid over {phones['frames']} frames, {phones['phones']} "
         f"phones; 'by chance': PNMI of shuffled frames. ABX by {by}, {within['triples']} triples of {within['pairs']} phone "
-        f"pairs, at most {within['max_items']} tokens of a triphone{across}. 95% bootstrap interval over utterances."
+        f"pairs{voices}, at most {within['max_items']} tokens of {items}. 95% bootstrap interval over utterances."
     )

@@ -42,15 +42,17 @@ def test_alignment_is_the_best_of_all_paths(kind):
     assert dtw(cells.transpose(0, 2, 1), b, a) == pytest.approx(expected)  # d(A, X) = d(X, A)
 
 
-def slow_abx(phones, features, rate, speakers, mode) -> float:
+def slow_abx(phones, features, rate, speakers, mode, context) -> float:
     """Every triple by itself, by the definition."""
     items = defaultdict(list)
     for utt in sorted(phones):
-        for left, mid, right in zip(phones[utt], phones[utt][1:], phones[utt][2:]):
+        by_three = zip(phones[utt], phones[utt][1:], phones[utt][2:])
+        for left, mid, right in by_three if context == "triphone" else zip(*[phones[utt]] * 3):
             points = np.arange(round(left.start_s * 100), round(right.end_s * 100))
             frames = [int((k + 0.5) / 100 * rate) for k in points]
             x = np.array([features[utt][f] for f in frames if f < len(features[utt])])
-            items[left.label, right.label].append((speakers[utt], mid.label, x))
+            beside = (left.label, right.label) if context == "triphone" else ()
+            items[beside].append((speakers[utt], mid.label, x))
 
     def distance(a, b):
         if a.ndim == 1:
@@ -61,13 +63,13 @@ def slow_abx(phones, features, rate, speakers, mode) -> float:
         return dtw(cells[None], np.array([len(a)]), np.array([len(b)]))[0]
 
     score = defaultdict(lambda: defaultdict(lambda: defaultdict(lambda: defaultdict(list))))
-    for context, of in items.items():
+    for beside, of in items.items():
         for (i, a), (_, b), (k, x) in product(enumerate(of), enumerate(of), enumerate(of)):
             same = (x[0] == a[0]) == (mode == "within")
             if i != k and a[1] == x[1] != b[1] and a[0] == b[0] and same:
                 further = distance(a[2], x[2]) - distance(b[2], x[2])
                 error = 0.5 if abs(further) < 1e-6 else float(further > 0)
-                score[a[1], b[1]][a[0]][x[0]][context].append(error)
+                score[a[1], b[1]][a[0]][x[0]][beside].append(error)
     mean = lambda values: float(np.mean(list(values)))  # noqa: E731
     return mean(
         mean(mean(mean(mean(e) for e in contexts.values()) for contexts in of_x.values()) for of_x in of.values())
@@ -77,14 +79,16 @@ def slow_abx(phones, features, rate, speakers, mode) -> float:
 
 @pytest.mark.parametrize("mode", ["within", "across"])
 @pytest.mark.parametrize("kind", ["features", "codes"])
-def test_error_is_that_of_every_triple(mode, kind):
-    phones = phone_set(6, 30)
+@pytest.mark.parametrize("context", ["triphone", "any"])
+def test_error_is_that_of_every_triple(mode, kind, context, monkeypatch):
+    monkeypatch.setattr("audiokd.eval.abx.ITEMS", 10)  # several batches of one context
+    phones = phone_set(6, 30 if context == "triphone" else 9)
     speakers = {u: u.split("-")[0] for u in phones}
     rng = np.random.default_rng(3)
     noisy = {u: np.eye(5)[c] + 0.5 * rng.standard_normal((c.size, 5)) for u, c in per_frame(phones, 25).items()}
     heard = noisy if kind == "features" else {u: x.argmax(1) for u, x in noisy.items()}
-    found = abx(phones, heard, 25, speakers, mode, max_items=100)
-    expected = slow_abx(phones, heard, 25, speakers, mode)
+    found = abx(phones, heard, 25, speakers, mode, max_items=100, context=context)
+    expected = slow_abx(phones, heard, 25, speakers, mode, context)
     assert 0.02 < expected < 0.49
     assert found["error"]["mean"] == pytest.approx(expected, abs=1e-6)
     assert found["distance"] == {"features": "angle", "codes": "equal"}[kind]

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 from noisy import with_noise
+from safetensors.numpy import save_file
 
 from audiokd.errors import AudiokdError, ConfigError
 from audiokd.eval.si_sdr import si_sdr
@@ -167,7 +168,34 @@ def test_store_gives_the_bit_rate(folders, tmp_path):
     assert (result["store"]["bits_per_second"], result["store"]["tokens_per_second"]) == (300, 100)
     assert result["store"]["entropy_bits_per_second"] == pytest.approx(50)
     assert [c["used"] for c in result["store"]["codebooks"]] == [2, 1]
-    assert out.with_suffix(".md").read_text().splitlines()[2].endswith("| 300 | 100 |")
+    assert out.with_suffix(".md").read_text().splitlines()[2].endswith("| 50 | 300 | 100 |")
+    alone = score(str(ref), str(hyp), str(out), metrics=["mel"], store=str(tmp_path / "store"), streams=[1])["store"]
+    assert (alone["bits_per_second"], alone["tokens_per_second"], alone["entropy_bits_per_second"]) == (200, 50, 0)
+    with pytest.raises(AudiokdError, match="streams 2 are not all there"):
+        score(str(ref), str(hyp), str(out), metrics=["mel"], store=str(tmp_path / "store"), streams=[2])
+
+
+def test_a_codec_made_elsewhere_states_what_it_costs(folders, tmp_path):
+    """The same row as a system of ours: rates, parameters, utterances, intervals."""
+    ref, hyp = folders
+    out = tmp_path / "s.json"
+    stated = {"frame_rate": 50.0, "cardinality": [4, 16]}
+    result = score(str(ref), str(hyp), str(out), metrics=["mel"], parameters=14_000_000, **stated)
+    assert result["store"] == {"frame_rate": 50.0, "bits_per_second": 300, "tokens_per_second": 100}
+    assert out.with_suffix(".md").read_text().splitlines()[2].endswith("| 50 | 300 | 100 | 14.00 M |")
+    save_file({"a": np.zeros((3, 4), np.float32), "b": np.zeros(5, np.float32)}, tmp_path / "model.safetensors")
+    counted = score(str(ref), str(hyp), str(out), metrics=["mel"], model=str(tmp_path))
+    assert counted["parameters"] == 17
+    for wrong in (
+        {"frame_rate": 50.0},
+        {"cardinality": [4]},
+        {**stated, "store": "x"},
+        {"streams": [0]},
+        {"model": str(tmp_path), "parameters": 5},
+        {"model": str(hyp)},
+    ):
+        with pytest.raises(AudiokdError, match=r"--cardinality|--store|--model|no weights"):
+            score(str(ref), str(hyp), str(out), metrics=["mel"], **wrong)
 
 
 def test_more_processes_give_the_same(folders, tmp_path):

@@ -44,11 +44,13 @@ def test_systems_side_by_side():
     a = {"system": "a", "num_scored": 2, "summary": {"pesq": summarise([2.0, 3.0]).as_dict()}}
     b = {"system": "b", "num_scored": 2, "summary": {"wer": summarise_rate([1, 0], [10, 10]).as_dict()}}
     b["settings"] = {"asr": "models/whisper-base", "teacher_scored": True}
-    b["store"] = {"bits_per_second": 1225.0, "tokens_per_second": 100.0}
+    b["store"] = {"frame_rate": 12.5, "bits_per_second": 1225.0, "tokens_per_second": 100.0}
+    b["parameters"] = 1_517_070
     headers, rows = score_table([a, b])
-    assert headers == ["system", "n", "PESQ ↑", "WER % (whisper-base, teacher-scored) ↓", "bit/s", "tokens/s"]
-    assert rows[0] == ["a", "2", "2.50 [2.00, 3.00]", "-", "-", "-"]
-    assert rows[1] == ["b", "2", "-", "5.00 [0.00, 10.00]", "1225", "100"]
+    costs = ["frames/s", "bit/s", "tokens/s", "parameters"]
+    assert headers == ["system", "n", "PESQ ↑", "WER % (whisper-base, teacher-scored) ↓", *costs]
+    assert rows[0] == ["a", "2", "2.50 [2.00, 3.00]", *["-"] * 5]
+    assert rows[1] == ["b", "2", "-", "5.00 [0.00, 10.00]", "12.5", "1225", "100", "1.52 M"]
 
 
 def test_error_rates_of_two_asrs_stand_in_two_columns():

@@ -103,7 +103,7 @@ def test_one_speaker_has_no_abx_across(root: Path, tmp_path: Path) -> None:
     (data / "utt2spk").write_text("".join(f"{u.id} me\n" for u in open_input(root / "data").utterances()))
     found = semantics(str(root / "tokens"), str(data), str(tmp_path / "x.json"))
     assert "across" not in found["abx"]
-    assert "one speaker: no ABX across speakers" in found["note"]
+    assert "one speaker: none across" in found["note"]
     assert found["token_length"]["tokens_per_character"]["mean"] is None  # no text
     assert "| - |" in (tmp_path / "x.md").read_text()
     (data / "utt2spk").unlink()  # who speaks is not known: nobody is made up
