@@ -237,6 +237,21 @@ def test_decode_alone_equals_in_a_batch(model: LMSPTModel, speech: Tensor) -> No
         assert got.shape[1] == n[1]
 
 
+@pytest.mark.parametrize("semantic_only", [False, True])
+@pytest.mark.parametrize("piece_s", [0.4, 60.0])
+def test_no_frames_are_no_samples(piece_s: float, semantic_only: bool, model: LMSPTModel, speech: Tensor) -> None:
+    model.piece_s = piece_s
+    codes = model.encode(speech[None, : 9 * FRAME])
+    empty = Codes(codes.codes[..., :0], torch.tensor([0]), torch.tensor([0]), 24000)
+    sound, n = model.decode(Codes.collate([empty, codes]), semantic_only)
+    assert n.tolist() == [0, 9 * (1280 if semantic_only else FRAME)]
+    assert not sound[0].any()
+    torch.testing.assert_close(sound[1:], model.decode(codes, semantic_only)[0], rtol=0, atol=1e-5)
+    for alone in (empty, empty.codes):
+        assert model.decode(alone, semantic_only)[0].shape == (1, 0)
+        assert list(model.decode_long(alone, semantic_only)) == []
+
+
 # features
 
 
@@ -316,8 +331,9 @@ def test_odd_codes(model: LMSPTModel) -> None:
         model.decode(torch.zeros(8, 3, dtype=torch.long))
     with pytest.raises(AudiokdError, match=r"codes of torch.float32\n.*integers"):
         model.decode(torch.zeros(1, 8, 3))
-    with pytest.raises(AudiokdError, match="no frames"):
-        model.decode(torch.zeros(1, 8, 0, dtype=torch.long))
+    for shape in ((0, 8, 3), (1, 0, 3)):
+        with pytest.raises(AudiokdError, match=r"codes of shape \[\d, \d, 3\]\n.*at least one item and stream"):
+            model.decode(torch.zeros(shape, dtype=torch.long))
     with pytest.raises(AudiokdError, match=r"lengths \[4\].*3 frames"):
         model.decode(Codes(torch.zeros(1, 8, 3, dtype=torch.long), torch.tensor([4])))
 

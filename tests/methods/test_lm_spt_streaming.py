@@ -127,6 +127,8 @@ def test_bad_streams(model: LMSPTModel, speech: Tensor) -> None:
         model.decode_step(codes[:1], heard)
     with pytest.raises(AudiokdError, match="semantic_only changed within a stream"):
         model.decode_step(codes, heard, semantic_only=True)
+    with pytest.raises(AudiokdError, match="a chunk of no frames"):
+        model.decode_step(codes[..., :0], heard)
     with pytest.raises(AudiokdError, match="stream 0 holds code 1"):
         model.decode_step(codes + 100)
 

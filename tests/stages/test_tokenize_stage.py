@@ -30,7 +30,7 @@ from audiokd.stages.decode import decode
 from audiokd.stages.extract import extract
 from audiokd.stages.shard import shard
 from audiokd.stages.tokenize import tokenize
-from audiokd.tokens.store import open_store, verify_store
+from audiokd.tokens.store import StoreItem, StoreWriter, open_store, verify_store
 
 AUDIOKD = str(Path(sys.executable).with_name("audiokd"))
 ENV = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -279,6 +279,17 @@ def test_decode_gives_every_sample_back(model: Any, model_dir: str, store: Path,
     assert decode(model_dir, str(store), str(tmp_path / "wav")) == 1  # what stands is left
     assert {p: p.stat().st_mtime_ns for p in times} == times
     assert keep.exists()
+
+
+def test_decode_of_an_utterance_without_frames(model_dir: str, store: Path, tmp_path: Path) -> None:
+    tokens = open_store(str(store))
+    writer = StoreWriter(tmp_path / "tokens", "codes", tokens.meta)
+    none = StoreItem("a-none", np.zeros((8, 0), dtype=np.int64), 0, 24000)  # as a language model may give
+    one = StoreItem("b-one", tokens["a16-1"].array, tokens["a16-1"].num_samples, 24000)
+    writer.write_shard("00000", [none, one])
+    assert decode(model_dir, str(tmp_path / "tokens"), str(tmp_path / "wav")) == 2
+    frames = [sf.info(tmp_path / "wav" / f"{i}.wav").frames for i in ("a-none", "b-one")]
+    assert frames == [0, one.num_samples]
 
 
 @pytest.mark.parametrize("layer", ["", "semantic_latent"])

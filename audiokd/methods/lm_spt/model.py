@@ -206,16 +206,18 @@ class LMSPTModel(PreTrainedModel):
             semantic_only: use the semantic stream and the auxiliary decoder; the result is at `config.aux_sample_rate`.
 
         Returns:
-            Waveforms [B, T] and their lengths [B]: `num_samples` where the codes know it, else T' * frame_size.
+            Waveforms [B, T] and their lengths [B]: `num_samples` where the codes know it, else T' * frame_size. No frames
+            give no samples.
         """
         codes = self._as_codes(codes)
         ids = self._check_codes(codes)
         net, embed = self._decoding(semantic_only)
         frames, n = codes.lengths.to(self.device), self._num_samples(codes, semantic_only)
         piece = self._piece_frames
-        if ids.shape[-1] > piece:
+        if ids.shape[-1] == 0 or ids.shape[-1] > piece:
+            none = torch.zeros(0, dtype=self.dtype, device=self.device)  # of an item that has no frames
             pieces = (long_form.wave_pieces(net, embed, i[None, :, : int(k)], piece) for i, k in zip(ids, frames))
-            wav = _stack([torch.cat(list(p)) for p in pieces])
+            wav = _stack([torch.cat([none, *p]) for p in pieces])
         else:
             wav = net(embed(ids), None if bool((frames == ids.shape[-1]).all()) else frames)[0][:, 0]
         size = int(max(n.max(), (frames * net.frame_size).max() if codes.num_samples is None else 0))
@@ -330,12 +332,14 @@ class LMSPTModel(PreTrainedModel):
             raise AudiokdError(f"codes have {ids.shape[1]} streams, the model {len(size)}")
         if ids.is_floating_point() or ids.is_complex():
             raise AudiokdError(f"codes of {ids.dtype}", fix="give the integers that `encode` gave")
-        if ids.numel() == 0:
-            raise AudiokdError(f"codes of shape {list(ids.shape)} have no frames", fix="leave them out")
+        if 0 in ids.shape[:2]:
+            raise AudiokdError(
+                f"codes of shape {list(ids.shape)}", fix="give [B, Q, T'] with at least one item and stream"
+            )
         if bool(((lengths < 0) | (lengths > ids.shape[-1])).any()):
             raise AudiokdError(f"lengths {lengths.tolist()} do not fit codes of {ids.shape[-1]} frames")
         ids = ids.masked_fill(~length_mask(lengths, ids.shape[-1])[:, None], 0)
-        for q in range(ids.shape[1]):
+        for q in range(ids.shape[1] if ids.numel() else 0):
             low, high = int(ids[:, q].min()), int(ids[:, q].max())
             if low < 0 or high >= size[q]:
                 odd = low if low < 0 else high

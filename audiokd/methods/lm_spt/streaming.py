@@ -73,6 +73,8 @@ def decode_step(
 ) -> tuple[Tensor, DecoderState]:
     """See LMSPTModel.decode_step; `ids` [B, Q, t] are checked."""
     _check(model, "decode_long")
+    if ids.shape[-1] == 0:
+        raise AudiokdError("a chunk of no frames", fix="wait until `encode_step` gives some")
     if state is not None and state.semantic_only != semantic_only:
         raise AudiokdError("semantic_only changed within a stream", fix="keep one state for each of the two decoders")
     if state is not None and len(state.cache[0]) != len(ids):
