@@ -271,6 +271,22 @@ def test_extract(layer: str, model: LMSPTModel, speech: Tensor) -> None:
     assert torch.equal(few, got)
 
 
+@pytest.mark.parametrize("change", [{}, {"causal": True}, {"pad_to_frame": False}])
+def test_extract_in_pieces_equals_the_whole(change: dict, speech: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    m = _tiny(**change)
+    batch, lengths = torch.stack([speech[:190_000], speech[:190_000].flip(0)]), torch.tensor([190_000, 50_001])
+    whole = [m.extract(batch, lengths, layer) for layer in m.feature_layers]
+    margins, given, latents = m.code_margins(batch, lengths), [], m.latents
+    monkeypatch.setattr(m, "latents", lambda wav, *rest: given.append(wav.numel()) or latents(wav, *rest))
+    m.piece_s = 1.5
+    for layer, (want, frames) in zip(m.feature_layers, whole):
+        got, n = m.extract(batch, lengths, layer)
+        assert torch.equal(n, frames)
+        torch.testing.assert_close(got, want, rtol=0, atol=1e-5)
+    torch.testing.assert_close(m.code_margins(batch, lengths), margins, rtol=0, atol=1e-5)
+    assert max(given) < 2 * 27 * FRAME + 1.5 * 24000  # a piece and its margins, never the recording
+
+
 def test_extract_agrees_with_codes(model: LMSPTModel, speech: Tensor) -> None:
     wav = speech[None, : 4 * FRAME]
     codes = model.encode(wav).codes

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -157,12 +157,7 @@ class LMSPTModel(PreTrainedModel):
         Raises:
             AudiokdError: not [B, T], an empty waveform, or a length beyond T.
         """
-        n = self._check_wav(wav, lengths)
-        if wav.shape[-1] > self.piece_s * self.sample_rate:
-            return Codes.collate([self._encode_blocks([w[: int(k)]]) for w, k in zip(wav, n)])
-        frames, z_s, z_a = self.latents(wav, n, self.needs_acoustic)
-        codes = self.quantizer.encode(z_s, z_a, self._num_codebooks)
-        codes = codes.masked_fill(~length_mask(frames, codes.shape[-1])[:, None], 0)
+        codes, frames, n = self._by_pieces(wav, lengths, self.needs_acoustic, self._codes)
         return Codes(codes, frames, n, self.sample_rate)
 
     @torch.no_grad()
@@ -177,25 +172,23 @@ class LMSPTModel(PreTrainedModel):
         """
         if layer not in self.feature_layers:
             raise AudiokdError(f"no features {layer!r}", fix=f"layers: {', '.join(self.feature_layers)}")
-        acoustic = layer in ("quantized", "acoustic_latent")
-        frames, z_s, z_a = self._all_latents(wav, self._check_wav(wav, lengths), acoustic)
-        if layer == "semantic_latent":
-            z = z_s
-        elif layer == "acoustic_latent":
-            z = z_a
-        else:
-            n_codebooks = self.config.n_codebooks if acoustic else self.config.n_semantic_codebooks
-            z = self.quantizer.decode(self.quantizer.encode(z_s, z_a, n_codebooks))
-        return zero_beyond(z, frames).transpose(1, 2), frames
+        quantizer, c = self.quantizer, self.config
+        of = {
+            "quantized": lambda z_s, z_a: quantizer.decode(quantizer.encode(z_s, z_a, c.n_codebooks)),
+            "semantic": lambda z_s, z_a: quantizer.decode(quantizer.encode(z_s, None, c.n_semantic_codebooks)),
+            "semantic_latent": lambda z_s, z_a: z_s,
+            "acoustic_latent": lambda z_s, z_a: z_a,
+        }[layer]
+        z, frames, _ = self._by_pieces(wav, lengths, layer in ("quantized", "acoustic_latent"), of)
+        return z.transpose(1, 2), frames
 
     @torch.no_grad()
     def code_margins(self, wav: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Margin [B, Q, T'] of each code over the runner-up (cosine; fsq: of half a level): codes that differ between two
         machines are near ties."""
-        _, z_s, z_a = self._all_latents(wav, self._check_wav(wav, lengths), self.needs_acoustic)
-        if z_a is None:
+        if not self.needs_acoustic:
             raise AudiokdError("margins need all codebooks", fix=f"set_num_codebooks({self.config.n_codebooks})")
-        return self.quantizer.margin(z_s, z_a)
+        return self._by_pieces(wav, lengths, True, self.quantizer.margin)[0]
 
     @torch.no_grad()
     def decode(self, codes: Codes | Tensor, semantic_only: bool = False) -> tuple[Tensor, Tensor]:
@@ -233,7 +226,10 @@ class LMSPTModel(PreTrainedModel):
         Returns:
             Codes of a batch of one.
         """
-        return self._encode_blocks(long_form.source_blocks(source, self.sample_rate))
+        blocks = long_form.source_blocks(source, self.sample_rate)
+        codes, heard = self._of_blocks(blocks, self.needs_acoustic, self._codes)
+        lengths, samples = torch.tensor([[codes.shape[-1]], [heard]], device=codes.device)
+        return Codes(codes, lengths, samples, self.sample_rate)
 
     @torch.no_grad()
     def decode_long(self, codes: Codes | Tensor, semantic_only: bool = False) -> Iterator[Tensor]:
@@ -377,24 +373,30 @@ class LMSPTModel(PreTrainedModel):
             return frames, z_s, None
         return frames, z_s, z_s if self.config.shared_encoder else self.acoustic_encoder(wav[:, None], inner)[0]
 
-    def _all_latents(self, wav: Tensor, n: Tensor, acoustic: bool) -> tuple[Tensor, Tensor, Tensor | None]:
-        """As `latents`; where long audio is cut for good (global attention), of the pieces that it is cut into."""
-        if wav.shape[-1] <= self.piece_s * self.sample_rate or math.isfinite(self.semantic_encoder.receptive_field[0]):
-            return self.latents(wav, n, acoustic)
-        items = [list(zip(*long_form.latent_pieces(self, [w[: int(k)]], acoustic))) for w, k in zip(wav, n)]
-        z_s = _stack([torch.cat(pieces[0], -1)[0] for pieces in items])
-        z_a = _stack([torch.cat(pieces[1], -1)[0] for pieces in items]) if acoustic else None
-        return self.semantic_encoder.frames(n) if not self.config.pad_to_frame else -(-n // self.frame_size), z_s, z_a
+    def _codes(self, z_s: Tensor, z_a: Tensor | None) -> Tensor:
+        return self.quantizer.encode(z_s, z_a, self._num_codebooks)
 
-    def _encode_blocks(self, blocks: Iterable[Tensor]) -> Codes:
-        """Codes of one recording that comes in blocks [n]."""
+    def _by_pieces(
+        self, wav: Tensor, lengths: Tensor | None, acoustic: bool, of: Callable[..., Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """`of` both encoders' frames, [B, C, T'], 0 past each item's end; frames [B] and samples [B].
+
+        Audio beyond `piece_s` goes through in pieces, `of` and all, so that memory grows with what is given only.
+        """
+        n = self._check_wav(wav, lengths)
+        if wav.shape[-1] <= self.piece_s * self.sample_rate:
+            frames, z_s, z_a = self.latents(wav, n, acoustic)
+            return zero_beyond(of(z_s, z_a), frames), frames, n
+        items = [self._of_blocks([w[: int(k)]], acoustic, of)[0][0] for w, k in zip(wav, n)]
+        return _stack(items), torch.tensor([x.shape[-1] for x in items], device=n.device), n
+
+    def _of_blocks(self, blocks: Iterable[Tensor], acoustic: bool, of: Callable[..., Tensor]) -> tuple[Tensor, int]:
+        """`of` both encoders' frames, [1, C, T'], of one recording that comes in blocks [n]; and its samples."""
         out, heard = [], 0
-        for z_s, z_a, n in long_form.latent_pieces(self, blocks, self.needs_acoustic):
-            out.append(self.quantizer.encode(z_s, z_a, self._num_codebooks))
+        for z_s, z_a, n in long_form.latent_pieces(self, blocks, acoustic):
+            out.append(of(z_s, z_a))
             heard = n
-        codes = torch.cat(out, -1)
-        lengths, samples = torch.tensor([[codes.shape[-1]], [heard]], device=codes.device)
-        return Codes(codes, lengths, samples, self.sample_rate)
+        return torch.cat(out, -1), heard
 
 
 def _encoder(c: LMSPTConfig) -> Encoder:
