@@ -73,7 +73,9 @@ def load_at(utt: Utterance, sample_rate: int, channels: str = "mix") -> np.ndarr
         Samples, float32 `[T]`, `T = ceil(T_recorded * sample_rate / rate_recorded)`.
     """
     x, recorded = load(utt, channels)
-    return resample(x, recorded, sample_rate)
+    y = resample(x, recorded, sample_rate)
+    _check_finite(utt, y[:, None], sample_rate)  # sums of samples near float32's end overflow
+    return y
 
 
 def load_crop(utt: Utterance, sample_rate: int, start_s: float, duration_s: float, channels: str = "mix") -> np.ndarray:

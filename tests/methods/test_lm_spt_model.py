@@ -325,6 +325,23 @@ def test_waveforms_are_floats(model: LMSPTModel, speech: Tensor) -> None:
         model.encode((speech[None, :FRAME] * 32768).short())
 
 
+@pytest.mark.parametrize("piece_s", [0.4, 60.0])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_waveforms_are_finite(bad: float, piece_s: float, model: LMSPTModel, speech: Tensor) -> None:
+    model.piece_s = piece_s
+    wav = speech[: 3 * 10 * FRAME].reshape(3, -1).clone()
+    lengths = torch.tensor([9 * FRAME, 10 * FRAME, 10 * FRAME])
+    wav[0, 9 * FRAME :] = bad  # padding may hold anything
+    clean = model.encode(wav, lengths).codes
+    wav[1, 777:900], wav[2, 10 * FRAME - 1] = bad, bad
+    for of in (model.encode, model.extract, model.code_margins):
+        with pytest.raises(AudiokdError, match=r"^item 1, sample 777; item 2, sample 19199: NaN or Inf"):
+            of(wav, lengths)
+    assert torch.equal(model.encode(wav[:1], lengths[:1]).codes[..., :9], clean[:1, :, :9])
+    with pytest.raises(AudiokdError, match=r"^item 0, sample 777: NaN or Inf"):
+        model.encode_long(wav[1].split(500))
+
+
 @pytest.mark.parametrize(
     ("stream", "code", "message"),
     [

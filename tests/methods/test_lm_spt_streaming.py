@@ -121,6 +121,10 @@ def test_bad_streams(model: LMSPTModel, speech: Tensor) -> None:
     for shape, message in (((1, 100), "a chunk of 1 items in a stream of 2"), ((100,), r"must be \[B, n\]")):
         with pytest.raises(AudiokdError, match=message):
             model.encode_step(torch.zeros(shape), state)
+    chunk = speech[:, :100].clone()
+    chunk[1, 42] = float("nan")
+    with pytest.raises(AudiokdError, match=r"^item 1, sample 42: NaN or Inf"):
+        model.encode_step(chunk, state)
     codes = model.encode(speech).codes
     _, heard = model.decode_step(codes)
     with pytest.raises(AudiokdError, match="a chunk of 1 items in a stream of 2"):

@@ -200,23 +200,25 @@ def test_bad_files_stop_nothing(
     sf.write(wav / "f-nothing.flac", np.zeros(0, dtype=np.float32), 16000)
     (wav / "g-flac.wav").write_bytes(b"")
     sf.write(wav / "g-flac.wav", x[8:], rate, format="FLAC")  # its name says another format: it is read all the same
+    sf.write(wav / "h-huge.wav", np.full(4800, 3.4e38, dtype=np.float32), rate, subtype="FLOAT")  # inf at 24 kHz
     args = ["tokenize", model_dir, str(wav), str(tmp_path / "tokens"), "--shard_size", "3", "--threads", "1"]
     with pytest.raises(SystemExit) as e:
         main(args)
     assert e.value.code == 1
     said = capsys.readouterr().err
-    assert "5 of 7 utterances failed, more than --max_error_rate 0.01" in said
+    assert "6 of 8 utterances failed, more than --max_error_rate 0.01" in said
     assert "errors.jsonl" in said
 
     assert list(codes_of(tmp_path / "tokens")) == ["b-good", "g-flac"]
     assert np.array_equal(codes_of(tmp_path / "tokens")["b-good"], _codes_alone(model_dir, wav / "b-good.wav"))
     rows = {r["id"]: r["error"] for r in open_store(str(tmp_path / "tokens")).errors()}
-    assert list(rows) == ["a-empty", "c-nan", "d-cut", "e-words", "f-nothing"]
-    for utt, what in zip(rows, ("empty", "NaN or Inf in 1 samples", "truncated", "not readable as audio", "empty")):
+    assert list(rows) == ["a-empty", "c-nan", "d-cut", "e-words", "f-nothing", "h-huge"]
+    reasons = ("empty", "NaN or Inf in 1 samples", "truncated", "not readable as audio", "empty", "NaN or Inf in")
+    for utt, what in zip(rows, reasons):
         assert what in rows[utt], rows[utt]
     assert verify_store(str(tmp_path / "tokens")) == []
     lines = [p.read_text() for p in sorted((tmp_path / "tokens").glob("*/errors.jsonl"))]
-    assert sum(text.count("\n") for text in lines) == 5
+    assert sum(text.count("\n") for text in lines) == 6
     assert str(tmp_path) not in "".join(lines)
 
     main([*args, "--max_error_rate", "0.8"])  # the same store, now good enough

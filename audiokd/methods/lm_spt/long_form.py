@@ -18,6 +18,7 @@ from torch import Tensor
 from audiokd.data.audio import info, load_crop
 from audiokd.data.utterance import Utterance
 from audiokd.errors import AudiokdError
+from audiokd.methods.lm_spt.inputs import check_finite
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,6 +38,7 @@ def source_blocks(source: Tensor | np.ndarray | str | os.PathLike | Iterable, sa
             size = min(BLOCK_S * sample_rate, n - start)
             yield torch.from_numpy(load_crop(utt, sample_rate, start / sample_rate, size / sample_rate))
         return
+    heard = 0
     for block in [source] if hasattr(source, "shape") else source:
         x = torch.as_tensor(block)
         x = x[0] if x.ndim == 2 and len(x) == 1 else x
@@ -44,6 +46,8 @@ def source_blocks(source: Tensor | np.ndarray | str | os.PathLike | Iterable, sa
             raise AudiokdError(
                 f"a block of {x.dtype} {list(x.shape)}", fix="give one recording: float [T] or [1, T], in [-1, 1]"
             )
+        check_finite(x[None], start=heard)
+        heard += len(x)
         yield x
 
 

@@ -18,12 +18,12 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from audiokd.errors import AudiokdError
-from audiokd.methods.lm_spt import long_form, streaming
+from audiokd.methods.lm_spt import inputs, long_form, streaming
 from audiokd.methods.lm_spt.config import LMSPTConfig
 from audiokd.nn.codec.bottleneck import Bottleneck
 from audiokd.nn.codec.dac import Decoder, Encoder
 from audiokd.nn.codec.vocos import VocosDecoder
-from audiokd.nn.lengths import length_mask, zero_beyond
+from audiokd.nn.lengths import zero_beyond
 from audiokd.nn.quantizers.rvq import ResidualVQ
 from audiokd.nn.quantizers.split import SplitQuantized, SplitQuantizer
 from audiokd.nn.weight_norm import fold_weight_norm
@@ -155,7 +155,7 @@ class LMSPTModel(PreTrainedModel):
             batch. T' = ceil(n / frame_size) (`pad_to_frame: false`: the official floor).
 
         Raises:
-            AudiokdError: not [B, T], an empty waveform, or a length beyond T.
+            AudiokdError: not [B, T], an empty waveform, a length beyond T, or NaN or Inf (item and sample are named).
         """
         codes, frames, n = self._by_pieces(wav, lengths, self.needs_acoustic, self._codes)
         return Codes(codes, frames, n, self.sample_rate)
@@ -203,7 +203,7 @@ class LMSPTModel(PreTrainedModel):
             give no samples.
         """
         codes = self._as_codes(codes)
-        ids = self._check_codes(codes)
+        ids = inputs.check_codes(self, codes)
         net, embed = self._decoding(semantic_only)
         frames, n = codes.lengths.to(self.device), self._num_samples(codes, semantic_only)
         piece = self._piece_frames
@@ -242,7 +242,10 @@ class LMSPTModel(PreTrainedModel):
         codes = self._as_codes(codes)
         if len(codes) != 1:
             raise AudiokdError(f"decode_long takes one recording, not {len(codes)}", fix="give codes[i]")
-        ids, left = self._check_codes(codes)[..., : int(codes.lengths)], int(self._num_samples(codes, semantic_only))
+        ids, left = (
+            inputs.check_codes(self, codes)[..., : int(codes.lengths)],
+            int(self._num_samples(codes, semantic_only)),
+        )
         for wav in long_form.wave_pieces(*self._decoding(semantic_only), ids, self._piece_frames):
             wav = wav[:left]
             left -= len(wav)
@@ -280,7 +283,7 @@ class LMSPTModel(PreTrainedModel):
         Returns:
             Waveform [B, n] and the state for the next codes.
         """
-        return streaming.decode_step(self, self._check_codes(self._as_codes(codes)), state, semantic_only)
+        return streaming.decode_step(self, inputs.check_codes(self, self._as_codes(codes)), state, semantic_only)
 
     def _as_codes(self, codes: Codes | Tensor) -> Codes:
         if isinstance(codes, Codes):
@@ -305,44 +308,6 @@ class LMSPTModel(PreTrainedModel):
 
     def _aux_samples(self, n):
         return -(-n * self.config.aux_sample_rate // self.sample_rate)
-
-    def _check_wav(self, wav: Tensor, lengths: Tensor | None) -> Tensor:
-        if wav.ndim != 2:
-            raise AudiokdError(f"waveforms must be [B, T], not {list(wav.shape)}", fix="add a batch axis: wav[None]")
-        if not wav.is_floating_point():
-            raise AudiokdError(f"waveforms of {wav.dtype}", fix="give floats in [-1, 1]: int16 / 32768")
-        if lengths is None:
-            n = torch.full((wav.shape[0],), wav.shape[1], dtype=torch.long, device=self.device)
-        else:
-            n = torch.as_tensor(lengths, dtype=torch.long, device=self.device)
-        if n.shape != wav.shape[:1] or bool((n > wav.shape[1]).any()):
-            raise AudiokdError(f"lengths {n.tolist()} do not fit waveforms of shape {list(wav.shape)}")
-        if wav.shape[0] == 0 or bool((n < 1).any()):
-            raise AudiokdError("an empty waveform has no codes", where=f"lengths {n.tolist()}", fix="leave it out")
-        return n
-
-    def _check_codes(self, codes: Codes) -> Tensor:
-        """The ids [B, Q, T'] on the model's device, 0 in the padding, which may hold anything; errors where they cannot be."""
-        size, ids, lengths = self.quantizer.cardinality, codes.codes.to(self.device), codes.lengths.to(self.device)
-        if ids.shape[1] > len(size):
-            raise AudiokdError(f"codes have {ids.shape[1]} streams, the model {len(size)}")
-        if ids.is_floating_point() or ids.is_complex():
-            raise AudiokdError(f"codes of {ids.dtype}", fix="give the integers that `encode` gave")
-        if 0 in ids.shape[:2]:
-            raise AudiokdError(
-                f"codes of shape {list(ids.shape)}", fix="give [B, Q, T'] with at least one item and stream"
-            )
-        if bool(((lengths < 0) | (lengths > ids.shape[-1])).any()):
-            raise AudiokdError(f"lengths {lengths.tolist()} do not fit codes of {ids.shape[-1]} frames")
-        ids = ids.masked_fill(~length_mask(lengths, ids.shape[-1])[:, None], 0)
-        for q in range(ids.shape[1] if ids.numel() else 0):
-            low, high = int(ids[:, q].min()), int(ids[:, q].max())
-            if low < 0 or high >= size[q]:
-                odd = low if low < 0 else high
-                raise AudiokdError(
-                    f"stream {q} holds code {odd}, the model has {size[q]}", fix="these codes are another model's"
-                )
-        return ids
 
     @property
     def needs_acoustic(self) -> bool:
@@ -383,7 +348,7 @@ class LMSPTModel(PreTrainedModel):
 
         Audio beyond `piece_s` goes through in pieces, `of` and all, so that memory grows with what is given only.
         """
-        n = self._check_wav(wav, lengths)
+        n = inputs.check_wav(self, wav, lengths)
         if wav.shape[-1] <= self.piece_s * self.sample_rate:
             frames, z_s, z_a = self.latents(wav, n, acoustic)
             return zero_beyond(of(z_s, z_a), frames), frames, n

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from audiokd.errors import AudiokdError
+from audiokd.methods.lm_spt.inputs import check_finite
 from audiokd.nn.codec.causal import Cache
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def encode_step(
     _check(model, "encode_long")
     if wav.ndim != 2:
         raise AudiokdError(f"a chunk must be [B, n], not {list(wav.shape)}", fix="add a batch axis: wav[None]")
+    check_finite(wav)
     wav, acoustic = wav.to(model.device, model.dtype), model.needs_acoustic and not model.config.shared_encoder
     before = state or EncoderState(wav[:, :0], None, None)
     if len(before.wav) != len(wav):
