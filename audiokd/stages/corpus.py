@@ -103,7 +103,7 @@ class Worker:
 
         self.job, self.device, self.counter = job, device, counter
         self.model = load_tokenizer(job.model_dir, device)
-        if job.num_codebooks:
+        if job.num_codebooks is not None:
             self.model.set_num_codebooks(job.num_codebooks)
         self.writer = StoreWriter(job.store, job.kind, job.meta)
 

@@ -44,7 +44,7 @@ def tokenize(
     from audiokd.stages.corpus import model_hashes, run_corpus
 
     model = load_tokenizer(model_dir)
-    if num_codebooks:
+    if num_codebooks is not None:
         model.set_num_codebooks(num_codebooks)
     meta = {
         "sample_rate": model.sample_rate,

@@ -186,15 +186,24 @@ def test_official_floor(speech: Tensor) -> None:
 
 def test_set_num_codebooks_is_a_prefix(model: LMSPTModel, speech: Tensor) -> None:
     wav = speech[None, : 6 * FRAME]
-    whole = model.encode(wav).codes
+    whole, margins, sound = model.encode(wav).codes, model.code_margins(wav), model.decode(model.encode(wav))[0]
     for n in (1, 2, 7):
         model.set_num_codebooks(n)
         assert torch.equal(model.encode(wav).codes, whole[:, :n])
+        assert torch.equal(model.encode_long(wav).codes, whole[:, :n])
+        assert torch.equal(model.code_margins(wav), margins[:, :n])
+        assert torch.equal(model.decode(whole)[0], sound)  # what is given is decoded
         assert (model.num_codebooks, model.cardinality) == (n, [64] + [32] * (n - 1))
         assert model.decode(whole[:, :n])[0].shape == wav.shape
-    for n in (0, 9):
-        with pytest.raises(AudiokdError, match=f"{n} codebooks asked of a model that has 8"):
-            model.set_num_codebooks(n)
+    for odd in (0, 9, 2.5):
+        with pytest.raises(AudiokdError, match=f"{odd} codebooks asked of a model that has 8"):
+            model.set_num_codebooks(odd)
+
+
+def test_set_num_codebooks_is_not_saved(model: LMSPTModel, tmp_path: Path) -> None:
+    model.set_num_codebooks(1)
+    model.save_pretrained(tmp_path)
+    assert audiokd.load_tokenizer(tmp_path).num_codebooks == 8
 
 
 @pytest.mark.parametrize("pad", [True, False])

@@ -108,9 +108,11 @@ def test_fewer_codebooks(model: LMSPTModel, speech: Tensor) -> None:
         assert codes.shape[1] == 1
         assert torch.equal(codes, whole[:, :1, : codes.shape[-1]])
         assert state.acoustic is None
-        model.set_num_codebooks(8)
-        if not model.config.shared_encoder:
-            with pytest.raises(AudiokdError, match="the stream began with fewer codebooks"):
+        long = model.encode_long(speech[0])
+        assert torch.equal(long.codes, whole[:1, :1])
+        for other in (2, 8):
+            model.set_num_codebooks(other)
+            with pytest.raises(AudiokdError, match=f"began with 1 codebooks, the model is set to {other}"):
                 model.encode_step(speech[:, 30_000:], state)
     finally:
         model.set_num_codebooks(8)

@@ -183,6 +183,9 @@ def test_a_folder_twice_gives_the_same_bytes(model_dir: str, corpus: Path, tmp_p
 def test_one_codebook_is_the_semantic_stream(model_dir: str, corpus: Path, store: Path, tmp_path: Path) -> None:
     tokenize(model_dir, str(corpus / "data"), str(tmp_path / "tokens"), num_codebooks=1, threads=1)
     assert_same_codes(codes_of(tmp_path / "tokens"), {i: c[:1] for i, c in codes_of(store).items()})
+    with pytest.raises(AudiokdError, match="0 codebooks asked of a model that has 8"):
+        tokenize(model_dir, str(corpus / "data"), str(tmp_path / "none"), num_codebooks=0)
+    assert not (tmp_path / "none").exists()
 
 
 def test_bad_files_stop_nothing(

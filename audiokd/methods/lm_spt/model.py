@@ -118,10 +118,14 @@ class LMSPTModel(PreTrainedModel):
         return self.quantizer.cardinality[: self._num_codebooks]
 
     def set_num_codebooks(self, n: int) -> None:
-        """Encode the first `n` streams only (1 is the semantic one)."""
-        if not 1 <= n <= self.config.n_codebooks:
+        """Encode the first `n` streams only (1 is the semantic one), whichever way: whole, long, in steps.
+
+        They are the same codes as of all streams. It changes no features, no decoding (which takes the streams it is given),
+        and is of this object: a saved model has all its streams when it is loaded.
+        """
+        if n != int(n) or not 1 <= n <= self.config.n_codebooks:
             raise AudiokdError(f"{n} codebooks asked of a model that has {self.config.n_codebooks}")
-        self._num_codebooks = n
+        self._num_codebooks = int(n)
 
     def fold(self) -> LMSPTModel:
         """Fold weight normalisation for inference; returns the model."""
@@ -184,11 +188,10 @@ class LMSPTModel(PreTrainedModel):
 
     @torch.no_grad()
     def code_margins(self, wav: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Margin [B, Q, T'] of each code over the runner-up (cosine; fsq: of half a level): codes that differ between two
-        machines are near ties."""
-        if not self.needs_acoustic:
-            raise AudiokdError("margins need all codebooks", fix=f"set_num_codebooks({self.config.n_codebooks})")
-        return self._by_pieces(wav, lengths, True, self.quantizer.margin)[0]
+        """Margin [B, Q, T'] of each code that `encode` gives over the runner-up (cosine; fsq: of half a level): codes that differ
+        between two machines are near ties."""
+        n = self._num_codebooks
+        return self._by_pieces(wav, lengths, self.needs_acoustic, lambda s, a: self.quantizer.margin(s, a, n))[0]
 
     @torch.no_grad()
     def decode(self, codes: Codes | Tensor, semantic_only: bool = False) -> tuple[Tensor, Tensor]:

@@ -23,11 +23,12 @@ State = tuple[Tensor, ...]
 
 
 class EncoderState(NamedTuple):
-    """A stream of `encode_step`: samples [B, n] that do not fill a frame yet, and what the layers of each encoder keep."""
+    """A stream of `encode_step`: samples [B, n] that do not fill a frame yet, what the layers of each encoder keep, its streams."""
 
     wav: Tensor
     semantic: State | None
     acoustic: State | None
+    num_codebooks: int
 
 
 class DecoderState(NamedTuple):
@@ -46,11 +47,12 @@ def encode_step(
         raise AudiokdError(f"a chunk must be [B, n], not {list(wav.shape)}", fix="add a batch axis: wav[None]")
     check_finite(wav)
     wav, acoustic = wav.to(model.device, model.dtype), model.needs_acoustic and not model.config.shared_encoder
-    before = state or EncoderState(wav[:, :0], None, None)
+    before = state or EncoderState(wav[:, :0], None, None, model.num_codebooks)
     if len(before.wav) != len(wav):
         raise AudiokdError(f"a chunk of {len(wav)} items in a stream of {len(before.wav)}")
-    if acoustic and before.semantic is not None and before.acoustic is None:
-        raise AudiokdError("the stream began with fewer codebooks", fix="set_num_codebooks before a stream starts")
+    if before.num_codebooks != model.num_codebooks:
+        what = f"the stream began with {before.num_codebooks} codebooks, the model is set to {model.num_codebooks}"
+        raise AudiokdError(what, fix="set_num_codebooks before a stream starts")
     wav = torch.cat([before.wav, wav], 1)
     if last and model.config.pad_to_frame:
         wav = F.pad(wav, (0, -wav.shape[1] % model.frame_size))
@@ -60,7 +62,8 @@ def encode_step(
         return codes, None if last else before._replace(wav=wav)
     x, rest = wav[:, None, :n], wav[:, n:].clone()
     cache = Cache(before.semantic)
-    z_s, after, z_a = model.semantic_encoder(x, None, cache)[0], EncoderState(rest, cache.state, None), None
+    z_s, z_a = model.semantic_encoder(x, None, cache)[0], None
+    after = before._replace(wav=rest, semantic=cache.state)
     if acoustic:
         cache = Cache(before.acoustic)
         z_a = model.acoustic_encoder(x, None, cache)[0]

@@ -85,14 +85,15 @@ class SplitQuantizer(nn.Module):
         z = self.decode_semantic(codes)
         return z + self.acoustic.decode(codes[:, n_semantic:]) if codes.shape[1] > n_semantic else z
 
-    def margin(self, z_semantic: Tensor, z_acoustic: Tensor) -> Tensor:
-        """Margin of every code over the runner-up [B, Q, T] (VectorQuantizer.margin, FSQ.margin), for judging near ties."""
-        out = []
-        for rvq, residual in ((self.semantic, z_semantic), (self.acoustic, None)):
-            if residual is None:
+    def margin(self, z_semantic: Tensor, z_acoustic: Tensor | None, n: int | None = None) -> Tensor:
+        """Margin of every code of `encode` over the runner-up [B, n, T] (VectorQuantizer.margin, FSQ.margin), for judging near
+        ties."""
+        n_semantic, out, residual = len(self.semantic.quantizers), [], z_semantic
+        for i, q in enumerate(self.streams[:n]):
+            if i == n_semantic:
+                assert z_acoustic is not None
                 s = self.semantic.decode(self.semantic.encode(z_semantic))
                 residual = z_acoustic - s if self.semantic_subtraction else z_acoustic
-            for q in rvq.quantizers:
-                out.append(q.margin(residual))
-                residual = residual - q.decode(q.encode(residual))
+            out.append(q.margin(residual))
+            residual = residual - q.decode(q.encode(residual))
         return torch.stack(out, 1)
