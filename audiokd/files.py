@@ -6,6 +6,8 @@ import gzip
 import hashlib
 import json
 import os
+import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,18 +32,65 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             os.fsync(f.fileno())
         os.replace(tmp, path)
         fsync_dir(path.parent)
-    except OSError as e:
+    except BaseException as e:
         tmp.unlink(missing_ok=True)
-        if e.errno in (27, 28, 122):  # EFBIG (a limit on file sizes), ENOSPC, EDQUOT
-            raise AudiokdError(
-                f"no space left while writing ({e.strerror})",
-                where=str(path),
-                fix="free some space and run the same command again: what is already written is kept",
-            ) from e
+        _say_if_full(e, path)
         raise
-    except BaseException:
-        tmp.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike[str], last: str = "config.json") -> Iterator[Path]:
+    """A folder to write files in; they appear in `path` when the block ends without an error, `last` after all others.
+
+    A kill leaves what was there, or the new files without `last` or with it: a reader that asks for `last` never takes half of
+    a folder for whole. Files of other names in `path` are left. A full disk becomes an AudiokdError that names the folder.
+
+    Args:
+        path: folder, made where it is not.
+        last: the file without which the others are nothing.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise AudiokdError("in the way: a file, not a folder", where=str(path), fix="give another folder")
+    is_new = not path.exists()
+    for stale in path.glob(".new.tmp*"):  # of a killed run
+        shutil.rmtree(stale, ignore_errors=True)
+    tmp = path / f".new.tmp{os.getpid()}"  # inside: `path` may be a disk of its own
+    try:
+        tmp.mkdir(parents=True)
+        yield tmp
+        for file in tmp.rglob("*"):
+            if file.is_file():
+                with open(file, "rb") as f:
+                    os.fsync(f.fileno())
+        (path / last).unlink(missing_ok=True)
+        fsync_dir(path)
+        for file in sorted(tmp.iterdir(), key=lambda f: (f.name == last, f.name)):
+            if file.name == last:
+                fsync_dir(path)
+            if file.is_dir():
+                shutil.rmtree(path / file.name, ignore_errors=True)
+            os.replace(file, path / file.name)
+        fsync_dir(path)
+    except BaseException as e:
+        _say_if_full(e, path)
         raise
+    finally:
+        shutil.rmtree(tmp, ignore_errors=True)
+        if is_new and path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+
+
+def _say_if_full(e: BaseException, path: Path) -> None:
+    """An AudiokdError in place of the error of a full disk, which safetensors words its own way."""
+    found = re.search(r"os error (27|28|122)\b", str(e)) if type(e).__name__ == "SafetensorError" else None
+    errno = int(found[1]) if found else getattr(e, "errno", None)
+    if errno in (27, 28, 122):  # EFBIG (a limit on file sizes), ENOSPC, EDQUOT
+        raise AudiokdError(
+            f"no space left while writing ({os.strerror(errno)})",
+            where=str(path),
+            fix="free some space and run the same command again: what is already written is kept",
+        ) from e
 
 
 def fsync_dir(path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from audiokd.errors import AudioError, AudiokdError
-from audiokd.files import atomic_write, gzip_bytes, sha256_bytes, sha256_file, write_json
+from audiokd.files import atomic_folder, atomic_write, gzip_bytes, sha256_bytes, sha256_file, write_json
 from audiokd.progress import Progress, clock
 
 
@@ -42,6 +42,66 @@ def test_a_kill_between_write_and_rename_leaves_the_old_file(tmp_path: Path) -> 
     )
     assert subprocess.run([sys.executable, "-c", code, str(target)]).returncode == -9
     assert target.read_bytes() == b"old"
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "folder"
+
+    def fill(text: str, fail: bool = False) -> None:
+        with atomic_folder(target, last="b") as folder:
+            for name in "abc":
+                (folder / name).write_text(text)
+            (folder / "sub").mkdir()
+            (folder / "sub" / "d").write_text(text)
+            if fail:
+                raise RuntimeError("half-way")
+
+    def there() -> dict[str, str]:
+        return {str(p.relative_to(target)): p.read_text() for p in target.rglob("*") if p.is_file()}
+
+    with pytest.raises(RuntimeError, match="half-way"):
+        fill("first", fail=True)
+    assert not target.exists()
+    fill("old")
+    (target / "mine").write_text("kept")
+    old = dict.fromkeys(["a", "b", "c", "sub/d"], "old") | {"mine": "kept"}
+    with pytest.raises(RuntimeError, match="half-way"):
+        fill("new", fail=True)
+    assert there() == old
+    (target / ".new.tmp1").mkdir()  # of a run that was killed
+    fill("new")
+    assert there() == dict.fromkeys(["a", "b", "c", "sub/d"], "new") | {"mine": "kept"}
+    assert sorted(os.listdir(target)) == ["a", "b", "c", "mine", "sub"]
+    with pytest.raises(AudiokdError, match="in the way: a file"), atomic_folder(target / "a"):
+        pass
+
+
+KILLED = """
+import os, signal, sys; from audiokd.files import atomic_folder
+left, replace = int(sys.argv[2]), os.replace
+def count(*args):
+    global left
+    left -= 1
+    if left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(*args)
+os.replace = count
+with atomic_folder(sys.argv[1]) as folder:
+    for name in ("config.json", "model.safetensors", "preprocessor_config.json"):
+        (folder / name).write_text("new")
+"""
+
+
+@pytest.mark.parametrize("files", [0, 1, 2])
+def test_a_kill_between_files_leaves_no_folder_that_looks_whole(tmp_path: Path, files: int) -> None:
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_text("old")
+    assert subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), str(files)]).returncode == -9
+    assert not (tmp_path / "config.json").exists()
+    assert subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), "3"]).returncode == 0
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == dict.fromkeys(
+        ["config.json", "model.safetensors", "preprocessor_config.json"], "new"
+    )
 
 
 def test_same_content_same_bytes(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from audiokd.errors import AudiokdError
-from audiokd.files import write_text
+from audiokd.files import atomic_folder
 
 
 def export(exp_dir: str, model_dir: str, checkpoint: Literal["best", "last", "init"] = "best") -> None:
@@ -52,11 +52,12 @@ def export(exp_dir: str, model_dir: str, checkpoint: Literal["best", "last", "in
         prefix = "generator."
         weights = {k[len(prefix) :]: v for k, v in state["state_dict"].items() if k.startswith(prefix)}
         model.load_state_dict(weights)
-    model.eval().save_pretrained(model_dir)
-    # the waveform's contract in transformers' terms: mono float at this rate, padded on the right
-    EncodecFeatureExtractor(feature_size=1, sampling_rate=config.sample_rate).save_pretrained(model_dir)
     params = sum(p.numel() for p in model.parameters())
-    write_text(Path(model_dir) / "README.md", _card(method, checkpoint, iteration, params, model))
+    with atomic_folder(model_dir) as folder:
+        model.eval().save_pretrained(folder)
+        # the waveform's contract in transformers' terms: mono float at this rate, padded on the right
+        EncodecFeatureExtractor(feature_size=1, sampling_rate=config.sample_rate).save_pretrained(folder)
+        (folder / "README.md").write_text(_card(method, checkpoint, iteration, params, model), encoding="utf-8")
     print(f"{model_dir}: {method}, {checkpoint} checkpoint, step {iteration}, {params / 1e6:.2f} M parameters")
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from audiokd.errors import AudiokdError
+from audiokd.files import atomic_folder
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +39,7 @@ def convert_whisper_ct2(src: str | os.PathLike[str], dst: str | os.PathLike[str]
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    src, dst = Path(src), Path(dst)
+    src = Path(src)
     for name in ("model.bin", "config.json", "tokenizer.json"):
         if not (src / name).exists():
             raise AudiokdError(f"no {name}", where=str(src), fix="give the folder that faster-whisper or ct2 wrote")
@@ -61,10 +62,10 @@ def convert_whisper_ct2(src: str | os.PathLike[str], dst: str | os.PathLike[str]
     model.load_state_dict(_state_dict(variables, config, str(src)), strict=True, assign=True)
     model.tie_weights()
     model.generation_config = _generation_config(config, ct2_config, tokens)
-    model.save_pretrained(dst)
-    n_mels = config.num_mel_bins
-    WhisperFeatureExtractor(feature_size=n_mels).save_pretrained(dst)
-    _tokenizer(src / "tokenizer.json", tokens).save_pretrained(dst)
+    with atomic_folder(dst) as folder:
+        model.save_pretrained(folder)
+        WhisperFeatureExtractor(feature_size=config.num_mel_bins).save_pretrained(folder)
+        _tokenizer(src / "tokenizer.json", tokens).save_pretrained(folder)
 
 
 def read_ct2(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import resource
 import shutil
 from pathlib import Path
 
@@ -197,6 +199,59 @@ def test_a_shared_encoder_under_both_its_names(folders: dict[str, Path], tmp_pat
     save_file(state | both, tmp_path / "in" / "tiny.safetensors")
     with pytest.raises(AudiokdError, match=r"\w+_encoder\.block\.0\.bias and \w+_encoder\.block\.0\.bias .* differ"):
         convert_lm_spt(tmp_path / "in", tmp_path / "out")
+
+
+# whole or not at all
+
+
+@pytest.mark.parametrize("moved", [0, 1, 2, 3])
+def test_a_model_folder_that_is_half_written_does_not_load(
+    moved: int, folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, replace, left = Path(shutil.copytree(folders["shared"], tmp_path / "out")), os.replace, moved
+
+    def power_cut(src: Path, dst: Path) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        replace(src, dst)
+
+    monkeypatch.setattr(os, "replace", power_cut)
+    if moved == 3:
+        convert_lm_spt(DATA / "released", out)
+        assert audiokd.load_tokenizer(out).config.shared_encoder is False
+        return
+    with pytest.raises(KeyboardInterrupt):
+        convert_lm_spt(DATA / "released", out)
+    with pytest.raises(AudiokdError, match=r"no config\.json"):
+        audiokd.load_tokenizer(out)
+    assert not list(out.glob(".*"))
+
+
+def test_an_error_half_way_writes_nothing(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("half-way")
+
+    monkeypatch.setattr("transformers.EncodecFeatureExtractor.save_pretrained", fail)  # when the weights are there
+    monkeypatch.setattr(yaml, "safe_dump", fail)
+    for convert, src in ((convert_lm_spt, DATA / "released"), (convert_lm_spt_official, folders["released"])):
+        with pytest.raises(RuntimeError, match="half-way"):
+            convert(src, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(AudiokdError, match=r"out: no space left while writing \(File too large\)"):
+            convert_lm_spt(DATA / "released", tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not (tmp_path / "out").exists()
 
 
 # bad input

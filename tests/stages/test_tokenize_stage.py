@@ -27,6 +27,7 @@ from audiokd.data.inputs import open_input
 from audiokd.errors import AudiokdError
 from audiokd.hub.auto import load_tokenizer
 from audiokd.stages.decode import decode
+from audiokd.stages.export import export
 from audiokd.stages.extract import extract
 from audiokd.stages.shard import shard
 from audiokd.stages.tokenize import tokenize
@@ -166,6 +167,21 @@ def test_batches_change_nothing_but_near_ties(
             for frame in {int(t) for _, t in flips}:  # the first stream that differs decides; those below follow it
                 first = min(int(q) for q, t in flips if t == frame)
                 assert margins[first, frame] < NEAR_TIE, (utt.id, first, frame)
+
+
+def test_an_export_that_fails_half_way_leaves_the_old_folder(
+    exp: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("half-way")
+
+    monkeypatch.setattr("transformers.EncodecFeatureExtractor.save_pretrained", fail)  # when the weights are there
+    before = tree(exp / "untrained")
+    for folder in (tmp_path / "new", exp / "untrained"):
+        with pytest.raises(RuntimeError, match="half-way"):
+            export(str(exp / "exp"), str(folder), "last")
+    assert not (tmp_path / "new").exists()
+    assert tree(exp / "untrained") == before
 
 
 def test_a_folder_twice_gives_the_same_bytes(model_dir: str, corpus: Path, tmp_path: Path) -> None:

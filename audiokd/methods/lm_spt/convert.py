@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from audiokd.errors import AudiokdError
-from audiokd.files import write_bytes, write_text
+from audiokd.files import atomic_folder
 from audiokd.methods.lm_spt.config import LMSPTConfig
 from audiokd.methods.lm_spt.model import LMSPTModel
 from audiokd.methods.lm_spt.official import MODEL_ARGS, block_of_config, config_of_block
@@ -58,8 +58,9 @@ def convert_lm_spt(src: str | os.PathLike[str], dst: str | os.PathLike[str]) -> 
     state = {ours: found[theirs].float().clone() for theirs, ours in names.items()}
     model.load_state_dict(state, strict=True, assign=True)
     logging.disable_progress_bar()
-    model.save_pretrained(dst)
-    EncodecFeatureExtractor(feature_size=1, sampling_rate=config.sample_rate).save_pretrained(dst)
+    with atomic_folder(dst) as folder:
+        model.save_pretrained(folder)
+        EncodecFeatureExtractor(feature_size=1, sampling_rate=config.sample_rate).save_pretrained(folder)
 
 
 def convert_lm_spt_official(src: str | os.PathLike[str], dst: str | os.PathLike[str]) -> None:
@@ -74,7 +75,7 @@ def convert_lm_spt_official(src: str | os.PathLike[str], dst: str | os.PathLike[
             Nothing is written then.
     """
     import yaml
-    from safetensors.torch import save
+    from safetensors.torch import save_file
 
     src, dst = _folders(src, dst)
     path, weights = src / "config.json", src / "model.safetensors"
@@ -100,8 +101,10 @@ def convert_lm_spt_official(src: str | os.PathLike[str], dst: str | os.PathLike[
     size = math.prod(config.fsq_levels) if fsq else config.semantic_codebook_size
     out[COUNTERS["semantic"]] = torch.zeros(1, size)
     out[COUNTERS["acoustic"]] = torch.zeros(config.n_codebooks - 1, config.acoustic_codebook_size)
-    write_bytes(dst / "model.safetensors", save(out, {"format": "pt"}))
-    write_text(dst / "model.yaml", yaml.safe_dump({"model": block}, sort_keys=False, default_flow_style=None))
+    with atomic_folder(dst, last="model.yaml") as folder:
+        save_file(out, folder / "model.safetensors", {"format": "pt"})
+        text = yaml.safe_dump({"model": block}, sort_keys=False, default_flow_style=None)
+        (folder / "model.yaml").write_text(text)
 
 
 def _folders(src: str | os.PathLike[str], dst: str | os.PathLike[str]) -> tuple[Path, Path]:

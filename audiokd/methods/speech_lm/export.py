@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from audiokd.files import write_text
+from audiokd.files import atomic_folder
 from audiokd.methods.speech_lm.model import SpeechLM, load
 from audiokd.methods.speech_lm.run import LM
 from audiokd.methods.speech_lm.settings import SpeechLMSettings
@@ -29,9 +29,10 @@ def write_model(exp_dir: Path, settings: SpeechLMSettings, state: dict[str, Any]
     if state is not None:
         iteration, prefix = state["iteration"], "model."
         model.load_state_dict({k.removeprefix(prefix): v for k, v in state["state_dict"].items()})
-    model.save(out)
     params = sum(p.numel() for p in model.parameters())
-    write_text(out / "README.md", _card(model, name, iteration, params))
+    with atomic_folder(out) as folder:
+        model.save(folder)
+        (folder / "README.md").write_text(_card(model, name, iteration, params), encoding="utf-8")
     print(f"{out}: speech_lm, {name} checkpoint, step {iteration}, {params / 1e6:.2f} M parameters")
 
 
