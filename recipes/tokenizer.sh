@@ -15,6 +15,7 @@
 #   --baseline true|false                 tokenize, decode and score the test sets with the untrained model too
 #   --data_args "..."                     passed to local/data.sh
 #   --score_args "..."                    passed to `audiokd score`
+#   --semantics_args "..."                passed to `audiokd semantics`
 #
 # Every stage skips what is done and can be killed and started again.
 set -euo pipefail
@@ -36,6 +37,7 @@ model=
 baseline=true
 data_args=
 score_args=
+semantics_args=
 shard_size=1000
 max_error_rate=0.01
 device=cpu
@@ -60,6 +62,7 @@ fi
 read -r -a tests <<<"$test_sets"
 read -r -a more_fit <<<"$fit_args"
 read -r -a more_score <<<"$score_args"
+read -r -a more_semantics <<<"$semantics_args"
 read -r -a more_data <<<"$data_args"
 read -r -a train_prefix <<<"$train_cmd"
 read -r -a tokenize_prefix <<<"$tokenize_cmd"
@@ -137,13 +140,13 @@ if in_range decode; then
     done
     if [ -f "data/$s/phones.ctm" ]; then
       audiokd semantics "$exp/tokens/$s" "data/$s" --out "$exp/semantics/$s/trained.json" --model "$trained" \
-        --device "$device"
+        --device "$device" "${more_semantics[@]}"
       [ "$baseline" != true ] ||
         audiokd semantics "$exp/tokens_untrained/$s" "data/$s" --out "$exp/semantics/$s/untrained.json" \
-          --model "$exp/untrained" --device "$device"
+          --model "$exp/untrained" --device "$device" "${more_semantics[@]}"
     fi
     if [ -n "$model" ]; then
-      tail -n +1 "$exp/scores/$s"/*.md
+      tail -n +1 "$exp"/{scores,semantics}/"$s"/*.md 2>/dev/null || true  # no phones.ctm: no semantics
     else
       audiokd report "$exp" --set "$s" --ref "data/$s" --results results.jsonl
     fi

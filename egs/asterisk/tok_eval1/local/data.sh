@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Telephone prompts of Asterisk in five languages (8 kHz) from Debian packages. Writes data/voices: 20 prompts of 2 s to 6 s
-# a language; the speaker is the one whom the package's folder names.
+# a language; the speaker is the one whom the package's folder names; and data/letters, with the voices of KLettres beside them.
 set -euo pipefail
 recipes=../../../recipes
 . "$recipes/lib.sh"
@@ -20,4 +20,9 @@ for language in en es fr it ru; do
   python -m audiokd.data.fetch deb "$name" --sha256 "${sums[$language]}" --out downloads
 done
 
+log "klettres-data: 40 MB"
+python -m audiokd.data.fetch deb klettres-data --out downloads \
+  --sha256 1186d257a19e84230856baea0b0b1ded8be9195080fcdb2588970b5cd937f5a8
+
 python local/make_data.py downloads data/voices
+python local/make_letters.py downloads data/letters

@@ -1,0 +1,40 @@
+"""A recipe in a tree of its own, for the tests of the shell side."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+REPO = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+RECIPES = REPO / "recipes"
+ENV = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1", "AUDIOKD_ROOT": ""}
+# the least training that saves, validates and logs
+FIT = "--run.max_steps 4 --run.val_every 2 --run.ckpt_every 2 --run.log_every 1 --data.batch_size 1"
+FIT += " --data.val_crop_s 1.28 --run.accelerator cpu"
+
+
+def bash(script: str, *args: str, cwd: Path = RECIPES) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["bash", "-c", script, "script", *args], cwd=cwd, env=ENV, capture_output=True, text=True)
+
+
+def tree(folder: Path) -> dict[str, str]:
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def copy_recipe(source: Path, root: Path) -> Path:
+    """recipes/ and one task's own files in a tree of their own, so that what is made lands there."""
+    shutil.copytree(RECIPES, root / "recipes")
+    task = root / "egs" / "corpus" / "tok1"
+    task.mkdir(parents=True)
+    for name in ("run.sh", "conf", "local"):
+        if (source / name).is_dir():
+            shutil.copytree(source / name, task / name)
+        elif (source / name).exists():
+            shutil.copy2(source / name, task / name)
+    return task
