@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def conv_length(n, kernel_size: int, stride: int = 1, padding: int = 0, dilation: int = 1):
@@ -32,3 +33,14 @@ def zero_beyond(x: Tensor, lengths: Tensor | None) -> Tensor:
     if lengths is None:
         return x
     return x.masked_fill(~length_mask(lengths, x.shape[-1])[:, None], 0.0)
+
+
+def fit_length(x: Tensor, size: int) -> Tensor:
+    """`x` [..., T] cut or zero-padded on the right to [..., size]."""
+    return F.pad(x, (0, size - x.shape[-1]))
+
+
+def stack_padded(items: list[Tensor]) -> Tensor:
+    """Items [..., T] of unequal T, zero-padded on the right to the longest: [B, ..., T]."""
+    size = max(x.shape[-1] for x in items)
+    return torch.stack([fit_length(x, size) for x in items])

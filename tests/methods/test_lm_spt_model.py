@@ -16,7 +16,8 @@ from torch import Tensor
 
 import audiokd
 from audiokd.errors import AudiokdError
-from audiokd.methods.lm_spt.model import LMSPTConfig, LMSPTModel
+from audiokd.methods.lm_spt.config import LMSPTConfig
+from audiokd.methods.lm_spt.model import LMSPTModel
 from audiokd.methods.lm_spt.settings import LMSPTSettings
 from audiokd.stages.fit import build_settings, read_config
 from audiokd.tokens.codes import Codes

@@ -12,7 +12,8 @@ from torch import Tensor
 
 import audiokd
 from audiokd.errors import AudiokdError
-from audiokd.methods.lm_spt.model import LMSPTConfig, LMSPTModel
+from audiokd.methods.lm_spt.config import LMSPTConfig
+from audiokd.methods.lm_spt.model import LMSPTModel
 
 TINY = {
     "encoder_dim": 4,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from audiokd.nn.lengths import conv_length, conv_transpose_length, length_mask, zero_beyond
+from audiokd.nn.lengths import conv_length, conv_transpose_length, fit_length, length_mask, stack_padded, zero_beyond
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,10 @@ def test_zero_beyond() -> None:
     assert zero_beyond(x, None) is x
     x[1, :, 3] = float("nan")  # a NaN in the padding must not survive, as it would in a product with a mask
     assert zero_beyond(x, lengths).isfinite().all()
+
+
+def test_fit_length_and_stack_padded() -> None:
+    x = torch.arange(1.0, 7).reshape(2, 3)
+    assert fit_length(x, 2).tolist() == [[1, 2], [4, 5]]
+    assert fit_length(x, 4).tolist() == [[1, 2, 3, 0], [4, 5, 6, 0]]
+    assert stack_padded([x[0], x[1, :1]]).tolist() == [[1, 2, 3], [4, 0, 0]]

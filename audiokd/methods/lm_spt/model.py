@@ -1,50 +1,29 @@
 """LM-SPT: a speech tokenizer whose first stream is semantic (arXiv 2506.16738), as a transformers model.
 
 Two encoders, a split quantiser, a decoder, and a small auxiliary decoder that turns the semantic stream alone into 16 kHz
-sound for the frozen ASR encoder. The parts are the config's: by default the released architecture (DAC encoders and
-decoders), else the paper's first version (a transformer after each encoder, Vocos decoders). README.md has the constants.
+sound for the frozen ASR encoder (networks.py). Here is what is done with them: waveforms to codes and features, and back.
 """
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
-from transformers import PreTrainedModel
 
 from audiokd.errors import AudiokdError
 from audiokd.methods.lm_spt import inputs, long_form, streaming
 from audiokd.methods.lm_spt.config import LMSPTConfig
-from audiokd.nn.codec.bottleneck import Bottleneck
-from audiokd.nn.codec.dac import Decoder, Encoder
-from audiokd.nn.codec.vocos import VocosDecoder
-from audiokd.nn.lengths import zero_beyond
-from audiokd.nn.quantizers.rvq import ResidualVQ
-from audiokd.nn.quantizers.split import SplitQuantized, SplitQuantizer
+from audiokd.methods.lm_spt.networks import LMSPTNetworks
+from audiokd.nn.lengths import fit_length, stack_padded, zero_beyond
 from audiokd.nn.weight_norm import fold_weight_norm
 from audiokd.tokens.codes import Codes
 
 
-@dataclass
-class LMSPTOutput:
-    """A training forward: rebuilt `wav` [B, T], `semantic_wav` [B, T_aux] from the semantic stream alone, and the quantiser's."""
+class LMSPTModel(LMSPTNetworks):
+    """`encode` and `decode` are the tokenizer; `forward` is for training."""
 
-    wav: Tensor
-    semantic_wav: Tensor
-    quantized: SplitQuantized
-
-
-class LMSPTModel(PreTrainedModel):
-    """Encoders, quantiser, decoders. `encode` and `decode` are the tokenizer; `forward` is for training."""
-
-    config_class = LMSPTConfig
-    base_model_prefix = "lm_spt"
-    main_input_name = "wav"
     #: longest stretch, in seconds, that goes through the networks at once; longer audio goes in exact overlapping pieces
     piece_s = 60.0
     #: what `extract` can give
@@ -52,60 +31,7 @@ class LMSPTModel(PreTrainedModel):
 
     def __init__(self, config: LMSPTConfig):
         super().__init__(config)
-        c = config
-        self.semantic_encoder = _encoder(c)
-        if not c.shared_encoder:
-            self.acoustic_encoder = _encoder(c)
-        self.quantizer = SplitQuantizer(
-            ResidualVQ(
-                c.latent_dim,
-                c.n_semantic_codebooks,
-                c.semantic_codebook_size,
-                c.semantic_codebook_dim,
-                bypass=c.quantizer_bypass,
-                fsq_levels=c.fsq_levels if c.semantic_quantizer == "fsq" else (),
-            ),
-            ResidualVQ(
-                c.latent_dim,
-                c.n_codebooks - c.n_semantic_codebooks,
-                c.acoustic_codebook_size,
-                c.acoustic_codebook_dim,
-                c.quantizer_dropout,
-            ),
-            c.semantic_subtraction,
-        )
-        aux_size = self.frame_size * c.aux_sample_rate // c.sample_rate
-        if c.decoder_type == "vocos":
-            self.decoder = VocosDecoder(
-                c.latent_dim, c.decoder_dim, c.decoder_layers, c.decoder_rates, self.frame_size, c.causal
-            )
-        else:
-            shape = (c.residual_kernel_size, c.dilations)
-            self.decoder = Decoder(c.latent_dim, c.decoder_dim, c.decoder_rates, *shape, causal=c.causal)
-        if c.aux_type == "vocos":
-            self.aux_decoder = VocosDecoder(c.latent_dim, c.aux_dim, c.aux_layers, c.aux_rates, aux_size, c.causal)
-        else:
-            self.aux_decoder = Decoder(c.latent_dim, c.aux_dim, c.aux_rates, causal=c.causal)
-        self._num_codebooks = c.n_codebooks
-        self.post_init()
-
-    def _init_weights(self, module: torch.nn.Module) -> None:
-        """Nothing: every part starts as torch starts it, as the official code does."""
-
-    @property
-    def sample_rate(self) -> int:
-        """Hz of the waveform in and out."""
-        return self.config.sample_rate
-
-    @property
-    def frame_size(self) -> int:
-        """Samples a frame."""
-        return math.prod(self.config.encoder_rates)
-
-    @property
-    def frame_rate(self) -> float:
-        """Frames a second."""
-        return self.sample_rate / self.frame_size
+        self._num_codebooks = config.n_codebooks
 
     @property
     def num_codebooks(self) -> int:
@@ -116,6 +42,11 @@ class LMSPTModel(PreTrainedModel):
     def cardinality(self) -> list[int]:
         """Codes of each stream."""
         return self.quantizer.cardinality[: self._num_codebooks]
+
+    @property
+    def needs_acoustic(self) -> bool:
+        """Whether `encode` gives acoustic streams."""
+        return self._num_codebooks > self.config.n_semantic_codebooks
 
     def set_num_codebooks(self, n: int) -> None:
         """Encode the first `n` streams only (1 is the semantic one), whichever way: whole, long, in steps.
@@ -131,20 +62,6 @@ class LMSPTModel(PreTrainedModel):
         """Fold weight normalisation for inference; returns the model."""
         fold_weight_norm(self)
         return self
-
-    def forward(self, wav: Tensor, cut_aux: bool = False) -> LMSPTOutput:
-        """Rebuild `wav` [B, T] at the sample rate; both outputs have the length of the input.
-
-        `cut_aux`: no gradient from the auxiliary decoder to the semantic stream.
-        """
-        size = wav.shape[-1]
-        x = F.pad(wav, (0, -size % self.frame_size))[:, None]
-        z_semantic, _ = self.semantic_encoder(x)
-        z_acoustic = z_semantic if self.config.shared_encoder else self.acoustic_encoder(x)[0]
-        q = self.quantizer(z_semantic, z_acoustic)
-        rebuilt, _ = self.decoder(q.z)
-        semantic, _ = self.aux_decoder(q.z_semantic.detach() if cut_aux else q.z_semantic)
-        return LMSPTOutput(_to_size(rebuilt[:, 0], size), _to_size(semantic[:, 0], self._aux_samples(size)), q)
 
     @torch.no_grad()
     def encode(self, wav: Tensor, lengths: Tensor | None = None) -> Codes:
@@ -173,6 +90,9 @@ class LMSPTModel(PreTrainedModel):
             lengths: [B] true samples.
             layer: "quantized" (all streams summed, what the decoder sees), "semantic" (the quantised semantic stream),
                 "semantic_latent" or "acoustic_latent" (the encoders' outputs before quantisation).
+
+        Raises:
+            AudiokdError: no such layer, or a waveform as `encode` refuses it.
         """
         if layer not in self.feature_layers:
             raise AudiokdError(f"no features {layer!r}", fix=f"layers: {', '.join(self.feature_layers)}")
@@ -189,7 +109,7 @@ class LMSPTModel(PreTrainedModel):
     @torch.no_grad()
     def code_margins(self, wav: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Margin [B, Q, T'] of each code that `encode` gives over the runner-up (cosine; fsq: of half a level): codes that differ
-        between two machines are near ties."""
+        between two machines are near ties. Arguments and errors as `encode`'s."""
         n = self._num_codebooks
         return self._by_pieces(wav, lengths, self.needs_acoustic, lambda s, a: self.quantizer.margin(s, a, n))[0]
 
@@ -204,6 +124,9 @@ class LMSPTModel(PreTrainedModel):
         Returns:
             Waveforms [B, T] and their lengths [B]: `num_samples` where the codes know it, else T' * frame_size. No frames
             give no samples.
+
+        Raises:
+            AudiokdError: the codes cannot be this model's (too many streams, a code out of range), or are no integers.
         """
         codes = self._as_codes(codes)
         ids = inputs.check_codes(self, codes)
@@ -213,11 +136,11 @@ class LMSPTModel(PreTrainedModel):
         if ids.shape[-1] == 0 or ids.shape[-1] > piece:
             none = torch.zeros(0, dtype=self.dtype, device=self.device)  # of an item that has no frames
             pieces = (long_form.wave_pieces(net, embed, i[None, :, : int(k)], piece) for i, k in zip(ids, frames))
-            wav = _stack([torch.cat([none, *p]) for p in pieces])
+            wav = stack_padded([torch.cat([none, *p]) for p in pieces])
         else:
             wav = net(embed(ids), None if bool((frames == ids.shape[-1]).all()) else frames)[0][:, 0]
         size = int(max(n.max(), (frames * net.frame_size).max() if codes.num_samples is None else 0))
-        return zero_beyond(_to_size(wav, size)[:, None], n)[:, 0], n
+        return zero_beyond(fit_length(wav, size)[:, None], n)[:, 0], n
 
     @torch.no_grad()
     def encode_long(self, source: Tensor | str | os.PathLike | Iterable) -> Codes:
@@ -228,6 +151,9 @@ class LMSPTModel(PreTrainedModel):
 
         Returns:
             Codes of a batch of one.
+
+        Raises:
+            AudiokdError: no samples, a block of another shape or of integers, NaN or Inf; AudioError: an unreadable file.
         """
         blocks = long_form.source_blocks(source, self.sample_rate)
         codes, heard = self._of_blocks(blocks, self.needs_acoustic, self._codes)
@@ -241,6 +167,9 @@ class LMSPTModel(PreTrainedModel):
         Args:
             codes: Codes of a batch of one, or a tensor [1, Q, T'].
             semantic_only: as for `decode`.
+
+        Raises:
+            AudiokdError: not one recording, or codes that `decode` refuses.
         """
         codes = self._as_codes(codes)
         if len(codes) != 1:
@@ -269,6 +198,10 @@ class LMSPTModel(PreTrainedModel):
 
         Returns:
             Codes int64 [B, Q, t], t 0 or more, and the state for the next chunk, None after the last.
+
+        Raises:
+            AudiokdError: the model is not causal, not [B, n], NaN or Inf, or the state is of another batch size or number of
+                codebooks.
         """
         return streaming.encode_step(self, wav, state, last)
 
@@ -285,6 +218,10 @@ class LMSPTModel(PreTrainedModel):
 
         Returns:
             Waveform [B, n] and the state for the next codes.
+
+        Raises:
+            AudiokdError: the model is not causal, no frames, codes that `decode` refuses, or the state is of another batch size
+                or decoder.
         """
         return streaming.decode_step(self, inputs.check_codes(self, self._as_codes(codes)), state, semantic_only)
 
@@ -303,43 +240,11 @@ class LMSPTModel(PreTrainedModel):
     def _num_samples(self, codes: Codes, semantic_only: bool) -> Tensor:
         """Samples [B] of the sound of `codes`."""
         n = codes.num_samples if codes.num_samples is not None else codes.lengths * self.frame_size
-        return self._aux_samples(n.to(self.device)) if semantic_only else n.to(self.device)
+        return self.aux_samples(n.to(self.device)) if semantic_only else n.to(self.device)
 
     @property
     def _piece_frames(self) -> int:
         return int(self.piece_s * self.frame_rate)
-
-    def _aux_samples(self, n):
-        return -(-n * self.config.aux_sample_rate // self.sample_rate)
-
-    @property
-    def needs_acoustic(self) -> bool:
-        """Whether `encode` gives acoustic streams."""
-        return self._num_codebooks > self.config.n_semantic_codebooks
-
-    def latents(self, wav: Tensor, n: Tensor, acoustic: bool) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Frames [B] and both encoders' output [B, D, T'] for `wav` [B, T] with true lengths `n` [B]."""
-        wav = wav.to(self.device, self.dtype)
-        if self.config.pad_to_frame:
-            valid = -(-n // self.frame_size) * self.frame_size
-            wav = F.pad(wav, (0, int(valid.max()) - wav.shape[-1]))
-        else:
-            valid = n
-            if bool((self.semantic_encoder.frames(n) < 1).any()):
-                raise AudiokdError(
-                    "shorter than one frame", where=f"lengths {n.tolist()}", fix="leave it out, or set pad_to_frame"
-                )
-            wav = wav[:, : int(n.max())]
-        ragged = bool((n != wav.shape[-1]).any())
-        if ragged:
-            wav = zero_beyond(wav[:, None], n)[:, 0]
-        inner = valid if bool((valid != wav.shape[-1]).any()) else None
-        z_s, frames = self.semantic_encoder(wav[:, None], inner)
-        if frames is None:
-            frames = torch.full_like(n, z_s.shape[-1])
-        if not acoustic:
-            return frames, z_s, None
-        return frames, z_s, z_s if self.config.shared_encoder else self.acoustic_encoder(wav[:, None], inner)[0]
 
     def _codes(self, z_s: Tensor, z_a: Tensor | None) -> Tensor:
         return self.quantizer.encode(z_s, z_a, self._num_codebooks)
@@ -356,7 +261,7 @@ class LMSPTModel(PreTrainedModel):
             frames, z_s, z_a = self.latents(wav, n, acoustic)
             return zero_beyond(of(z_s, z_a), frames), frames, n
         items = [self._of_blocks([w[: int(k)]], acoustic, of)[0][0] for w, k in zip(wav, n)]
-        return _stack(items), torch.tensor([x.shape[-1] for x in items], device=n.device), n
+        return stack_padded(items), torch.tensor([x.shape[-1] for x in items], device=n.device), n
 
     def _of_blocks(self, blocks: Iterable[Tensor], acoustic: bool, of: Callable[..., Tensor]) -> tuple[Tensor, int]:
         """`of` both encoders' frames, [1, C, T'], of one recording that comes in blocks [n]; and its samples."""
@@ -365,23 +270,3 @@ class LMSPTModel(PreTrainedModel):
             out.append(of(z_s, z_a))
             heard = n
         return torch.cat(out, -1), heard
-
-
-def _encoder(c: LMSPTConfig) -> Encoder:
-    bottleneck = None
-    if c.bottleneck_layers:
-        shape = (c.bottleneck_dim, c.bottleneck_layers, c.bottleneck_heads)
-        bottleneck = Bottleneck(c.latent_dim, *shape, c.attention_window, c.causal)
-    shape = (c.residual_kernel_size, c.dilations)
-    return Encoder(c.encoder_dim, c.encoder_rates, c.latent_dim, *shape, c.causal, bottleneck)
-
-
-def _to_size(x: Tensor, size: int) -> Tensor:
-    """`x` [B, T] cut or zero-padded on the right to `size`."""
-    return F.pad(x, (0, size - x.shape[-1]))
-
-
-def _stack(items: list[Tensor]) -> Tensor:
-    """Items [..., T] of unequal T, padded with zeros to the longest: [B, ..., T]."""
-    size = max(x.shape[-1] for x in items)
-    return torch.stack([_to_size(x, size) for x in items])
