@@ -10,7 +10,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from audiokd.errors import AudiokdError
@@ -103,6 +103,12 @@ def fsync_dir(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def leads_out(name: str) -> bool:
+    """Whether `name`, such as an utterance id, would leave the folder that it is joined to."""
+    path = PurePosixPath(name)
+    return path.is_absolute() or ".." in path.parts
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:

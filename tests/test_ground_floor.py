@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from audiokd.errors import AudioError, AudiokdError
-from audiokd.files import atomic_folder, atomic_write, gzip_bytes, sha256_bytes, sha256_file, write_json
+from audiokd.files import atomic_folder, atomic_write, gzip_bytes, leads_out, sha256_bytes, sha256_file, write_json
 from audiokd.progress import Progress, clock
 
 
@@ -140,3 +140,11 @@ def test_a_bare_switch_means_true() -> None:
     words = ["--text", "--out", "f", "--fix", "false", "--nj", "2", "--text"]
     expected = ["--text", "true", "--out", "f", "--fix", "false", "--nj", "2", "--text", "true"]
     assert _spell_switches(words, {"--text", "--fix"}) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "leaves"),
+    [("a", False), ("a/b..c", False), ("...", False), ("../a", True), ("a/../../b", True), ("/a", True), ("..", True)],
+)
+def test_a_name_that_leads_out_of_its_folder(name: str, leaves: bool) -> None:
+    assert leads_out(name) is leaves

@@ -34,7 +34,7 @@ from audiokd.data.audio import info, is_whole, load_channels, read_bytes
 from audiokd.data.cuts import channel_of, cut_lines, stretch, words
 from audiokd.data.utterance import Utterance
 from audiokd.errors import AudiokdError
-from audiokd.files import atomic_write, gzip_bytes, jsonl, sha256_bytes, sha256_file, write_bytes, write_json
+from audiokd.files import atomic_write, gzip_bytes, jsonl, leads_out, sha256_bytes, sha256_file, write_bytes, write_json
 
 VERSION = 1
 INFO = "cuts.info"
@@ -339,7 +339,7 @@ def _members(path: Path) -> dict[str, tuple[str, int, int]]:
         with tarfile.open(path, "r:") as tar:
             for number, member in enumerate(tar):
                 name = PurePosixPath(member.name)
-                if name.is_absolute() or ".." in name.parts or not member.isfile():
+                if leads_out(member.name) or not member.isfile():
                     fix = "do not use this archive: it is not a shard, or someone made it to write outside its folder"
                     raise AudiokdError(f"member {member.name!r} is refused", where=str(path), fix=fix)
                 if number % 2 == 0 and name.suffix != ".nodata":  # data and its manifest take turns

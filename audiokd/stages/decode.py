@@ -28,6 +28,7 @@ def decode(
 
     from audiokd.data.audio import write_wav
     from audiokd.errors import AudiokdError
+    from audiokd.files import leads_out
     from audiokd.hub.auto import load_tokenizer
     from audiokd.launch.local import keep_freed_memory
     from audiokd.progress import progress
@@ -48,7 +49,7 @@ def decode(
             if limit and i >= limit:
                 break
             path = Path(wav_dir) / f"{item.id}.wav"
-            if ".." in Path(item.id).parts or Path(item.id).is_absolute():
+            if leads_out(item.id):
                 raise AudiokdError(f"id {item.id!r} would leave the folder", where=store)
             if not path.exists():
                 codes = Codes(

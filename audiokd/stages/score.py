@@ -2,36 +2,27 @@
 
     audiokd score --ref data/test --hyp exp/codec/decoded --out exp/codec/score.json --text true --asr exp/whisper
 
-Waveforms (mel, stft, si_sdr) are compared at the lower of the two sample rates (a band that one side cannot have says
-nothing) or at --sample_rate; what models judge (stoi, pesq, mos, the ASR) at 16 kHz. A file starts where its original
-starts; the longer of the two is cut at its end.
+How an utterance is scored is in `audiokd.eval.rows`.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiokd.errors import AudiokdError, ConfigError
-from audiokd.files import jsonl, write_json, write_text
+from audiokd.eval.rows import MISSING, Task, part_file, rebuilt_file, score_rows
 from audiokd.progress import progress
+from audiokd.stages.scoring import check_options, teacher_scores, write_score
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from audiokd.data.utterance import Utterance
-    from audiokd.eval.asr import AsrScorer
     from audiokd.eval.registry import Metric
 
 log = logging.getLogger(__name__)
 
-ASR_RATE = 16_000
-BLOCK = 16  # utterances between two visits of the ASR
-MISSING = "no such file"
 LENGTH_TOLERANCE_S = 0.25  # a codec pads up to a frame; more is a sign of another recording
 
 
@@ -99,19 +90,15 @@ def score(
         AudiokdError: no file could be scored, an input is missing, or a package is.
     """
     from audiokd.data.inputs import open_input
-    from audiokd.eval.asr import same_model
     from audiokd.eval.bitrate import count_parameters
     from audiokd.eval.common import need
     from audiokd.eval.registry import chosen
 
-    if teacher and not asr:
-        raise ConfigError("--teacher says whether the ASR is the teacher: it needs --asr", fix="give both, or neither")
+    check_options(out, asr, teacher)
     if text != bool(asr):
         raise ConfigError("--text true and --asr go together", fix="give both for error rates, or neither")
     if model and parameters:
         raise ConfigError("--model counts the parameters itself", fix="leave --parameters out")
-    if Path(out).suffix == ".md":
-        raise ConfigError("out is the JSON file; the table is written beside it", where=out, fix="--out <name>.json")
     if not Path(hyp).is_dir():
         raise AudiokdError("no such folder", where=hyp, fix="give the folder that `audiokd decode` wrote")
     wanted = chosen(metrics)
@@ -140,22 +127,22 @@ def score(
         need("jiwer")
         reader = AsrScorer(asr, device=device, language=language)
     names = tuple(m.name for m in wanted)
-    tasks = [_Task(u, _file(Path(hyp), u.id), names, device, sample_rate, nj > 1) for u in utterances]
-    rows = _rows(tasks, Path(out), settings, reader, nj)
+    tasks = [Task(u, rebuilt_file(Path(hyp), u.id), names, device, sample_rate, nj > 1) for u in utterances]
+    rows = score_rows(tasks, Path(out), settings, reader, nj)
     done = [r for r in rows if "error" not in r]
     if not done:
-        _part(Path(out)).unlink(missing_ok=True)
+        part_file(Path(out)).unlink(missing_ok=True)
         raise AudiokdError(
             f"none of {len(rows)} utterances could be scored, the first because: {rows[0]['error']}",
             where=hyp,
-            fix=f"files are looked for as <utterance id>.wav, the first at {_file(Path(hyp), rows[0]['id'])}",
+            fix=f"files are looked for as <utterance id>.wav, the first at {rebuilt_file(Path(hyp), rows[0]['id'])}",
         )
     result = {
         "system": system or Path(hyp).resolve().name,
         "settings": {
             **settings,
             "teacher": teacher,
-            "teacher_scored": bool(asr and teacher) and same_model(asr, teacher),
+            "teacher_scored": teacher_scores(asr, teacher),
         },
         "num_utterances": len(rows),
         "num_scored": len(done),
@@ -176,9 +163,8 @@ def score(
         by_id = {r["id"] for r in done}
         result["speakers"] = _speakers([t for t in tasks if t.utt.id in by_id], device)
     _warn(result)
-    write_json(out, {**result, "utterances": rows})
-    write_text(Path(out).with_suffix(".md"), _markdown(result))
-    _part(Path(out)).unlink(missing_ok=True)
+    write_score(out, {**result, "utterances": rows}, _markdown(result))
+    part_file(Path(out)).unlink(missing_ok=True)
     return result
 
 
@@ -194,155 +180,7 @@ def _cost(store: str, streams: list[int] | None, frame_rate: float, cardinality:
     return stated_cost(frame_rate, cardinality) if frame_rate or cardinality else None
 
 
-@dataclass(frozen=True)
-class _Task:
-    """One utterance to score, as a worker process gets it."""
-
-    utt: Utterance
-    path: Path | None
-    metrics: tuple[str, ...]
-    device: str
-    sample_rate: int
-    one_thread: bool
-
-
-def _row(task: _Task) -> dict[str, Any]:
-    """The row of an utterance without error rates, or one with `error`: one bad file never stops a corpus."""
-    try:
-        return _scored(task)
-    except Exception as e:
-        return {"id": task.utt.id, "error": _reason(e)}
-
-
-def _scored(task: _Task) -> dict[str, Any]:
-    from audiokd.data.audio import info, load_at
-    from audiokd.data.utterance import Utterance
-    from audiokd.eval.registry import chosen
-
-    if task.one_thread:
-        import torch
-
-        torch.set_num_threads(1)  # the processes share the cores
-    if task.path is None:
-        raise AudiokdError("the utterance id leads out of the folder", where=task.utt.id, fix="rename the utterance")
-    if not task.path.is_file():
-        raise AudiokdError(MISSING, where=str(task.path), fix="decode it")
-    rebuilt = Utterance(task.utt.id, str(task.path))
-    original, own = info(task.utt), info(rebuilt)
-    compare_at = task.sample_rate or min(original.sample_rate, own.sample_rate)
-    audio: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-    row: dict[str, Any] = {"id": task.utt.id}
-    for metric in chosen(list(task.metrics)):
-        rate = metric.sample_rate or compare_at
-        if rate not in audio:
-            audio[rate] = load_at(task.utt, rate), load_at(rebuilt, rate)
-        row[metric.name] = metric.load(task.device)(*audio[rate], rate)
-    row["sample_rate"] = compare_at
-    row["duration_s"] = round(original.num_samples / original.sample_rate, 6)
-    row["hyp_duration_s"] = round(own.num_samples / own.sample_rate, 6)
-    return row
-
-
-def _read(asr: AsrScorer, block: list[tuple[_Task, dict[str, Any]]], against: str) -> None:
-    """Have the ASR read what the rows of `block` need, and put texts and error counts into them."""
-    from audiokd.data.audio import load_at
-    from audiokd.data.utterance import Utterance
-    from audiokd.eval.asr import character_errors, word_errors
-
-    block = [(t, r) for t, r in block if "error" not in r and (against == "asr" or t.utt.text)]
-    wavs = [load_at(Utterance(t.utt.id, str(t.path)), ASR_RATE) for t, _ in block]
-    if against == "asr":
-        wavs += [load_at(t.utt, ASR_RATE) for t, _ in block]
-    said = asr.transcribe(wavs)
-    references = said[len(block) :] if against == "asr" else [t.utt.text or "" for t, _ in block]
-    for (_, row), reference, hypothesis in zip(block, references, said):
-        pair = asr.normalise(reference), asr.normalise(hypothesis)
-        words, characters = word_errors(*pair), character_errors(*pair)
-        row |= {"text": reference, "asr": hypothesis}
-        row |= {"word_errors": words.count, "words": words.length}
-        row |= {"character_errors": characters.count, "characters": characters.length}
-
-
-def _read_each(asr: AsrScorer, block: list[tuple[_Task, dict[str, Any]]], against: str) -> None:
-    """`_read`, and where that fails one by one, so that only the bad one is lost."""
-    try:
-        _read(asr, block, against)
-    except Exception:
-        for task, row in block:
-            try:
-                _read(asr, [(task, row)], against)
-            except Exception as e:
-                row.clear()
-                row |= {"id": task.utt.id, "error": f"the ASR failed: {_reason(e)}"}
-
-
-def _rows(tasks: list[_Task], out: Path, settings: dict, asr: AsrScorer | None, nj: int) -> list[dict[str, Any]]:
-    """A row a task, in their order; those that a killed run with the same settings left are kept."""
-    from audiokd.data.pool import pool_map
-
-    stamps = {t.utt.id: _stamp(t.path) for t in tasks}
-    kept = {i: k for i, k in _read_part(_part(out), settings).items() if k["stamp"] == stamps.get(i, ())}
-    rows = {i: k["row"] for i, k in kept.items()}
-    left = [t for t in tasks if t.utt.id not in rows]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with open(_part(out), "wb") as part, progress("score", len(tasks), "utt") as bar:
-        part.write(jsonl([{"settings": settings}, *kept.values()]))
-        bar.update(len(kept))
-        scored = zip(left, pool_map(_row, left, nj))
-        while block := list(islice(scored, BLOCK)):
-            if asr is not None:
-                _read_each(asr, block, settings["error_rate_against"])
-            for task, row in block:
-                rows[task.utt.id] = row
-                if "error" not in row:
-                    part.write(jsonl([{"stamp": stamps[task.utt.id], "row": row}]))
-                bar.advance()
-            part.flush()
-    return [rows[t.utt.id] for t in tasks]
-
-
-def _reason(e: Exception) -> str:
-    return str(e).splitlines()[0] if isinstance(e, AudiokdError) else f"{type(e).__name__}: {e}"
-
-
-def _file(hyp: Path, utt_id: str) -> Path | None:
-    """Where the rebuilt audio of `utt_id` is looked for; None for an id that leads out of the folder."""
-    parts = PurePosixPath(utt_id)
-    return None if parts.is_absolute() or ".." in parts.parts else hyp / f"{utt_id}.wav"
-
-
-def _stamp(path: Path | None) -> list[int] | None:
-    try:
-        s = path.stat() if path else None
-    except OSError:
-        return None
-    if s is None:
-        return None
-    return [s.st_size, s.st_mtime_ns]
-
-
-def _part(out: Path) -> Path:
-    return out.with_name(f".{out.name}.part.jsonl")
-
-
-def _read_part(path: Path, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Rows that a killed run left, by id; none where the settings were others. Its last line may be half a line."""
-    try:
-        lines = path.read_bytes().splitlines()
-    except FileNotFoundError:
-        return {}
-    rows = []
-    for line in lines:
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
-    if not rows or rows[0] != {"settings": settings}:
-        return {}
-    return {r["row"]["id"]: r for r in rows[1:]}
-
-
-def _speakers(tasks: list[_Task], device: str) -> dict[str, Any]:
+def _speakers(tasks: list[Task], device: str) -> dict[str, Any]:
     """Speaker leakage over the utterances that were scored and whose speaker is known."""
     from audiokd.data.audio import load_at
     from audiokd.data.utterance import Utterance

@@ -6,7 +6,8 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from audiokd.errors import AudiokdError, ConfigError
+from audiokd.errors import AudiokdError
+from audiokd.stages.scoring import check_options, write_score
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,11 +69,9 @@ def semantics(
     from audiokd.eval.phone_information import phone_information
     from audiokd.eval.table import markdown, semantics_table
     from audiokd.eval.token_length import token_length
-    from audiokd.files import write_json, write_text
     from audiokd.tokens.store import open_store
 
-    if Path(out).suffix == ".md":
-        raise ConfigError("out is the JSON file; the table is written beside it", where=out, fix="--out <name>.json")
+    check_options(out)
     tokens, cost = open_store(store), store_cost(store)
     rate, cardinality = float(cost["frame_rate"]), cost["cardinality"]
     chosen = streams or [0]
@@ -112,10 +111,9 @@ def semantics(
     if len(set(speakers.values())) > 1:
         result["abx"]["across"] = abx(phones, heard, heard_rate, speakers, "across", **drawn)
     result["note"] = _note(result)
-    write_json(out, result)
     by_stream = [[str(q), *_stream(r)] for q, r in enumerate(result["by_stream"])]
     text = markdown(*semantics_table([result])) + f"\n{result['note']}\n\n" + markdown(STREAM, by_stream)
-    write_text(Path(out).with_suffix(".md"), text)
+    write_score(out, result, text)
     print(text, end="")
     return result
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiokd.errors import AudiokdError, ConfigError
-from audiokd.files import write_json, write_text
+from audiokd.files import leads_out
 from audiokd.progress import progress
+from audiokd.stages.scoring import check_options, teacher_scores, write_score
 
 if TYPE_CHECKING:
     from audiokd.eval.table import Summary
@@ -71,14 +72,11 @@ def slm(
     Raises:
         AudiokdError: model, store and tokenizer do not belong together, or one cannot be loaded.
     """
-    if teacher and not asr:
-        raise ConfigError("--teacher says whether the ASR is the teacher: it needs --asr", fix="give both, or neither")
+    check_options(out, asr, teacher)
     if asr and not tokenizer:
         raise ConfigError("--asr reads sound, and sound needs --tokenizer", fix="give both, or neither")
-    if Path(out).suffix == ".md":
-        raise ConfigError("out is the JSON file; the table is written beside it", where=out, fix="--out <name>.json")
 
-    from audiokd.eval.asr import AsrScorer, normalise_text, same_model
+    from audiokd.eval.asr import AsrScorer, normalise_text
     from audiokd.eval.speech_lm import bit_rates, error_rates, teacher_forced
     from audiokd.eval.table import markdown, speech_lm_tables
     from audiokd.files import sha256_file
@@ -93,7 +91,7 @@ def slm(
     _check(lm.speech, pairs.store.meta, f"{model_dir}, {store}")
     settings = {
         "store": store, "tokenizer": tokenizer, "asr": asr, "language": language, "limit": limit,
-        "teacher_scored": bool(asr and teacher) and same_model(asr, teacher),
+        "teacher_scored": teacher_scores(asr, teacher),
         "temperature": temperature, "top_k": top_k, "seed": seed, "max_duration_s": max_duration_s,
         "max_text_tokens": max_text_tokens, "model_sha256": sha256_file(Path(model_dir) / "model.safetensors"),
         "inputs": pairs.describe(),
@@ -133,9 +131,8 @@ def slm(
         "summary": {k: v.as_dict() for k, v in summary.items()},
     }
     result["note"] = note_of(result)
-    write_json(out, {**result, "utterances": rows})
     tables = [markdown(*t) for t in speech_lm_tables(result)]
-    write_text(Path(out).with_suffix(".md"), "\n".join([*tables, f"{result['note']}\n"]))
+    write_score(out, {**result, "utterances": rows}, "\n".join([*tables, f"{result['note']}\n"]))
     print(f"{out}: {len(rows)} utterances scored, {len(made)} generated")
     return result
 
@@ -197,7 +194,7 @@ def _sound(
     with progress("sound", len(rows), "utterances") as bar:
         for row in rows:
             utt_id = row["id"]
-            if ".." in Path(utt_id).parts or Path(utt_id).is_absolute():
+            if leads_out(utt_id):
                 raise AudiokdError(f"id {utt_id!r} would leave the folder", where=str(folder))
             for kind, codes in (("tts", row["tts_codes"]), ("real", store[utt_id].array[:streams])):
                 wav, _ = model.decode(torch.as_tensor(codes, device=model.device)[None], semantic_only=semantic)

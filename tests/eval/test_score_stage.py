@@ -17,9 +17,10 @@ from noisy import with_noise
 from safetensors.numpy import save_file
 
 from audiokd.errors import AudiokdError, ConfigError
+from audiokd.eval.rows import part_file, read_part
 from audiokd.eval.si_sdr import si_sdr
 from audiokd.eval.speech_lm import error_rates
-from audiokd.stages.score import _part, _read_part, _summary, score
+from audiokd.stages.score import _summary, score
 from audiokd.tokens.store import StoreItem, StoreWriter
 
 FAST = ["mel", "stft", "si_sdr", "stoi"]
@@ -220,7 +221,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, speech):
     metrics = ["mel", "stft", "si_sdr", "pesq"]
     code = f"from audiokd.stages.score import score; score({str(ref)!r}, {str(hyp)!r}, {str(out)!r}, metrics={metrics})"
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
-    part = _part(out)
+    part = part_file(out)
     while process.poll() is None and not (part.exists() and part.read_bytes().count(b"\n") > 16):
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
@@ -229,9 +230,9 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, speech):
     with open(part, "ab") as f:
         f.write(b'{"stamp": [1')  # what a kill in the middle of a line leaves
     settings = json.loads(part.read_bytes().splitlines()[0])["settings"]
-    kept = _read_part(part, settings)
+    kept = read_part(part, settings)
     assert 16 <= len(kept) < 64
-    assert _read_part(part, {**settings, "metrics": ["mel"]}) == {}
+    assert read_part(part, {**settings, "metrics": ["mel"]}) == {}
     changed = sorted(kept)[0]  # a file decoded anew since then is scored anew
     x, _ = soundfile.read(ref / f"{changed}.wav", dtype="float32")
     soundfile.write(hyp / f"{changed}.wav", with_noise(x, 30), 16_000, subtype="FLOAT")
