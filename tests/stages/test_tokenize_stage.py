@@ -1,16 +1,8 @@
-"""Stage 7 and back: one utterance, one row of codes, however the corpus lies and however often the run is killed."""
+"""Stage 7: one utterance, one row of codes, however the corpus lies and however it is gone through."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import random
-import resource
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,105 +10,19 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
-from safetensors.torch import load_file
+from token_stores import assert_same_codes, codes_of, tree
 
-import audiokd
 from audiokd.cli import main
 from audiokd.data.audio import load_at
 from audiokd.data.inputs import open_input
 from audiokd.errors import AudiokdError
 from audiokd.hub.auto import load_tokenizer
 from audiokd.stages.decode import decode
-from audiokd.stages.export import export
-from audiokd.stages.extract import extract
 from audiokd.stages.shard import shard
 from audiokd.stages.tokenize import tokenize
-from audiokd.tokens.store import StoreItem, StoreWriter, open_store, verify_store
+from audiokd.tokens.store import open_store, verify_store
 
-AUDIOKD = str(Path(sys.executable).with_name("audiokd"))
-ENV = {**os.environ, "OMP_NUM_THREADS": "1"}
 NEAR_TIE = 1e-5
-
-
-def tree(folder: Path) -> dict[str, str]:
-    """Every file below `folder`, hidden ones too, with its sha256."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file())
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
-
-
-def codes_of(store: Path | str) -> dict[str, np.ndarray]:
-    return {item.id: np.asarray(item.array) for item in open_store(str(store)).items()}
-
-
-def assert_same_codes(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> None:
-    assert list(a) == list(b)
-    assert all(np.array_equal(a[i], b[i]) for i in a), [i for i in a if not np.array_equal(a[i], b[i])]
-
-
-@pytest.fixture(scope="module")
-def exp(two_cities: Path, whisper_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two steps of the debug model, exported before (untrained) and after (last)."""
-    root = tmp_path_factory.mktemp("exp")
-    for name, row in (("train", "a two_cities 0 4\nb two_cities 4 8\n"), ("dev", "c two_cities 8 10\n")):
-        (root / name).mkdir()
-        (root / name / "wav.scp").write_text(f"two_cities {two_cities}\n")
-        (root / name / "segments").write_text(row)
-    options = f"fit lm_spt --config lm_spt/debug --teacher.name {whisper_dir} --run.accelerator cpu --run.max_steps 2"
-    io = ["--train", str(root / "train"), "--dev", str(root / "dev"), "--exp_dir", str(root / "exp")]
-    main([*options.split(), *io])
-    for name, checkpoint in (("untrained", "init"), ("last", "last"), ("best", "best")):
-        main(["export", str(root / "exp"), str(root / name), "--checkpoint", checkpoint])
-    return root
-
-
-@pytest.fixture(scope="module")
-def model_dir(exp: Path) -> str:
-    return str(exp / "untrained")
-
-
-@pytest.fixture(scope="module")
-def model(model_dir: str) -> Any:
-    return load_tokenizer(model_dir)
-
-
-@pytest.fixture(scope="module")
-def corpus(two_cities: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data dir with segments of 16-bit, 24-bit, float (peak 2), ogg and mp3 recordings; a folder wav/ beside it."""
-    root = tmp_path_factory.mktemp("corpus")
-    x, rate = sf.read(two_cities, dtype="float32", start=2 * 48000, frames=5 * 48000)
-    (root / "wav").mkdir()
-    (root / "data").mkdir()
-    sf.write(root / "wav" / "a16.wav", x, rate)
-    sf.write(root / "wav" / "b24.wav", x * np.float32(0.7654321), rate, subtype="PCM_24")
-    sf.write(root / "wav" / "cfloat.wav", x / np.abs(x).max() * 2, rate, subtype="FLOAT")
-    sf.write(root / "wav" / "d.ogg", x, rate)
-    sf.write(root / "wav" / "e.mp3", x, rate)
-    files = sorted((root / "wav").iterdir())
-    (root / "data" / "wav.scp").write_text("".join(f"{p.stem} {p}\n" for p in files))
-    rows = [f"{p.stem}-{i} {p.stem} {a} {b}\n" for p in files for i, (a, b) in enumerate([(0, 1.3), (1.3, 2), (2, -1)])]
-    (root / "data" / "segments").write_text("".join(rows))
-    (root / "data" / "text").write_text("".join(f"{r.split()[0]} WORDS OF {r.split()[0]}\n" for r in rows))
-    return root
-
-
-@pytest.fixture(scope="module")
-def store(model_dir: str, corpus: Path) -> Path:
-    """Codes of the data dir, two utterances a shard, one by one."""
-    tokenize(model_dir, str(corpus / "data"), str(corpus / "tokens"), shard_size=2, threads=1)
-    return corpus / "tokens"
-
-
-def test_init_is_the_model_before_training(exp: Path) -> None:
-    from audiokd.stages.fit import build_module, read_settings
-
-    generator = build_module(*read_settings(str(exp / "exp"))).generator.state_dict()
-    first, last, best = (load_file(exp / n / "model.safetensors") for n in ("untrained", "last", "best"))
-    assert first.keys() == last.keys() == generator.keys()
-    assert all(torch.equal(first[k], generator[k]) for k in first)
-    assert sum(not torch.equal(first[k], last[k]) for k in first) > 0.9 * len(first)
-    assert all(torch.equal(best[k], last[k]) for k in last)  # one validation after training: it is the best
-    kept = torch.load(exp / "exp" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-    assert all(torch.equal(last[k], kept[f"generator.{k}"]) for k in last)
 
 
 def test_codes_are_the_models(model: Any, corpus: Path, store: Path) -> None:
@@ -167,21 +73,6 @@ def test_batches_change_nothing_but_near_ties(
             for frame in {int(t) for _, t in flips}:  # the first stream that differs decides; those below follow it
                 first = min(int(q) for q, t in flips if t == frame)
                 assert margins[first, frame] < NEAR_TIE, (utt.id, first, frame)
-
-
-def test_an_export_that_fails_half_way_leaves_the_old_folder(
-    exp: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*args: object, **kwargs: object) -> None:
-        raise RuntimeError("half-way")
-
-    monkeypatch.setattr("transformers.EncodecFeatureExtractor.save_pretrained", fail)  # when the weights are there
-    before = tree(exp / "untrained")
-    for folder in (tmp_path / "new", exp / "untrained"):
-        with pytest.raises(RuntimeError, match="half-way"):
-            export(str(exp / "exp"), str(folder), "last")
-    assert not (tmp_path / "new").exists()
-    assert tree(exp / "untrained") == before
 
 
 def test_a_folder_twice_gives_the_same_bytes(model_dir: str, corpus: Path, tmp_path: Path) -> None:
@@ -275,224 +166,3 @@ def test_a_store_of_another_model_is_refused(exp: Path, model_dir: str, corpus: 
     assert theirs in str(e.value)
     assert not (corpus / "wrong").exists()
     assert tree(store) == before
-
-
-def test_decode_gives_every_sample_back(model: Any, model_dir: str, store: Path, tmp_path: Path) -> None:
-    assert decode(model_dir, str(store), str(tmp_path / "wav")) == 15
-    assert decode(model_dir, str(store), str(tmp_path / "semantic"), semantic_only=True, limit=4) == 4
-    tokens = open_store(str(store))
-    for k, item in enumerate(tokens.items()):
-        info = sf.info(tmp_path / "wav" / f"{item.id}.wav")
-        assert (info.frames, info.samplerate, info.subtype) == (item.num_samples, 24000, "PCM_16")
-        if k < 4:
-            small = sf.info(tmp_path / "semantic" / f"{item.id}.wav")
-            assert (small.frames, small.samplerate) == (-(-item.num_samples * 2 // 3), 16000)
-    assert len(list((tmp_path / "semantic").iterdir())) == 4
-    item = tokens["a16-1"]
-    wav = model.decode(torch.from_numpy(item.array.astype(np.int64))[None])[0][0, : item.num_samples].numpy()
-    back = sf.read(tmp_path / "wav" / "a16-1.wav", dtype="float32")[0]
-    assert np.abs(np.clip(wav, -1, 1) - back).max() < 1e-4
-    assert back.any()
-
-    keep = tmp_path / "wav" / "b24-0.wav"
-    keep.unlink()
-    times = {p: p.stat().st_mtime_ns for p in (tmp_path / "wav").iterdir()}
-    assert decode(model_dir, str(store), str(tmp_path / "wav")) == 1  # what stands is left
-    assert {p: p.stat().st_mtime_ns for p in times} == times
-    assert keep.exists()
-
-
-def test_decode_of_an_utterance_without_frames(model_dir: str, store: Path, tmp_path: Path) -> None:
-    tokens = open_store(str(store))
-    writer = StoreWriter(tmp_path / "tokens", "codes", tokens.meta)
-    none = StoreItem("a-none", np.zeros((8, 0), dtype=np.int64), 0, 24000)  # as a language model may give
-    one = StoreItem("b-one", tokens["a16-1"].array, tokens["a16-1"].num_samples, 24000)
-    writer.write_shard("00000", [none, one])
-    assert decode(model_dir, str(tmp_path / "tokens"), str(tmp_path / "wav")) == 2
-    frames = [sf.info(tmp_path / "wav" / f"{i}.wav").frames for i in ("a-none", "b-one")]
-    assert frames == [0, one.num_samples]
-
-
-@pytest.mark.parametrize("layer", ["", "semantic_latent"])
-def test_extract_is_the_models_extract(model: Any, model_dir: str, corpus: Path, tmp_path: Path, layer: str) -> None:
-    audiokd.extract_features(
-        model_dir, str(corpus / "data"), str(tmp_path / "features"), layer=layer, shard_size=4, threads=1
-    )
-    found = open_store(str(tmp_path / "features"))
-    assert found.kind == "features"
-    assert found.meta["layer"] == (layer or "quantized")
-    items = {item.id: item.array for item in found.items()}
-    for utt in open_input(corpus / "data").utterances():
-        wav = torch.from_numpy(load_at(utt, 24000))[None]
-        features, frames = model.extract(wav, layer=layer or "quantized")
-        assert items[utt.id].shape == (int(frames[0]), 64)
-        assert items[utt.id].dtype == np.float32
-        assert np.array_equal(items[utt.id], features[0].numpy())
-    with pytest.raises(AudiokdError, match="cannot be decoded"):
-        decode(model_dir, str(tmp_path / "features"), str(tmp_path / "wav"))
-    with pytest.raises(AudiokdError, match="layers: quantized, semantic"):
-        extract(model_dir, str(corpus / "data"), str(tmp_path / "other"), layer="seventh")
-
-
-# --- killed, interrupted, out of space ---
-
-DRIVER = """
-import os, sys
-import torch, torchaudio, transformers  # once: what is killed below is work, not imports
-import audiokd.hub.auto, audiokd.methods.lm_spt.model
-from audiokd.stages.tokenize import tokenize
-for line in sys.stdin:
-    pid = os.fork()
-    if not pid:
-        tokenize(*sys.argv[1:4], shard_size=1, threads=1)
-        os._exit(0)
-    print(pid, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
-"""
-
-
-@pytest.mark.slow
-def test_killed_twenty_times(model_dir: str, two_cities: Path, tmp_path: Path) -> None:
-    data, killed = tmp_path / "data", tmp_path / "killed"
-    data.mkdir()
-    (data / "wav.scp").write_text(f"two_cities {two_cities}\n")
-    (data / "segments").write_text(
-        "".join(f"t-{i:03d} two_cities {0.35 * i:.2f} {0.35 * i + 1:.2f}\n" for i in range(120))
-    )
-    tokenize(model_dir, str(data), str(tmp_path / "whole"), shard_size=1, threads=1)
-    driver = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, model_dir, str(data), str(killed)],
-        env=ENV,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        bufsize=1,
-    )
-
-    def finished() -> int:
-        return len(list(killed.glob("*/shard.json")))
-
-    def start() -> int:
-        driver.stdin.write("go\n")
-        while not (line := driver.stdout.readline()).strip().isdigit():  # what tokenize says
-            assert line
-        return int(line)
-
-    def ended() -> int:
-        while (line := driver.stdout.readline()) and not line.strip().lstrip("-").isdigit():
-            pass
-        return int(line)
-
-    rng, seen, half = random.Random(1), [], set()
-    try:
-        for _ in range(20):
-            before, pid = finished(), start()
-            deadline = time.monotonic() + 60
-            while finished() == before:
-                assert time.monotonic() < deadline
-                time.sleep(0.001)
-            time.sleep(rng.uniform(0, 0.04))
-            os.kill(pid, signal.SIGKILL)
-            assert ended() == -signal.SIGKILL, "it was done before it could be killed"
-            seen.append(finished())
-            half |= {p.name for p in killed.glob("0*") if not (p / "shard.json").exists()}
-            for item in open_store(str(killed)).items():  # what is there can be read
-                assert item.array.shape == (8, 13)
-        assert seen == sorted(seen)
-        assert 20 <= seen[-1] < 120
-        assert half  # some kills came in the middle of a shard's files
-        assert not (killed / "complete.json").exists()
-        start()
-        assert ended() == 0
-    finally:
-        driver.stdin.close()
-        driver.stdout.close()
-        driver.wait(timeout=60)
-    assert tree(killed) == tree(tmp_path / "whole")
-    assert verify_store(str(killed)) == []
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("nj", [1, 2])
-def test_ctrl_c(model_dir: str, two_cities: Path, tmp_path: Path, nj: int) -> None:
-    data, out = tmp_path / "data", tmp_path / "tokens"
-    data.mkdir()
-    (data / "wav.scp").write_text(f"two_cities {two_cities}\n")
-    (data / "segments").write_text("".join(f"t-{i:03d} two_cities {i / 10} {i / 10 + 2:g}\n" for i in range(400)))
-    args = [AUDIOKD, "tokenize", model_dir, str(data), str(out), "--shard_size", "1", "--nj", str(nj), "--threads", "1"]
-    process = subprocess.Popen(
-        args, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
-    deadline = time.monotonic() + 60
-    while len(list(out.glob("*/shard.json"))) < 3 and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it: to everyone
-    said = process.communicate(timeout=60)[0]
-    assert process.returncode == 130, said
-    assert "interrupted; what is written is whole" in said
-    assert "Traceback" not in said
-    assert not list(out.rglob(".*tmp*"))
-    assert not (out / "complete.json").exists()
-    done = open_store(str(out))
-    assert 3 <= len(done.shards) < 400
-    assert all(item.array.shape == (8, 25) for item in done.items())
-
-
-@pytest.fixture
-def growing(two_cities: Path, tmp_path: Path) -> Path:
-    """A data dir of utterances of 1 s, then one of 40 s."""
-    data = tmp_path / "data"
-    data.mkdir()
-    (data / "wav.scp").write_text(f"two_cities {two_cities}\n")
-    rows = [f"t-{i} two_cities {i} {i + 1}\n" for i in range(3)] + ["u-long two_cities 0 40\n"]
-    (data / "segments").write_text("".join(rows))
-    return data
-
-
-def limit_file_size() -> None:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2048, 2048))
-
-
-def test_a_file_that_may_not_grow(model_dir: str, growing: Path, tmp_path: Path) -> None:
-    out = tmp_path / "tokens"
-    args = [AUDIOKD, "tokenize", model_dir, str(growing), str(out), "--shard_size", "1", "--threads", "1"]
-    run = subprocess.run(args, env=ENV, capture_output=True, text=True, preexec_fn=limit_file_size)
-    _says_so(run, "no space left while writing (File too large)", out)
-    _three_are_whole_and_the_run_goes_on(model_dir, growing, out)
-
-
-def test_a_full_disk(model_dir: str, growing: Path, tmp_path: Path) -> None:
-    """A disk of 11 pages: store.json and three shards of three files leave one, the fourth's codes need two."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    # in a mount namespace of its own, which ends with the command
-    script = 'mount -t tmpfs -o size=44k tmpfs "$0" || exit 77; "$@"; code=$?; cp -r "$0/tokens" "$0.kept"; exit $code'
-    namespace = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
-    out = disk / "tokens"
-    args = [AUDIOKD, "tokenize", model_dir, str(growing), str(out), "--shard_size", "1", "--threads", "1"]
-    run = subprocess.run([*namespace, "sh", "-c", script, str(disk), *args], env=ENV, capture_output=True, text=True)
-    if run.returncode == 77 or "unshare:" in run.stderr:  # a machine that lets nobody mount has no disk to fill
-        test_a_file_that_may_not_grow(model_dir, growing, tmp_path)
-        return
-    _says_so(run, "no space left while writing (No space left on device)", out)
-    _three_are_whole_and_the_run_goes_on(model_dir, growing, Path(f"{disk}.kept"))
-
-
-def _says_so(run: subprocess.CompletedProcess[str], what: str, out: Path) -> None:
-    assert run.returncode == 1, run.stderr
-    assert "Traceback" not in run.stderr
-    assert what in run.stderr
-    assert f"{out}/00003/codes.npy" in run.stderr
-    assert "run the same command again" in run.stderr
-
-
-def _three_are_whole_and_the_run_goes_on(model_dir: str, data: Path, out: Path) -> None:
-    assert not list(out.rglob(".*tmp*"))
-    assert open_store(str(out)).shards == ["00000", "00001", "00002"]
-    before = {k: v for k, v in tree(out).items() if not k.startswith("00003")}
-    tokenize(model_dir, str(data), str(out), shard_size=1, threads=1)
-    after = tree(out)
-    assert {k: after[k] for k in before} == before
-    assert verify_store(str(out)) == []
-    assert codes_of(out)["u-long"].shape == (8, 500)
