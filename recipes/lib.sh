@@ -1,8 +1,27 @@
 #!/usr/bin/env bash
-# What stage scripts share: messages, and stage names.
-# shellcheck disable=SC2154  # first, last: the stages that the script which sources this was asked for
+# What scripts of recipes share: their options, messages, stage names, and a corpus that is there or is fetched.
+# shellcheck disable=SC2154,SC2034  # what is read here is set by the script that sources this, and the other way round
 
 STAGES="data validate shard targets fit export tokenize decode publish"
+recipes=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
+read_options() { # "$@" of a script: its options as variables, which have their defaults above; audiokd's programs on PATH
+  . "$recipes/parse_options.sh"
+  [ $# -eq 0 ] || die "unexpected argument '$1' (see --help)"
+  . "$recipes/path.sh"
+}
+
+stage_options() { # "$@" of a script of stages: as read_options, and what all of them ask for as numbers and arrays
+  read_options "$@"
+  . "$recipes/cmd.sh"
+  first=$(stage_number "$stage")
+  last=$(stage_number "$stop_stage")
+  read -r -a tests <<<"$test_sets"
+  read -r -a more_data <<<"$data_args"
+  read -r -a more_fit <<<"$fit_args"
+  read -r -a more_score <<<"$score_args"
+  read -r -a train_prefix <<<"$train_cmd"
+}
 
 log() { # message: say it with the time
   echo "[$(date +%H:%M:%S)] $*" >&2
@@ -49,4 +68,10 @@ fetch_tar() { # url sha256 dir member: download a tar, check it and unpack it, s
   mkdir -p "$(dirname "$dir/$member")"
   mv "$archive.tmp/$member" "$dir/$member"
   rm -rf "$archive.tmp" "$archive"
+}
+
+corpus_part() { # member url sha256: $corpus/member is there, or is fetched, where --download lets it
+  [ ! -d "$corpus/$1" ] || return 0
+  [ "$download" = true ] || die "no $corpus/$1: give --corpus the folder above ${1%%/*}/"
+  fetch_tar "$2" "$3" "$corpus" "$1"
 }

@@ -36,21 +36,9 @@ data_args=
 bpe=0
 device=cpu
 
-recipes=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-. "$recipes/lib.sh"
-. "$recipes/parse_options.sh"
-[ $# -eq 0 ] || die "unexpected argument '$1' (see --help)"
-. "$recipes/path.sh"
-. "$recipes/cmd.sh"
-first=$(stage_number "$stage")
-last=$(stage_number "$stop_stage")
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+stage_options "$@"
 [ -n "$tokens" ] || die "--tokens is needed: the folder of the token stores"
-
-read -r -a tests <<<"$test_sets"
-read -r -a more_fit <<<"$fit_args"
-read -r -a more_score <<<"$score_args"
-read -r -a more_data <<<"$data_args"
-read -r -a train_prefix <<<"$train_cmd"
 
 if in_range data; then
   log "stage 1: data: the token stores in $tokens"

@@ -42,14 +42,10 @@ shard_size=1000
 max_error_rate=0.01
 device=cpu
 
-recipes=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-. "$recipes/lib.sh"
-. "$recipes/parse_options.sh"
-[ $# -eq 0 ] || die "unexpected argument '$1' (see --help)"
-. "$recipes/path.sh"
-. "$recipes/cmd.sh"
-first=$(stage_number "$stage")
-last=$(stage_number "$stop_stage")
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+stage_options "$@"
+read -r -a more_semantics <<<"$semantics_args"
+read -r -a tokenize_prefix <<<"$tokenize_cmd"
 sets=("$train_set" "$dev_set")
 trained=$exp/export
 if [ -n "$model" ]; then
@@ -58,14 +54,6 @@ if [ -n "$model" ]; then
   baseline=false
 fi
 [ -n "$config$model" ] || die "--config is needed, such as conf/small.yaml or lm_spt/small"
-
-read -r -a tests <<<"$test_sets"
-read -r -a more_fit <<<"$fit_args"
-read -r -a more_score <<<"$score_args"
-read -r -a more_semantics <<<"$semantics_args"
-read -r -a more_data <<<"$data_args"
-read -r -a train_prefix <<<"$train_cmd"
-read -r -a tokenize_prefix <<<"$tokenize_cmd"
 
 if in_range data; then
   log "stage 1: data"

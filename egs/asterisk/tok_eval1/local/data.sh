@@ -2,10 +2,8 @@
 # Telephone prompts of Asterisk in five languages (8 kHz) from Debian packages. Writes data/voices: 20 prompts of 2 s to 6 s
 # a language; the speaker is the one whom the package's folder names; and data/letters, with the voices of KLettres beside them.
 set -euo pipefail
-recipes=../../../recipes
-. "$recipes/lib.sh"
-. "$recipes/parse_options.sh"
-. "$recipes/path.sh"
+. ../../../recipes/lib.sh
+read_options "$@"
 
 declare -A sums=(
   [en]=2be3ea287d83299d143815fa804f11179a75b7affd4a758b98b55f5afc18a35d

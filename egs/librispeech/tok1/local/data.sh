@@ -8,10 +8,8 @@ corpus=downloads
 download=true
 parts=train-clean-100,train-clean-360,train-other-500,dev-clean,test-clean,test-other
 url=https://www.openslr.org/resources/12
-recipes=../../../recipes
-. "$recipes/lib.sh"
-. "$recipes/parse_options.sh"
-. "$recipes/path.sh"
+. ../../../recipes/lib.sh
+read_options "$@"
 
 declare -A sums=( # sha256, as torchaudio has them
   [train-clean-100]=d4ddd1d5a6ab303066f14971d768ee43278a5f2a0aa43dc716b0e64ecbbbf6e2
@@ -24,8 +22,6 @@ declare -A sums=( # sha256, as torchaudio has them
 )
 IFS=', ' read -r -a wanted <<<"$parts"
 for part in "${wanted[@]}"; do
-  [ ! -d "$corpus/LibriSpeech/$part" ] || continue
-  [ "$download" = true ] || die "no $corpus/LibriSpeech/$part: give --corpus the folder above LibriSpeech/"
-  fetch_tar "$url/$part.tar.gz" "${sums[$part]}" "$corpus" "LibriSpeech/$part"
+  corpus_part "LibriSpeech/$part" "$url/$part.tar.gz" "${sums[$part]-}"
 done
 python local/make_data.py "$corpus/LibriSpeech" data "${wanted[@]}"

@@ -8,10 +8,8 @@ corpus=downloads
 download=true
 parts=train-clean-100,train-clean-360,train-other-500,dev-clean,test-clean,test-other
 url=https://www.openslr.org/resources/60
-recipes=../../../recipes
-. "$recipes/lib.sh"
-. "$recipes/parse_options.sh"
-. "$recipes/path.sh"
+. ../../../recipes/lib.sh
+read_options "$@"
 
 declare -A sums=( # sha256, as torchaudio has them
   [train-clean-100]=c5608bf1ef74bb621935382b8399c5cdd51cd3ee47cec51f00f885a64c6c7f6b
@@ -24,8 +22,6 @@ declare -A sums=( # sha256, as torchaudio has them
 )
 IFS=', ' read -r -a wanted <<<"$parts"
 for part in "${wanted[@]}"; do
-  [ ! -d "$corpus/LibriTTS/$part" ] || continue
-  [ "$download" = true ] || die "no $corpus/LibriTTS/$part: give --corpus the folder above LibriTTS/"
-  fetch_tar "$url/$part.tar.gz" "${sums[$part]}" "$corpus" "LibriTTS/$part"
+  corpus_part "LibriTTS/$part" "$url/$part.tar.gz" "${sums[$part]-}"
 done
 python local/make_data.py "$corpus/LibriTTS" data "${wanted[@]}"

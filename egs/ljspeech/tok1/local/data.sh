@@ -7,13 +7,8 @@ corpus=downloads
 download=true
 url=https://data.keithito.com/data/speech/LJSpeech-1.1.tar.bz2
 sum=be1a30453f28eb8dd26af4101ae40cbf2c50413b1bb21936cbcdc6fae3de8aa5 # sha256, as torchaudio has it
-recipes=../../../recipes
-. "$recipes/lib.sh"
-. "$recipes/parse_options.sh"
-. "$recipes/path.sh"
+. ../../../recipes/lib.sh
+read_options "$@"
 
-if [ ! -d "$corpus/LJSpeech-1.1" ]; then
-  [ "$download" = true ] || die "no $corpus/LJSpeech-1.1: give --corpus the folder above LJSpeech-1.1/"
-  fetch_tar "$url" "$sum" "$corpus" LJSpeech-1.1
-fi
+corpus_part LJSpeech-1.1 "$url" "$sum"
 python local/make_data.py "$corpus/LJSpeech-1.1" data

