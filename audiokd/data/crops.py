@@ -69,14 +69,16 @@ class CropDataset:
         sample_rate: Hz of the crops.
         crop_s: seconds of a crop; a shorter utterance is padded with zeros on the right.
         seed: of the crop positions; None takes every crop from the start (validation).
+        crops: of each utterance, drawn independently of one another.
     """
 
-    def __init__(self, utterances: list[Utterance], sample_rate: int, crop_s: float, seed: int | None):
+    def __init__(self, utterances: list[Utterance], sample_rate: int, crop_s: float, seed: int | None, crops: int = 1):
         self.utterances, self.sample_rate, self.crop_s, self.seed = utterances, sample_rate, crop_s, seed
+        self.crops = crops
         self._reported: set[str] = set()
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, object]:
-        """`wav` float32 [crop], `length` samples that are not padding, `id`."""
+        """`wav` float32 [crop] ([crops, crop] if several), `length` samples that are not padding, `id`."""
         step, index = key
         for attempt in range(MAX_TRIES):
             utt = self.utterances[(index + attempt) % len(self.utterances)]
@@ -95,11 +97,14 @@ class CropDataset:
     def _crop(self, utt: Utterance, step: int) -> dict[str, object]:
         size = round(self.crop_s * self.sample_rate)
         duration = utt.duration_s if utt.duration_s is not None else duration_of(utt)
-        start = 0.0
-        if self.seed is not None and duration > self.crop_s:
-            start = float(rng_of(self.seed, "crop", step, utt.id).uniform(0, duration - self.crop_s))
-        wav = load_crop(utt, self.sample_rate, start, self.crop_s)
-        return {"wav": wav, "length": min(size, max(1, round((duration - start) * self.sample_rate))), "id": utt.id}
+        wavs, start = [], 0.0
+        for k in range(self.crops):
+            if self.seed is not None and duration > self.crop_s:
+                key = (step, utt.id, k) if k else (step, utt.id)
+                start = float(rng_of(self.seed, "crop", *key).uniform(0, duration - self.crop_s))
+            wavs.append(load_crop(utt, self.sample_rate, start, self.crop_s))
+        length = min(size, max(1, round((duration - start) * self.sample_rate)))
+        return {"wav": np.stack(wavs) if self.crops > 1 else wavs[0], "length": length, "id": utt.id}
 
 
 def duration_of(utt: Utterance) -> float:
@@ -111,7 +116,7 @@ def duration_of(utt: Utterance) -> float:
 
 
 def collate(items: list[dict[str, object]]) -> dict[str, object]:
-    """`wav` [B, T] and `lengths` [B] tensors, `ids`."""
+    """`wav` [B, T] ([B, crops, T] if several) and `lengths` [B] tensors, `ids`."""
     import torch
 
     return {

@@ -21,6 +21,12 @@ from audiokd.errors import AudiokdError
 #: method -> where its parts are. settings and module are every method's; config and model where the model is ours, not
 #: transformers' own; run where the inputs are no sound, export where the model folder is written its own way
 METHODS: dict[str, dict[str, str]] = {
+    "atst": {
+        "settings": "audiokd.methods.atst.settings:ATSTSettings",
+        "module": "audiokd.methods.atst.module:ATSTModule",
+        "config": "audiokd.methods.atst.config:ATSTConfig",
+        "model": "audiokd.methods.atst.model:ATSTModel",
+    },
     "lm_spt": {
         "settings": "audiokd.methods.lm_spt.settings:LMSPTSettings",
         "module": "audiokd.methods.lm_spt.module:LMSPTModule",
@@ -111,6 +117,12 @@ def load_model(name: str | os.PathLike[str], device: str = "cpu") -> Any:
     return model.eval().requires_grad_(False).to(device)
 
 
+def load_for_inference(name: str | os.PathLike[str], device: str = "cpu") -> Any:
+    """A model as `load_model` gives it, with weight norm folded where it has any."""
+    model = load_model(name, device)
+    return model.fold() if hasattr(model, "fold") else model
+
+
 def load_tokenizer(name: str | os.PathLike[str], device: str = "cpu") -> Any:
     """A speech tokenizer by folder or hub id, ready for inference: eval, weight norm folded.
 
@@ -118,10 +130,10 @@ def load_tokenizer(name: str | os.PathLike[str], device: str = "cpu") -> Any:
         A model with `encode(wav, lengths) -> Codes`, `decode(codes, semantic_only=False) -> (wav, lengths)`, and
         `sample_rate`, `frame_rate`, `frame_size`, `cardinality`, `num_codebooks`, `set_num_codebooks(n)`.
     """
-    model = load_model(name, device)
+    model = load_for_inference(name, device)
     if not (hasattr(model, "encode") and hasattr(model, "cardinality")):
         raise AudiokdError(f"a {type(model).__name__} is not a tokenizer", where=os.fspath(name))
-    return model.fold()
+    return model
 
 
 def _check_folder(path: Path) -> None:

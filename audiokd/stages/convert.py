@@ -4,21 +4,44 @@ from __future__ import annotations
 
 from typing import Literal
 
+from audiokd.errors import ConfigError
 
-def convert(what: Literal["whisper_ct2", "lm_spt", "lm_spt_official"], src: str, dst: str) -> None:
-    """Convert a model folder.
+
+def convert(
+    what: Literal["whisper_ct2", "lm_spt", "lm_spt_official", "atst", "atst_official"],
+    src: str,
+    dst: str,
+    branch: Literal["teacher", "student"] = "teacher",
+    num_heads: int = 0,
+) -> None:
+    """Convert a model.
 
     Args:
         what: whisper_ct2: a CTranslate2 Whisper (as faster-whisper users have) to a transformers folder. lm_spt: an official
-            LM-SPT checkpoint (weights and yaml) to a model folder. lm_spt_official: a model folder to an official checkpoint.
-        src: folder to read.
-        dst: folder to write.
+            LM-SPT checkpoint (weights and yaml) to a model folder. lm_spt_official: a model folder to an official
+            checkpoint. atst: an official ATST-Clip or ATST-Frame checkpoint file (Lightning's, weights only, or the bare
+            encoder) to a model folder. atst_official: a model folder to such a file.
+        src: folder or file to read.
+        dst: folder or file to write.
+        branch: atst: which of the two networks of a checkpoint.
+        num_heads: atst: of attention; by default the published ones of the encoder's width.
+
+    Raises:
+        ConfigError: an option of another conversion.
     """
+    options = {"branch": (branch, "teacher"), "num_heads": (num_heads, 0)}
+    given = {k: v for k, (v, usual) in options.items() if v != usual}
+    if given and what != "atst":
+        raise ConfigError(f"--{next(iter(given))} is an option of 'convert atst', not of 'convert {what}'")
     if what == "whisper_ct2":
         from audiokd.teachers.whisper_ct2 import convert_whisper_ct2 as run
     elif what == "lm_spt":
         from audiokd.methods.lm_spt.convert import convert_lm_spt as run
-    else:
+    elif what == "lm_spt_official":
         from audiokd.methods.lm_spt.convert import convert_lm_spt_official as run
-    run(src, dst)
+    elif what == "atst":
+        from audiokd.methods.atst.convert import convert_atst as run
+    else:
+        from audiokd.methods.atst.convert import convert_atst_official as run
+    run(src, dst, **given)
     print(f"{dst}: written")

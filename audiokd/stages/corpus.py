@@ -99,10 +99,10 @@ class Worker:
     """One process's model and writer; called with an InputShard, gives the seconds of audio done."""
 
     def __init__(self, job: Job, device: str, counter: Counter):
-        from audiokd.hub.auto import load_tokenizer
+        from audiokd.hub.auto import load_for_inference
 
         self.job, self.device, self.counter = job, device, counter
-        self.model = load_tokenizer(job.model_dir, device)
+        self.model = load_for_inference(job.model_dir, device)
         if job.num_codebooks is not None:
             self.model.set_num_codebooks(job.num_codebooks)
         self.writer = StoreWriter(job.store, job.kind, job.meta)

@@ -49,22 +49,32 @@ def export(exp_dir: str, model_dir: str, checkpoint: Literal["best", "last", "in
     if checkpoint != "init":
         state = torch.load(path, map_location="cpu", weights_only=True)
         iteration = state["iteration"]
-        prefix = "generator."
+        prefix = part(method, "module").exported
         weights = {k[len(prefix) :]: v for k, v in state["state_dict"].items() if k.startswith(prefix)}
         model.load_state_dict(weights)
     params = sum(p.numel() for p in model.parameters())
     with atomic_folder(model_dir) as folder:
         model.eval().save_pretrained(folder)
         # the waveform's contract in transformers' terms: mono float at this rate, padded on the right
-        EncodecFeatureExtractor(feature_size=1, sampling_rate=config.sample_rate).save_pretrained(folder)
+        EncodecFeatureExtractor(feature_size=1, sampling_rate=model.sample_rate).save_pretrained(folder)
         (folder / "README.md").write_text(_card(method, checkpoint, iteration, params, model), encoding="utf-8")
     print(f"{model_dir}: {method}, {checkpoint} checkpoint, step {iteration}, {params / 1e6:.2f} M parameters")
 
 
+TOKENIZER = """tok = audiokd.load_tokenizer("this folder or hub id")
+codes = tok.encode(wav, lengths)      # wav [B, T] float32 at tok.sample_rate
+wav, lengths = tok.decode(codes)"""
+ENCODER = """model = audiokd.load_model("this folder or hub id")
+features = model.extract_features(wav, lengths)   # wav [B, T] float32 at model.sample_rate
+features.hidden_states, features.lengths          # [B, T', D] a layer, and frames of each clip
+features.clip                                     # [B, D'] an embedding of each clip"""
+
+
 def _card(method: str, checkpoint: str, iteration: int, params: int, model: object) -> str:
     rows = {"parameters": f"{params:,}", "checkpoint": f"{checkpoint}, step {iteration}"}
-    for name in ("sample_rate", "frame_rate", "frame_size", "num_codebooks", "cardinality"):
-        rows[name] = str(getattr(model, name))
+    for name in ("sample_rate", "frame_rate", "frame_size", "num_codebooks", "cardinality", "dim"):
+        if hasattr(model, name):
+            rows[name] = str(getattr(model, name))
     table = "\n".join(f"| {k} | {v} |" for k, v in rows.items())
     return f"""---
 library_name: audiokd
@@ -76,9 +86,7 @@ Trained with audiokd. Load it:
 
 ```python
 import audiokd
-tok = audiokd.load_tokenizer("this folder or hub id")
-codes = tok.encode(wav, lengths)      # wav [B, T] float32 at tok.sample_rate
-wav, lengths = tok.decode(codes)
+{TOKENIZER if hasattr(model, "encode") else ENCODER}
 ```
 
 | | |

@@ -121,7 +121,7 @@ class SoundRun:
 
         s, u = self.settings, self.utterances
         module = build_module(self.method, s)
-        return module, CropDataModule(u["train"], u["dev"], s.model.sample_rate, s.data, s.run)
+        return module, CropDataModule(u["train"], u["dev"], s.model.sample_rate, s.data, s.run, module.crops)
 
 
 def _quiet() -> None:

@@ -22,10 +22,14 @@ class RunModule(L.LightningModule):
 
     Attributes:
         iteration: steps done; saved in checkpoints and all that resume needs besides weights and optimisers.
-        val_metrics: means of the last validation, `loss` among them; the smaller loss is the better checkpoint.
+        val_metrics: means of the last validation, `loss` among them.
+        crops: independent crops of an utterance that a step takes.
+        exported: where in the state dict the model stands that `audiokd export` writes.
     """
 
     automatic_optimization = False
+    crops = 1
+    exported = "generator."
 
     def __init__(self, run: RunSettings):
         super().__init__()
@@ -78,6 +82,10 @@ class RunModule(L.LightningModule):
             if self.trainer.is_global_zero:
                 self.write_metrics("val", self.val_metrics)
         self._sums, self._batches = {}, 0
+
+    def criterion(self) -> float:
+        """What best.ckpt has the smallest of."""
+        return self.val_metrics["loss"]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["iteration"] = self.iteration

@@ -19,15 +19,22 @@ class CropDataModule(L.LightningDataModule):
         train, dev: utterances.
         sample_rate: Hz that the model takes.
         settings, run: configuration.
+        crops: independent crops of an utterance and step.
     """
 
     def __init__(
-        self, train: list[Utterance], dev: list[Utterance], sample_rate: int, settings: CropSettings, run: RunSettings
+        self,
+        train: list[Utterance],
+        dev: list[Utterance],
+        sample_rate: int,
+        settings: CropSettings,
+        run: RunSettings,
+        crops: int = 1,
     ):
         super().__init__()
-        self.train_set = CropDataset(train, sample_rate, settings.crop_s, run.seed)
+        self.train_set = CropDataset(train, sample_rate, settings.crop_s, run.seed, crops)
         dev = dev[: settings.val_utterances]
-        self.dev_set = CropDataset(dev, sample_rate, settings.val_crop_s, None)
+        self.dev_set = CropDataset(dev, sample_rate, settings.val_crop_s, None, crops)
         self.settings, self.run = settings, run
 
     def _loader(self, dataset: CropDataset, batches: Any) -> DataLoader:
@@ -42,7 +49,11 @@ class CropDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         assert self.trainer is not None
         start = self.trainer.lightning_module.iteration
-        stop = min((start // self.run.val_every + 1) * self.run.val_every, self.run.max_steps)
+        return self.steps(start, min((start // self.run.val_every + 1) * self.run.val_every, self.run.max_steps))
+
+    def steps(self, start: int, stop: int) -> DataLoader:
+        """The training batches of steps `start` to `stop` - 1 of this process, whichever have been taken already."""
+        assert self.trainer is not None
         sampler = StepSampler(
             len(self.train_set.utterances),
             self.settings.batch_size,

@@ -11,3 +11,9 @@ def warmup_cosine(step: int, *, peak: float, floor: float, warmup_steps: int, to
         return peak * (step + 1) / warmup_steps
     share = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
     return floor + (peak - floor) * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def cosine(step: int, *, first: float, last: float, total_steps: int) -> float:
+    """A half cosine from `first` at step 0 to `last` at `total_steps`, where it stays."""
+    share = min(1.0, step / max(1, total_steps))
+    return last + (first - last) * 0.5 * (1 + math.cos(math.pi * share))

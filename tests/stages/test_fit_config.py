@@ -192,7 +192,7 @@ def test_an_unknown_packaged_config(sets: list[str], tmp_path: Path, capsys: pyt
 def test_an_unknown_method(capsys: pytest.CaptureFixture[str]) -> None:
     said = refused(capsys, "fit", "lm_spd")
     assert "unknown method 'lm_spd'; did you mean lm_spt?" in said
-    assert "methods: lm_spt" in said
+    assert "methods: atst, lm_spt" in said
     assert "methods: lm_spt" in refused(capsys, "fit")
 
 

@@ -1,0 +1,194 @@
+"""ATST pretraining: a student predicts what its own average over time makes of the other view of the same clip."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import asdict
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from audiokd.errors import AudiokdError
+from audiokd.losses.byol import byol_loss
+from audiokd.methods.atst.config import ATSTConfig
+from audiokd.methods.atst.model import ATSTModel
+from audiokd.methods.atst.settings import PATCH, ATSTSettings
+from audiokd.methods.atst.views import ViewMaker, Views
+from audiokd.nn.ema import ema_update
+from audiokd.nn.heads import MLPHead
+from audiokd.nn.lengths import length_mask
+from audiokd.training.base import RunModule
+from audiokd.training.collapse import effective_rank, normalized_std
+from audiokd.training.schedules import cosine, warmup_cosine
+
+
+class Branch(nn.Module):
+    """Encoder, projector and, for the student, predictor. Parameters in this order, which the average relies on.
+
+    Args:
+        settings: configuration.
+        predictor: whether there is one.
+    """
+
+    def __init__(self, settings: ATSTSettings, predictor: bool):
+        super().__init__()
+        dim, h = settings.model.dim, settings.heads
+        self.encoder = ATSTModel(ATSTConfig(**asdict(settings.model)))
+        self.projector: nn.Module
+        self.predictor: nn.Module = nn.Identity()
+        if settings.teacher.average_blocks:
+            self.projector = nn.Linear(dim, dim) if predictor else nn.Identity()
+            return
+        self.projector = MLPHead(dim, h.hidden, h.out)
+        if predictor:
+            self.predictor = MLPHead(h.out, h.hidden, h.out)
+
+
+class ATSTModule(RunModule):
+    """Student, teacher and their training; only the teacher's encoder is exported.
+
+    No label says which checkpoint is best, and the loss is smallest where all outputs are the same: best.ckpt is the
+    latest that was validated.
+
+    Args:
+        settings: configuration.
+    """
+
+    shown = ("loss", "rank", "std_student")
+    exported = "teacher.encoder."
+
+    def __init__(self, settings: ATSTSettings):
+        super().__init__(settings.run)
+        s = self.settings = settings
+        if s.teacher.average_blocks > s.model.depth:
+            raise AudiokdError(f"teacher.average_blocks {s.teacher.average_blocks} of a model of depth {s.model.depth}")
+        self.clip = s.model.kind == "clip"
+        self.crops = 2 if self.clip else 1
+        self.student, self.teacher = Branch(s, predictor=True), Branch(s, predictor=False)
+        self.teacher.encoder.load_state_dict(self.student.encoder.state_dict())
+        if not s.teacher.average_blocks:
+            self.teacher.projector = copy.deepcopy(self.student.projector)
+        self.teacher.requires_grad_(False)
+        self.views = ViewMaker(s.views, self.clip, s.run.seed)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        o = self.settings.optim
+        trained = list(self.student.parameters())
+        groups = [{"params": [p for p in trained if p.ndim > 1]}, {"params": [p for p in trained if p.ndim < 2]}]
+        return torch.optim.AdamW(groups, lr=o.lr, betas=(o.beta1, o.beta2), weight_decay=0.0)
+
+    def on_train_start(self) -> None:
+        """Give a resumed run the clips that its mixup would remember."""
+        memory = self.views.memory
+        if memory.size and self.iteration and not memory.seen:
+            steps = -(-memory.size // self.settings.data.batch_size)
+            data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+            self.views.remember(
+                self.crops_of(self.transfer_batch_to_device(b, self.device, 0))[0]
+                for b in data.steps(max(0, self.iteration - steps), self.iteration)
+            )
+
+    @torch.no_grad()
+    def crops_of(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Log-mel [B, crops, 64, F] of a batch, and frames [B] that are not padding.
+
+        ATST-Clip's crops count whole, as officially: a warp of time moves the end of a clip that is shorter.
+        """
+        wav = batch["wav"].view(len(batch["wav"]), self.crops, -1)
+        lengths = batch["lengths"].repeat_interleave(self.crops)
+        if self.clip:
+            lengths = torch.full_like(lengths, wav.shape[-1])
+        mel, frames = self.student.encoder.frontend(wav.flatten(0, 1), lengths)
+        size = self.student.encoder.frontend.frames(wav.shape[-1])
+        mel = nn.functional.pad(mel, (0, size - mel.shape[-1]))
+        return mel.unflatten(0, (-1, self.crops)), frames[:: self.crops]
+
+    def outputs(self, views: Views) -> tuple[Tensor, Tensor, Tensor]:
+        """What the student predicts [N, D], what the teacher says [N, D], and the teacher's representation [N, D]; the rows
+        of the first view, then as many of the second."""
+        blocks = self.settings.teacher.average_blocks
+        with torch.no_grad():
+            encoder = self.teacher.encoder
+            seen = encoder.averaged(views.mel, views.frames, blocks) if blocks else encoder(views.mel, views.frames)
+            representation = self._rows(*seen, views.mask)
+            target = self.teacher.projector(representation)
+        student = self._rows(*self.student.encoder(views.mel, views.frames, views.mask), views.mask)
+        return self.student.predictor(self.student.projector(student)), target, representation
+
+    def _rows(self, x: Tensor, tokens: Tensor, mask: Tensor | None) -> Tensor:
+        """What the loss is on: ATST-Clip's own token, or the frames that the student did not see."""
+        return x[:, 0] if mask is None else x[mask & length_mask(tokens, x.shape[1])]
+
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Each view predicted against the teacher's other view; both directions' mean."""
+        (p1, p2), (z1, z2) = prediction.chunk(2), target.chunk(2)
+        return (byol_loss(p1, z2) + byol_loss(p2, z1)) / 2
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self.reseed()
+        optimizer: Any = self.optimizers()
+        scheduled = self._schedule(optimizer)
+        crops, frames = self.crops_of(batch)
+        views = self.views(crops, frames, batch["ids"], self.iteration)
+        prediction, target, representation = self.outputs(views)
+        loss = self.loss(prediction, target)
+        if not torch.isfinite(loss):
+            raise AudiokdError(
+                f"the loss is not finite at step {self.iteration}",
+                where=f"utterances {batch['ids']}",
+                fix="run 'audiokd validate' on the corpus; lower optim.lr; or try precision 32-true",
+            )
+        optimizer.zero_grad()
+        self.manual_backward(loss * _share_of_rows(len(prediction), loss.device))
+        norm = nn.utils.clip_grad_norm_(self.student.parameters(), self.settings.optim.grad_clip or float("inf"))
+        optimizer.step()
+        ema = cosine(self.iteration + 1, first=self.settings.teacher.ema, last=1.0, total_steps=self.run.max_steps)
+        ema_update(self.teacher.encoder, self.student.encoder, ema)
+        ema_update(self.teacher.projector, self.student.projector, ema)
+        metrics = {"loss": loss, "grad_norm": norm, "ema": ema, **scheduled}
+        if (self.iteration + 1) % self.run.log_every == 0 or self.iteration == 0:
+            metrics |= self._monitors(prediction, target, representation, views)
+        self.step_done(metrics)
+
+    def _schedule(self, optimizer: Any) -> dict[str, float]:
+        o, total = self.settings.optim, self.run.max_steps
+        lr = warmup_cosine(self.iteration, peak=o.lr, floor=o.min_lr, warmup_steps=o.warmup_steps, total_steps=total)
+        decay = cosine(self.iteration, first=o.weight_decay, last=o.last_weight_decay, total_steps=total)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.param_groups[0]["weight_decay"] = decay
+        return {"lr": lr, "weight_decay": decay}
+
+    @staticmethod
+    def _monitors(prediction: Tensor, target: Tensor, representation: Tensor, views: Views) -> dict[str, Tensor]:
+        """Whether the outputs collapse, and how much is hidden."""
+        found = {
+            "std_student": normalized_std(prediction.detach()),
+            "std_teacher": normalized_std(target),
+            "rank": effective_rank(representation),
+        }
+        if views.mask is not None:
+            found["mask_share"] = views.mask.sum() / (views.frames // PATCH).sum()
+        return found
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        crops, frames = self.crops_of(batch)
+        views = self.views(crops, frames, batch["ids"], "val", mix=False)
+        prediction, target, representation = self.outputs(views)
+        monitors = self._monitors(prediction, target, representation, views)
+        self.add_val({"loss": self.loss(prediction, target), **monitors})
+
+    def criterion(self) -> float:
+        return -float(self.iteration)
+
+
+def _share_of_rows(rows: int, device: torch.device) -> float | Tensor:
+    """What turns a process' mean over its rows into its part of the mean over all processes' rows, once gradients are
+    averaged over processes: masks give every process another number of rows."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return 1.0
+    total = torch.tensor(float(rows), device=device)
+    dist.all_reduce(total)
+    return rows * dist.get_world_size() / total

@@ -1,0 +1,54 @@
+"""Batch norm over the rows of all processes, on any device: torch's SyncBatchNorm runs on GPUs only."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+class SyncBatchNorm1d(nn.BatchNorm1d):
+    """`BatchNorm1d` on [N, D] whose statistics in training are those of all processes' rows together.
+
+    Processes may have different N. With one process it is BatchNorm1d itself.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (self.training and dist.is_initialized() and dist.get_world_size() > 1):
+            return super().forward(x)
+        wide = x.float()
+        n = torch.full((1,), float(len(x)), device=x.device)
+        sums = _sum_over_processes(torch.cat([wide.sum(0), wide.square().sum(0), n]))
+        total = sums[-1]
+        mean, square = (sums[:-1] / total).chunk(2)
+        var = (square - mean.square()).clamp(min=0)
+        if self.track_running_stats:
+            with torch.no_grad():
+                momentum = self.momentum if self.momentum is not None else 0.1
+                self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
+                self.running_var.lerp_((var * total / (total - 1)).to(self.running_var.dtype), momentum)
+                self.num_batches_tracked += 1
+        out = (wide - mean) * (var + self.eps).rsqrt()
+        if self.affine:
+            out = out * self.weight + self.bias
+        return out.to(x.dtype)
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """All-reduce whose gradient is all-reduced too: each process' loss depends on every process' rows."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        x = x.clone()
+        dist.all_reduce(x)
+        return x
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        gradient = gradient.clone()
+        dist.all_reduce(gradient)
+        return gradient
+
+
+def _sum_over_processes(x: Tensor) -> Tensor:
+    return _SumOverProcesses.apply(x)
