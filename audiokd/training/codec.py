@@ -17,8 +17,8 @@ from audiokd.nn.quantizers.fsq import FSQ
 from audiokd.nn.quantizers.vq import VectorQuantizer
 from audiokd.training.base import RunModule
 from audiokd.training.codebook_usage import CodebookUsage
+from audiokd.training.optim import set_learning_rate
 from audiokd.training.revival import CodebookRevival
-from audiokd.training.schedules import warmup_cosine
 from audiokd.training.settings import CodecOptimSettings, DiscriminatorSettings, RunSettings
 
 
@@ -79,21 +79,13 @@ class AdversarialCodecModule(RunModule):
         """What the generator's optimiser moves; a method adds what it needs in training only."""
         return list(self.generator.parameters())
 
-    def _set_learning_rates(self, opt_g: Any, opt_d: Any) -> float:
-        o = self.optim
-        lr = warmup_cosine(
-            self.iteration, peak=o.lr, floor=o.min_lr, warmup_steps=o.warmup_steps, total_steps=self.run.max_steps
-        )
-        for group in opt_g.param_groups:
-            group["lr"] = lr
-        for group in opt_d.param_groups:
-            group["lr"] = 1e-3 if o.official_discriminator_lr else lr
-        return lr
-
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         self.reseed()
         opt_g, opt_d = self.optimizers()
-        lr = self._set_learning_rates(opt_g, opt_d)
+        lr = set_learning_rate(self.iteration, self.optim, self.run, opt_g, opt_d)
+        if self.optim.official_discriminator_lr:
+            for group in opt_d.param_groups:
+                group["lr"] = 1e-3
         out = self.rebuild(batch)
 
         # discriminator: on detached audio, so that its graph ends there

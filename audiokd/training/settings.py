@@ -54,20 +54,17 @@ class CropSettings:
 
 
 @dataclass
-class CodecOptimSettings:
-    """AdamW for generator and discriminator.
+class AdamWSettings:
+    """AdamW, warmed up, then along a half cosine to the last step.
 
     Args:
-        lr: peak learning rate of both.
+        lr: peak learning rate.
         min_lr: at the end of the cosine.
         warmup_steps: of linear warm-up.
         beta1: first moment decay.
         beta2: second moment decay.
-        weight_decay: AdamW's (torch's default, which the official code leaves).
+        weight_decay: AdamW's; 0.01 is torch's default.
         grad_clip: norm that each network's gradient is clipped to.
-        official_discriminator_lr: as the official code runs, where the discriminator's optimiser gets no rate: constant
-            1e-3, torch's default, instead of the generator's schedule.
-        revive_after: steps without use after which a code is moved onto a latent of the batch; 0 never, as officially.
     """
 
     lr: float = 2e-4
@@ -77,6 +74,18 @@ class CodecOptimSettings:
     beta2: float = 0.9
     weight_decay: float = 0.01
     grad_clip: float = 1.0
+
+
+@dataclass
+class CodecOptimSettings(AdamWSettings):
+    """AdamW for generator and discriminator, with LM-SPT's official constants (its code leaves torch's weight decay).
+
+    Args:
+        official_discriminator_lr: as the official code runs, where the discriminator's optimiser gets no rate: constant
+            1e-3, torch's default, instead of the generator's schedule.
+        revive_after: steps without use after which a code is moved onto a latent of the batch; 0 never, as officially.
+    """
+
     official_discriminator_lr: bool = False
     revive_after: int = 0
 

@@ -13,7 +13,7 @@ from audiokd.methods.speech_lm.examples import KINDS
 from audiokd.methods.speech_lm.model import SpeechLM
 from audiokd.methods.speech_lm.settings import SpeechLMSettings
 from audiokd.training.base import RunModule
-from audiokd.training.schedules import warmup_cosine
+from audiokd.training.optim import set_learning_rate
 
 
 class SpeechLMModule(RunModule):
@@ -46,12 +46,7 @@ class SpeechLMModule(RunModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         self.reseed()
         optimizer: Any = self.optimizers()
-        o = self.optim
-        lr = warmup_cosine(
-            self.iteration, peak=o.lr, floor=o.min_lr, warmup_steps=o.warmup_steps, total_steps=self.run.max_steps
-        )
-        for group in optimizer.param_groups:
-            group["lr"] = lr
+        lr = set_learning_rate(self.iteration, self.optim, self.run, optimizer)
         nats, counts = self.model(batch)
         loss = nats.sum() / counts.sum()
         if not torch.isfinite(loss):
@@ -62,7 +57,7 @@ class SpeechLMModule(RunModule):
             )
         optimizer.zero_grad()
         self.manual_backward(loss)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), o.grad_clip)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.optim.grad_clip)
         optimizer.step()
         filled = (batch["owner"] >= 0).double().mean()
         by_kind = self._by_kind(batch, nats, counts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from audiokd.training.settings import RunSettings
+from audiokd.training.settings import AdamWSettings, RunSettings
 
 
 @dataclass
@@ -64,17 +64,11 @@ class PairSettings:
 
 
 @dataclass
-class LMOptimSettings:
-    """AdamW.
+class LMOptimSettings(AdamWSettings):
+    """AdamW as language models have it.
 
     Args:
-        lr: peak learning rate.
-        min_lr: at the end of the cosine.
-        warmup_steps: of linear warm-up.
-        beta1: first moment decay.
-        beta2: second moment decay.
         weight_decay: on matrices; norms have none.
-        grad_clip: norm that the gradient is clipped to.
     """
 
     lr: float = 1e-3
@@ -83,7 +77,6 @@ class LMOptimSettings:
     beta1: float = 0.9
     beta2: float = 0.95
     weight_decay: float = 0.1
-    grad_clip: float = 1.0
 
 
 @dataclass
