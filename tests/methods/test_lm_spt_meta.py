@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from method_settings import settings_of
 from transformers import WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
@@ -15,35 +16,20 @@ from audiokd.losses.adversarial import discriminator_loss, generator_loss
 from audiokd.losses.feature_matching import feature_matching_loss
 from audiokd.methods.lm_spt.module import LMSPTModule
 from audiokd.methods.lm_spt.settings import LMSPTSettings
-from audiokd.stages.fit import build_settings, read_config
 from audiokd.teachers.whisper import WhisperTeacher
 
 CONFIGS = sorted(p.stem for p in (Path(audiokd.conf.__file__).parent / "lm_spt").glob("*.yaml"))
 LARGE_V3 = {"num_mel_bins": 128, "d_model": 1280, "encoder_layers": 32, "encoder_attention_heads": 20}
 
 
-def nested(flat: dict[str, object]) -> dict[str, dict[str, object]]:
-    tree: dict[str, dict[str, object]] = {}
-    for key, value in flat.items():
-        group, name = key.split(".")
-        tree.setdefault(group, {})[name] = value
-    return tree
-
-
-def settings_of(*names: str) -> LMSPTSettings:
-    """Later files over earlier ones over the defaults."""
-    from dataclasses import asdict
-
-    tree = asdict(LMSPTSettings())
-    for name in names:
-        for group, values in nested(read_config(f"lm_spt/{name}")).items():
-            tree[group].update(values)
-    return build_settings(LMSPTSettings, tree)
+def packaged(name: str) -> LMSPTSettings:
+    """base_* change the frame rate of base."""
+    return settings_of("lm_spt", *(["base"] if name.startswith("base_") else []), name)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_config_builds_whole_on_meta(name: str) -> None:
-    settings = settings_of("base", name) if name.startswith("base_") else settings_of(name)
+    settings = packaged(name)
     with torch.device("meta"):
         encoder = WhisperEncoder(WhisperConfig(encoder_ffn_dim=5120, decoder_layers=1, **LARGE_V3))
         module = LMSPTModule(settings, WhisperTeacher(encoder, settings.teacher.window))
@@ -59,7 +45,7 @@ def test_every_config_builds_whole_on_meta(name: str) -> None:
 def test_every_full_size_config_takes_a_step_on_meta(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both losses, their gradients and both optimisers; small and debug train elsewhere."""
     monkeypatch.setattr(torch, "autocast", lambda *a, **k: contextlib.nullcontext())  # torch has none for meta
-    settings = settings_of("base", name) if name.startswith("base_") else settings_of(name)
+    settings = packaged(name)
     with torch.device("meta"):
         encoder = WhisperEncoder(WhisperConfig(encoder_ffn_dim=5120, decoder_layers=1, **LARGE_V3))
         module = LMSPTModule(settings, WhisperTeacher(encoder, settings.teacher.window))

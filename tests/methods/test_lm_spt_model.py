@@ -12,14 +12,13 @@ import pytest
 import soundfile as sf
 import torch
 import torchaudio
+from method_settings import settings_of
 from torch import Tensor
 
 import audiokd
 from audiokd.errors import AudiokdError
 from audiokd.methods.lm_spt.config import LMSPTConfig
 from audiokd.methods.lm_spt.model import LMSPTModel
-from audiokd.methods.lm_spt.settings import LMSPTSettings
-from audiokd.stages.fit import build_settings, read_config
 from audiokd.tokens.codes import Codes
 
 TINY = {
@@ -86,15 +85,8 @@ def test_config_that_does_not_agree(change: dict, message: str) -> None:
 
 
 def _packaged(name: str) -> LMSPTModel:
-    tree: dict = {}
-    for key, value in {**read_config("lm_spt/base"), **read_config(f"lm_spt/{name}")}.items():
-        *sections, leaf = key.split(".")
-        at = tree
-        for s in sections:
-            at = at.setdefault(s, {})
-        at[leaf] = value
     with torch.device("meta"):
-        return LMSPTModel(LMSPTConfig(**dataclasses.asdict(build_settings(LMSPTSettings, tree).model)))
+        return LMSPTModel(LMSPTConfig(**dataclasses.asdict(settings_of("lm_spt", "base", name).model)))
 
 
 @pytest.mark.parametrize(("name", "rate"), [("base", 12.5), ("base_25hz", 25.0), ("base_6hz", 6.25), ("debug", 12.5)])

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile as sf
 import torch
+from method_settings import settings_of
 from speech_lm_stores import make_store, make_tokenizer
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
@@ -23,9 +24,8 @@ from audiokd.methods.speech_lm.data import PairDataset, pack
 from audiokd.methods.speech_lm.model import create
 from audiokd.methods.speech_lm.pairs import PairSet, read_pairs
 from audiokd.methods.speech_lm.run import speech_of
-from audiokd.methods.speech_lm.settings import SpeechLMSettings
 from audiokd.methods.speech_lm.vocabulary import character_tokenizer
-from audiokd.stages.fit import build_settings, flatten, read_config
+from audiokd.stages.fit import flatten, read_config
 from audiokd.tokens.lm_text import from_lm_text
 
 REPO = Path(__file__).parents[2]
@@ -76,11 +76,7 @@ def test_every_packaged_config_takes_a_step(name: str, pairs: PairSet, tmp_path:
         Qwen2ForCausalLM(Qwen2Config(vocab_size=300, num_hidden_layers=2, **sizes)).save_pretrained(tmp_path / "qwen")
         tokenizer.save_pretrained(tmp_path / "qwen")
         flat["model.name"] = str(tmp_path / "qwen")
-    tree = dataclasses.asdict(SpeechLMSettings())
-    for key, value in flat.items():
-        group, field = key.split(".")
-        tree[group][field] = value
-    settings = build_settings(SpeechLMSettings, tree)
+    settings = settings_of("speech_lm", flat)
     torch.manual_seed(0)
     lm = create(settings.model, speech_of(pairs, settings), pairs.pairs).train()
     data = PairDataset(pairs, lm.vocab, settings.data, 0)

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import yaml
+from method_settings import settings_of
 
 from audiokd.cli import main
 from audiokd.hub.auto import part
-from audiokd.stages.fit import RUNTIME_KEYS, build_settings, flatten, read_config, read_settings, source
+from audiokd.stages.fit import RUNTIME_KEYS, flatten, read_config, read_settings, source
 
 CONF = Path(main.__globals__["__file__"]).parent / "conf" / "lm_spt"
 CONFIGS = sorted(p.stem for p in CONF.glob("*.yaml"))
@@ -201,12 +202,7 @@ def test_every_packaged_config_is_read(name: str) -> None:
     flat = read_config(f"lm_spt/{name}")
     assert flat
     assert flat.keys() <= defaults().keys()
-    base = read_config("lm_spt/base")
-    tree: dict[str, Any] = {}
-    for key, value in {**base, **flat}.items():
-        group, field = key.split(".")
-        tree.setdefault(group, {})[field] = value
-    settings = build_settings(part("lm_spt", "settings"), tree)
+    settings = settings_of("lm_spt", "base", name)
     got = flatten(dataclasses.asdict(settings))
     assert all(got[k] == v for k, v in flat.items())
     model = part("lm_spt", "config")(**dataclasses.asdict(settings.model))  # strides fit each other, widths halve

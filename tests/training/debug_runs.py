@@ -6,8 +6,10 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from method_settings import settings_of
+
 from audiokd.hub.auto import part
-from audiokd.stages.fit import build_settings, flatten, read_config
+from audiokd.stages.fit import flatten
 
 
 def data_dir(folder: Path, recording: Path, first: int, count: int, seconds: float = 4.0) -> Path:
@@ -22,24 +24,12 @@ def data_dir(folder: Path, recording: Path, first: int, count: int, seconds: flo
     return folder
 
 
-def nested(flat: dict[str, Any]) -> dict[str, Any]:
-    """`{"a.b": 1}` -> `{"a": {"b": 1}}`."""
-    tree: dict[str, Any] = {}
-    for key, value in flat.items():
-        *path, name = key.split(".")
-        node = tree
-        for p in path:
-            node = node.setdefault(p, {})
-        node[name] = value
-    return tree
-
-
 def debug_settings(teacher: Path, **changes: Any) -> Any:
     """Settings of lm_spt/debug; `changes` by key with `__` for the dot: `run__max_steps=3`."""
-    flat = read_config("lm_spt/debug") | {"teacher.name": str(teacher), "run.accelerator": "cpu"}
+    flat = {"teacher.name": str(teacher), "run.accelerator": "cpu"}
     known = flatten(dataclasses.asdict(part("lm_spt", "settings")()))
     for key, value in changes.items():
         key = key.replace("__", ".")
         assert key in known, key
         flat[key] = value
-    return build_settings(part("lm_spt", "settings"), nested(flat))
+    return settings_of("lm_spt", "debug", flat)

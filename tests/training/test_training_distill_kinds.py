@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from debug_runs import data_dir, debug_settings, nested
+from debug_runs import data_dir, debug_settings
+from method_settings import settings_of
 from transformers import AutoModel, HubertConfig, Wav2Vec2BertConfig
 
 from audiokd.data.crops import CropDataset, collate
 from audiokd.data.inputs import open_input
 from audiokd.errors import AudiokdError, ConfigError
-from audiokd.hub.auto import part
 from audiokd.methods.lm_spt.module import LMSPTModule
-from audiokd.stages.fit import build_module, build_settings, read_config
+from audiokd.stages.fit import build_module
 from audiokd.teachers.auto import load_teacher
 from audiokd.teachers.ssl import SSLTeacher
 from audiokd.teachers.w2v_bert import W2VBertTeacher
@@ -72,7 +72,7 @@ def test_none_cuts_the_stream_from_the_teacher(
 
 def test_the_small_config_takes_a_step(whisper_dir: Path, teacher: WhisperTeacher, batch: dict[str, Any]) -> None:
     """debug trains in other tests, the full sizes step on the meta device."""
-    settings = build_settings(part("lm_spt", "settings"), nested(read_config("lm_spt/small")))
+    settings = settings_of("lm_spt", "small")
     module = LMSPTModule(settings, teacher)
     before = [p.detach().clone() for p in module.generator.parameters()]
     optimiser = module.configure_optimizers()[0]
