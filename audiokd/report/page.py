@@ -95,11 +95,6 @@ class Report:
     lead: str = ""
     _sections: list[tuple[str, str]] = field(default_factory=list, repr=False)
 
-    def add_text(self, title: str, text: str) -> None:
-        """Paragraphs; an empty line parts them."""
-        paragraphs = [" ".join(p.split()) for p in re.split(r"\n\s*\n", text.strip())]
-        self._add(title, "".join(f"<p>{escape(p)}</p>\n" for p in paragraphs if p))
-
     def add_table(self, title: str, headers: Sequence[str], rows: Sequence[Sequence[Any]], caption: str = "") -> None:
         """A table. Columns of numbers stand right, of words left; the interval of `0.91 [0.90, 0.92]` is small; None is –.
 
