@@ -92,6 +92,9 @@ def load_crop(utt: Utterance, sample_rate: int, start_s: float, duration_s: floa
 
     Returns:
         Samples, float32 `[round(duration_s * sample_rate)]`, zeros on the right where the utterance is shorter.
+
+    Raises:
+        AudioError: a negative start, no duration, or audio that `load` refuses.
     """
     if start_s < 0 or duration_s <= 0:
         raise _error(utt, f"cannot crop {duration_s} s at {start_s} s", "start_s >= 0 and duration_s > 0 are needed")
@@ -143,7 +146,7 @@ def is_whole(utt: Utterance) -> bool:
 
 
 def one_channel(x: np.ndarray, channels: str) -> np.ndarray:
-    """`[T, C]` -> `[T]` by the channel policy."""
+    """`[T, C]` -> `[T]` by the channel policy, "mix" (their mean) or "first"; another one is a ValueError."""
     if channels not in ("mix", "first"):
         raise ValueError(f"channels is {channels!r}; it can be 'mix' or 'first'")
     return x[:, 0].copy() if x.shape[1] == 1 or channels == "first" else x.mean(axis=1, dtype=np.float32)

@@ -32,6 +32,9 @@ class StepSampler:
         start, stop: steps.
         seed: of the permutations.
         rank, world_size: which slots of the global batch are ours.
+
+    Raises:
+        AudiokdError: the corpus is empty.
     """
 
     def __init__(

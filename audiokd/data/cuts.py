@@ -28,7 +28,11 @@ def read_cuts(path: str | os.PathLike[str], allow_pipes: bool = False) -> list[U
 
 
 def cut_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line number and object of every line of a .jsonl or .jsonl.gz file of cuts."""
+    """Line number and object of every line of a .jsonl or .jsonl.gz file of cuts.
+
+    Raises:
+        AudiokdError: a line that is no cut, or a file that is damaged (file:line).
+    """
     opener = gzip.open if path.suffix == ".gz" else open
     line = 0
     try:
@@ -70,7 +74,11 @@ def words(cut: dict[str, Any]) -> tuple[str | None, str | None]:
 
 
 def channel_of(cut: dict[str, Any], channels: list[int], where: str) -> int | None:
-    """The row of the cut's channel among a source's `channels`; None where it takes all of them."""
+    """The row of the cut's channel among a source's `channels`; None where it takes all of them.
+
+    Raises:
+        AudiokdError: the source has no such channel, or some but not all of several are asked for.
+    """
     wanted = cut.get("channel", 0)
     if isinstance(wanted, list) and len(wanted) == 1:
         wanted = wanted[0]

@@ -122,6 +122,7 @@ def _keep(archive: Path, kept: Path, sha256: str) -> Path:
 
 
 def main() -> None:
+    """The command line, as the head of this file has it; an AudiokdError is printed and ends it with 1."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     sub = p.add_subparsers(dest="registry", required=True)
     pypi = sub.add_parser("pypi")

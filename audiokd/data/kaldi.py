@@ -79,6 +79,9 @@ def fix_data_dir(src: str | os.PathLike[str], dst: str | os.PathLike[str] | None
 
     Returns:
         The faults that were there.
+
+    Raises:
+        AudiokdError: no utterance would be left.
     """
     src = Path(src)
     dst = src if dst is None else Path(dst)

@@ -297,7 +297,15 @@ def read_shar(root: str | os.PathLike[str]) -> list[SharShard]:
 
 
 def read_shard(root: Path, manifest: Path) -> list[Utterance]:
-    """The utterances of one shard, each pointing at its bytes in the tar."""
+    """The utterances of one shard, each pointing at its bytes in the tar.
+
+    Args:
+        root: folder of the shards.
+        manifest: the shard's cuts in it, such as cuts.000000.jsonl.gz.
+
+    Raises:
+        AudiokdError: no tar beside the manifest, a cut that is not in it, or a file that is damaged.
+    """
     middle = re.sub(r"^cuts|\.?jsonl(\.gz)?$", "", manifest.name)  # ".000000" or ""
     audio, arrays = root / f"recording{middle}.tar", root / f"samples{middle}.tar"
     if not audio.is_file() and not arrays.is_file():

@@ -152,6 +152,7 @@ class Errors:
 
     @property
     def count(self) -> int:
+        """All edit operations."""
         return self.substitutions + self.deletions + self.insertions
 
 

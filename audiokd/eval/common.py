@@ -46,7 +46,11 @@ def pair(ref: Signal, hyp: Signal) -> tuple[np.ndarray, np.ndarray]:
 
 
 def need(module: str) -> Any:
-    """Import an optional package of the `score` extra, or say how to get it."""
+    """Import an optional package of the `score` extra.
+
+    Raises:
+        AudiokdError: it cannot be imported; says how to get it.
+    """
     try:
         return importlib.import_module(module)
     except ImportError as e:

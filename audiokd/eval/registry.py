@@ -55,6 +55,7 @@ class Metric:
 
     @property
     def arrow(self) -> str:
+        """Which way is better, for a heading."""
         return "↑" if self.higher_is_better else "↓"
 
 

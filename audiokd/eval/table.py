@@ -40,6 +40,7 @@ class Summary:
     none: int = 0
 
     def as_dict(self) -> dict[str, float | int | None]:
+        """As score files keep it: `Summary(**summary.as_dict()) == summary`."""
         return asdict(self)
 
     def text(self, digits: int = 3) -> str:

@@ -129,6 +129,9 @@ def load_tokenizer(name: str | os.PathLike[str], device: str = "cpu") -> Any:
     Returns:
         A model with `encode(wav, lengths) -> Codes`, `decode(codes, semantic_only=False) -> (wav, lengths)`, and
         `sample_rate`, `frame_rate`, `frame_size`, `cardinality`, `num_codebooks`, `set_num_codebooks(n)`.
+
+    Raises:
+        AudiokdError: it cannot be loaded (see `load_model`), or is no tokenizer.
     """
     model = load_for_inference(name, device)
     if not (hasattr(model, "encode") and hasattr(model, "cardinality")):

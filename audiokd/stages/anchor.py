@@ -20,6 +20,9 @@ def anchor(
 
     Returns:
         Number of files written.
+
+    Raises:
+        AudiokdError: the input cannot be opened; AudioError: an utterance of it cannot be read.
     """
     from audiokd.data.audio import load_at, write_wav
     from audiokd.data.inputs import open_input

@@ -36,6 +36,9 @@ def extract(
 
     Returns:
         The store's totals.
+
+    Raises:
+        AudiokdError: as `tokenize`, or the model has no such features.
     """
     from audiokd.errors import AudiokdError
     from audiokd.hub.auto import load_for_inference

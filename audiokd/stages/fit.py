@@ -228,7 +228,11 @@ def read_settings(exp_dir: str) -> tuple[str, Any]:
 
 
 def read_config(name: str) -> dict[str, Any]:
-    """A YAML file, or a packaged one by short name such as "lm_spt/small", as flat `{"model.encoder_dim": value}`."""
+    """A YAML file, or a packaged one by short name such as "lm_spt/small", as flat `{"model.encoder_dim": value}`.
+
+    Raises:
+        ConfigError: no such file, or it is not YAML with keys and values.
+    """
     import yaml
 
     path = Path(name)

@@ -52,6 +52,9 @@ def report(exp_dir: str, set: str = "test", ref: str = "", samples: int = 3, res
 
     Returns:
         The path of the page.
+
+    Raises:
+        AudiokdError: there is no run in `exp_dir`.
     """
     import yaml
 

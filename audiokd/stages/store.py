@@ -17,6 +17,9 @@ def ls(store: str) -> None:
 
     Args:
         store: folder of the store.
+
+    Raises:
+        AudiokdError: there is no store.
     """
     s = open_store(store)
     print(f"{store}: {s.kind}, {len(s):,} utterances, {'complete' if s.complete else 'not complete'}")
@@ -61,6 +64,9 @@ def stats(store: str) -> None:
 
     Args:
         store: folder of the store.
+
+    Raises:
+        AudiokdError: there is no store, or a file of it is damaged.
     """
     print(render_stats(store_stats(store)))
 
@@ -73,6 +79,10 @@ def export(store: str, out: str, to: Literal["jsonl", "kaldi", "parquet", "webda
         out: file (jsonl, parquet) or folder (kaldi, webdataset, hf) to write.
         to: format; hf is a Hugging Face dataset with the first stream as text, <|s_12|><|s_7|>...
         bpe: for hf: also BPE over the first stream's codes, with a vocabulary of this size; 0 is none.
+
+    Raises:
+        AudiokdError: the store is not complete or cannot be told in the format, `out` holds something else, or a package is
+            missing.
     """
     from audiokd.tokens.export import export_store
 
@@ -86,6 +96,10 @@ def merge(a: str, b: str, out: str) -> None:
         a: folder of the first store.
         b: folder of the second store.
         out: folder of the store to write.
+
+    Raises:
+        AudiokdError: the stores are of different models or kinds, an utterance differs, a file is damaged, or `out` holds
+            something.
     """
     made = merge_stores(a, b, out)
     print(f"wrote {out}: " + ", ".join(f"{n} {k}" for k, n in made.items()))

@@ -39,6 +39,10 @@ def tokenize(
 
     Returns:
         The store's totals.
+
+    Raises:
+        AudiokdError: the model or the input cannot be loaded, the store was made by another model, the disk is full, or more
+            utterances failed than `max_error_rate` allows (the store is whole then).
     """
     from audiokd.hub.auto import load_tokenizer
     from audiokd.stages.corpus import model_hashes, run_corpus

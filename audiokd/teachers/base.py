@@ -68,6 +68,9 @@ class FrozenTeacher(nn.Module):
 
         Returns:
             Features [B, T', D] float32 and how many of them count, [B].
+
+        Raises:
+            AudiokdError: more audio than the teacher hears at once (`max_duration_s`).
         """
         raise NotImplementedError
 
@@ -117,7 +120,11 @@ def additive_mask(frames: Tensor, x: Tensor) -> Tensor:
 
 
 def check_name(name: str) -> None:
-    """Refuse a path that is not there before a hub is asked for it."""
+    """Refuse a path that is not there before a hub is asked for it.
+
+    Raises:
+        AudiokdError: neither a folder nor like a hub id.
+    """
     if not os.path.isdir(name) and (name.count("/") != 1 or name.startswith((".", "/"))):
         raise AudiokdError("no such folder", where=name, fix="give a hub id (owner/name) or a folder with config.json")
 

@@ -33,6 +33,9 @@ class WhisperTeacher(FrozenTeacher):
         floor: of the log-mel, see WhisperLogMel.
         layer: 0 is after the positions, k after the k-th layer and the last one after the final norm too, as null is
             (transformers' `hidden_states[layer]`).
+
+    Raises:
+        AudiokdError: no such window or layer.
     """
 
     sample_rate = SAMPLE_RATE
@@ -63,7 +66,11 @@ class WhisperTeacher(FrozenTeacher):
         return cls(model.encoder, window, **kwargs)
 
     def forward(self, wav: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Features [B, T', D] of `wav` [B, T] at 16 kHz; of them count 1500 in a full window, ceil(n / 320) in a crop."""
+        """Features [B, T', D] of `wav` [B, T] at 16 kHz; of them count 1500 in a full window, ceil(n / 320) in a crop.
+
+        Raises:
+            AudiokdError: more than 30 s.
+        """
         limit = WINDOW_S * SAMPLE_RATE
         if wav.shape[-1] > limit:
             raise AudiokdError(

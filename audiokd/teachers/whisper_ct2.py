@@ -72,6 +72,9 @@ def read_ct2(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """All variables of a CTranslate2 model.bin by name, dequantised; aliases resolved.
 
     int8 is scaled per row (`w = q / scale[row]`), int16 by one number.
+
+    Raises:
+        AudiokdError: the file is cut off, or of a version or type that is not known.
     """
     data = Path(path).read_bytes()
     at = 0

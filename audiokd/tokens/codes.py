@@ -50,13 +50,20 @@ class Codes:
 
         Args:
             layout: "bqt" [B, Q, T'] (as here), "btq" [B, T', Q] (language models), "qbt" [Q, B, T'] (encodec, RVQ).
+
+        Raises:
+            AudiokdError: another layout.
         """
         if layout not in _LAYOUTS:
             raise AudiokdError(f"layout {layout!r} is not known", fix="use " + ", ".join(_LAYOUTS))
         return self.codes.permute(*_LAYOUTS[layout]).contiguous()
 
     def semantic(self, n: int = 1) -> Codes:
-        """The first `n` codebooks only: those that a semantic teacher was distilled into. Shape: [B, n, T']."""
+        """The first `n` codebooks only: those that a semantic teacher was distilled into. Shape: [B, n, T'].
+
+        Raises:
+            AudiokdError: there are not so many.
+        """
         if not 1 <= n <= self.num_codebooks:
             raise AudiokdError(f"{n} codebooks asked for, there are {self.num_codebooks}")
         return Codes(self.codes[:, :n], self.lengths, self.num_samples, self.sample_rate)

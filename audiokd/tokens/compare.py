@@ -87,6 +87,9 @@ def diff_stores(a: str | os.PathLike[str], b: str | os.PathLike[str]) -> dict[st
         both have, None if there are none), share_equal_per_codebook (codes only), max_abs_diff (features only),
         first_differences: the first of each of up to 10 utterances: id, frame, codebook (or dim), a, b; where only the
         lengths differ, a and b are those.
+
+    Raises:
+        AudiokdError: one holds codes and the other features, or their utterances differ in values a frame.
     """
     first, second = open_store(a), open_store(b)
     if first.kind != second.kind:

@@ -21,7 +21,11 @@ _SHARD_NAME = re.compile(r"[0-9]{5,9}")
 
 
 def code_dtype(cardinality: list[int]) -> np.dtype:
-    """The smallest of uint8, uint16 and uint32 (little endian) that holds every id of the largest codebook."""
+    """The smallest of uint8, uint16 and uint32 (little endian) that holds every id of the largest codebook.
+
+    Raises:
+        AudiokdError: it has more codes than 32 bits can tell apart.
+    """
     largest = max(cardinality)
     for dtype in ("u1", "<u2", "<u4"):
         if largest - 1 <= np.iinfo(dtype).max:
@@ -79,7 +83,11 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def parse_row(line: bytes, where: str) -> dict[str, Any]:
-    """One jsonl line as a row that has a string `id`."""
+    """One jsonl line as a row that has a string `id`.
+
+    Raises:
+        AudiokdError: it is something else; `where` (file:line) is named.
+    """
     try:
         row = json.loads(line)
     except ValueError as e:
@@ -90,7 +98,11 @@ def parse_row(line: bytes, where: str) -> dict[str, Any]:
 
 
 def read_store_json(path: Path) -> dict[str, Any]:
-    """store.json of the store at `path`, checked: format, version and kind are ones that this code can read."""
+    """store.json of the store at `path`, checked: format, version and kind are ones that this code can read.
+
+    Raises:
+        AudiokdError: no such folder, no store, a damaged file, or a store of a later version.
+    """
     file = path / STORE_JSON
     if not path.exists():
         raise AudiokdError("no such store", where=str(path), fix="check the path")

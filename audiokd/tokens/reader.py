@@ -133,7 +133,11 @@ class TokenStore:
             yield row
 
     def array(self, shard: str) -> np.ndarray:
-        """All frames of `shard`, read-only through mmap. Shape: [sum T', Q] or [sum T', D], in the dtype on disk."""
+        """All frames of `shard`, read-only through mmap. Shape: [sum T', Q] or [sum T', D], in the dtype on disk.
+
+        Raises:
+            AudiokdError: the file is missing, or is no such array.
+        """
         file = self.path / shard / ARRAY[self.kind]
         try:
             try:

@@ -29,6 +29,10 @@ class LMSPTModule(AdversarialCodecModule):
     Args:
         settings: configuration.
         teacher: a frozen encoder; loaded from `settings.teacher.name` by default.
+
+    Raises:
+        ConfigError: `distill.kind`, `distill.distance` and `loss.distill` do not go together.
+        AudiokdError: crops are longer than the teacher's window, or the teacher cannot be loaded.
     """
 
     def __init__(self, settings: LMSPTSettings, teacher: FrozenTeacher | None = None):

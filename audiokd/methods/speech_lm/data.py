@@ -77,6 +77,9 @@ class PairDataset:
 
     Attributes:
         too_long: utterances left out for `settings.max_length`.
+
+    Raises:
+        AudiokdError: that is all of them.
     """
 
     def __init__(self, pairs: PairSet, vocab: Vocabulary, settings: PairSettings, seed: int | None):

@@ -40,6 +40,9 @@ class SpeechLM(nn.Module):
         vocab: the extended vocabulary.
         dropout: of the input embeddings in training.
         token_dropout: share of a target's input tokens hidden in training.
+
+    Raises:
+        AudiokdError: the output layer of `lm` has a bias.
     """
 
     def __init__(self, lm: Any, vocab: Vocabulary, dropout: float = 0.0, token_dropout: float = 0.0):
@@ -55,6 +58,7 @@ class SpeechLM(nn.Module):
 
     @property
     def device(self) -> torch.device:
+        """Where the weights are."""
         return self.lm.device
 
     def embed(self, tokens: Tensor) -> Tensor:

@@ -42,9 +42,9 @@ class Bottleneck(nn.Module):
         self.head_dim, self.window, self.causal = dim // heads, window, causal
 
     def forward(self, x: Tensor, lengths: Tensor | None = None, cache: Cache | None = None) -> Tensor:
-        past = (
-            None if cache is None else cache.take()
-        )  # keys and values of each block, [layers, 2, B, heads, T_past, d]
+        """`x` [B, channels, T'] with true frames `lengths` [B] (None: all), or the next frames of the stream of `cache`."""
+        # keys and values of each block, [layers, 2, B, heads, T_past, d]
+        past = None if cache is None else cache.take()
         n = 0 if past is None else past.shape[-2]
         mask = band_mask(n, x.shape[-1], self.window, self.causal, lengths, x.device)
         turn = rotation(n + x.shape[-1], self.head_dim, x)

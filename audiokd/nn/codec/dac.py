@@ -51,7 +51,10 @@ class ResidualUnit(nn.Module):
 
 
 class EncoderBlock(nn.Module):
-    """Three residual units, then a strided convolution (kernel 2s, stride s, padding ceil(s/2)) that doubles the channels."""
+    """Three residual units, then a strided convolution (kernel 2s, stride s, padding ceil(s/2)) that doubles the channels.
+
+    Shape: [B, C, T] -> [B, 2 C, T'], lengths [B] -> [B] as `strided_length` has them; x must be zero past each item's end.
+    """
 
     def __init__(self, channels: int, stride: int, kernel_size: int, dilations: Sequence[int], causal: bool = False):
         super().__init__()
@@ -121,6 +124,16 @@ class Encoder(nn.Module):
     def forward(
         self, x: Tensor, lengths: Tensor | None = None, cache: Cache | None = None
     ) -> tuple[Tensor, Tensor | None]:
+        """Latent of waveforms.
+
+        Args:
+            x: [B, 1, T]; what is past an item's length is not heard.
+            lengths: true samples [B]; None where all of T are.
+            cache: of a causal encoder's stream; T is then whole frames, and there are no lengths.
+
+        Returns:
+            [B, latent_dim, T'], zero past each item's frames, and the frames [B] (None without lengths).
+        """
         first, *blocks, snake, last = self.block
         x = zero_beyond(_run(first, zero_beyond(x, lengths), cache), lengths)
         for block in blocks:
@@ -155,7 +168,10 @@ class Encoder(nn.Module):
 
 
 class DecoderBlock(nn.Module):
-    """Snake, a transposed convolution that halves the channels, three residual units."""
+    """Snake, a transposed convolution that halves the channels, three residual units.
+
+    Shape: [B, c_in, T] -> [B, c_out, T'], lengths [B] -> [B] as `upsampled_length` has them; x must be zero past each end.
+    """
 
     def __init__(
         self, c_in: int, c_out: int, stride: int, kernel_size: int, dilations: Sequence[int], causal: bool = False
@@ -215,6 +231,16 @@ class Decoder(nn.Module):
     def forward(
         self, x: Tensor, lengths: Tensor | None = None, cache: Cache | None = None
     ) -> tuple[Tensor, Tensor | None]:
+        """Waveform of latents.
+
+        Args:
+            x: [B, latent_dim, T'].
+            lengths: true frames [B]; None where all of T' are.
+            cache: of a causal decoder's stream, which has no lengths.
+
+        Returns:
+            [B, 1, T], zero past each item's samples, and the samples [B] (None without lengths).
+        """
         first, *blocks, snake, last, tanh = self.model
         x = zero_beyond(_run(first, zero_beyond(x, lengths), cache), lengths)
         for block in blocks:

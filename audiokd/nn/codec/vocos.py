@@ -55,6 +55,7 @@ class VocosDecoder(nn.Module):
     def forward(
         self, x: Tensor, lengths: Tensor | None = None, cache: Cache | None = None
     ) -> tuple[Tensor, Tensor | None]:
+        """As nn/codec/dac.py's Decoder: [B, latent_dim, T'], tokens [B], a stream's cache -> [B, 1, T], samples [B]."""
         x = zero_beyond(self.embed(zero_beyond(x, lengths), cache), lengths)
         for up in self.upsample:
             x = F.gelu(up(x))

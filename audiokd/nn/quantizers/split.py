@@ -56,6 +56,7 @@ class SplitQuantizer(nn.Module):
         return [q.codebook_size for q in self.streams]
 
     def forward(self, z_semantic: Tensor, z_acoustic: Tensor) -> SplitQuantized:
+        """Quantise both latents [B, D, T] for training, straight-through; of a shared encoder both are the same."""
         s, s_codes, s_commit, s_codebook, s_latents = self.semantic(z_semantic)
         a, a_codes, a_commit, a_codebook, a_latents = self.acoustic(
             z_acoustic - s if self.semantic_subtraction else z_acoustic
