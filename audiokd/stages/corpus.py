@@ -152,7 +152,12 @@ class Worker:
         out = []
         for utt in batch:
             try:
-                out.append((utt, load_at(utt, self.model.sample_rate)))
+                wav = load_at(utt, self.model.sample_rate)
+                needed = getattr(self.model, "min_samples", 1)
+                if len(wav) < needed:
+                    what = f"{len(wav)} samples at {self.model.sample_rate} Hz, the model needs {needed}"
+                    raise AudioError(what, where=utt.where)
+                out.append((utt, wav))
             except AudioError as e:
                 errors[utt.id] = _error(utt, e)
         return out

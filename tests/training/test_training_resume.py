@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 from debug_runs import data_dir
+from whole_runs import checkpoint, differences, finish, reached, rows, start
 
 STEPS = 13
-Rows = dict[tuple[int, str, str], str]
 
 
 @pytest.fixture(scope="module")
@@ -27,54 +23,6 @@ def command(two_cities: Path, whisper_dir: Path, tmp_path_factory: pytest.TempPa
     options = f"--config lm_spt/debug --teacher.name {whisper_dir} --train {train} --dev {dev} --run.accelerator cpu"
     options += f" --run.max_steps {STEPS} --run.val_every 6 --run.ckpt_every 4 --run.log_every 3 --optim.revive_after 2"
     return [str(Path(sys.executable).with_name("audiokd")), "fit", "lm_spt", *options.split()]
-
-
-def start(command: list[str], exp: Path, *more: str) -> subprocess.Popen[str]:
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    args = [*command, "--exp_dir", str(exp), *more]
-    return subprocess.Popen(
-        args, env=env, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-
-
-def finish(command: list[str], exp: Path, *more: str) -> str:
-    run = start(command, exp, *more)
-    out = run.communicate(timeout=300)[0]
-    assert run.returncode == 0, out
-    return out
-
-
-def rows(exp: Path) -> Rows:
-    with open(exp / "metrics.csv") as f:
-        found = [((int(r["step"]), r["split"], r["name"]), r["value"]) for r in csv.DictReader(f)]
-    assert len(found) == len(dict(found)), "a number stands twice"
-    return dict(found)
-
-
-def reached(exp: Path) -> int:
-    """The last step in metrics.csv."""
-    path = exp / "metrics.csv"
-    lines = path.read_text().split("\n")[1:-1] if path.exists() else []
-    return max((int(line.split(",")[0]) for line in lines if line[:1].isdigit()), default=-1)
-
-
-def checkpoint(exp: Path, name: str) -> dict[str, Any]:
-    return torch.load(exp / "checkpoints" / f"{name}.ckpt", map_location="cpu", weights_only=True)
-
-
-def differences(a: Any, b: Any, at: str = "") -> list[str]:
-    """Where two trees of tensors and plain values differ, to the bit."""
-    if isinstance(a, torch.Tensor):
-        return [] if isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b) else [at]
-    if isinstance(a, dict):
-        if a.keys() != b.keys():
-            return [f"{at}: keys {a.keys() ^ b.keys()}"]
-        return [d for k in a for d in differences(a[k], b[k], f"{at}.{k}")]
-    if isinstance(a, (list, tuple)):
-        if len(a) != len(b):
-            return [at]
-        return [d for i, (x, y) in enumerate(zip(a, b)) for d in differences(x, y, f"{at}[{i}]")]
-    return [] if a == b else [f"{at}: {a} {b}"]
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,13 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from audiokd.errors import AudiokdError
-from audiokd.frontends.atst_mel import HOP_LENGTH, N_MELS, SAMPLE_RATE, ATSTLogMel
+from audiokd.frontends.atst_mel import HOP_LENGTH, MIN_SAMPLES, N_MELS, SAMPLE_RATE, ATSTLogMel
 from audiokd.methods.atst.config import ATSTConfig
 from audiokd.methods.atst.settings import PATCH
 from audiokd.nn.features import AudioFeatures
 from audiokd.nn.lengths import length_mask
 from audiokd.nn.vit import Block, init_vit
+from audiokd.nn.waveforms import check_wav
 
 #: chunks that go through the transformer at once in inference
 CHUNKS = 32
@@ -62,6 +63,11 @@ class ATSTModel(PreTrainedModel):
     def frame_size(self) -> int:
         """Samples a token: 640."""
         return HOP_LENGTH * PATCH
+
+    @property
+    def min_samples(self) -> int:
+        """Samples that a clip needs."""
+        return MIN_SAMPLES
 
     @property
     def frame_rate(self) -> float:
@@ -146,11 +152,11 @@ class ATSTModel(PreTrainedModel):
 
         Args:
             wav: [B, T] at 16 kHz.
-            lengths: [B] samples; all of T by default. At least 640 each.
+            lengths: [B] samples; all of T by default. At least `min_samples` each.
             clip_blocks: blocks that the clip embedding is made of; all by default, as in the official code.
 
         Raises:
-            AudiokdError: a clip is too short.
+            AudiokdError: a clip is too short, or holds NaN or Inf.
         """
         n = clip_blocks or self.config.depth
         if n > self.config.depth:
@@ -172,10 +178,7 @@ class ATSTModel(PreTrainedModel):
     def _features(
         self, wav: Tensor, lengths: Tensor | None, keep: range | list[int], clip_blocks: int
     ) -> AudioFeatures:
-        mel, frames = self.frontend(wav, lengths)
-        if int(frames.min()) < PATCH:
-            short = int(frames.argmin())
-            raise AudiokdError(f"item {short} has {int(frames[short])} frames of 10 ms; a token takes {PATCH}")
+        mel, frames = self.frontend(wav, check_wav(wav, lengths, wav.device))
         size = self.config.max_frames
         if self.config.chunks == "weighted":
             size = size // PATCH * PATCH

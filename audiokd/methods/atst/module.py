@@ -21,7 +21,8 @@ from audiokd.nn.heads import MLPHead
 from audiokd.nn.lengths import length_mask
 from audiokd.training.base import RunModule
 from audiokd.training.collapse import effective_rank, normalized_std
-from audiokd.training.schedules import cosine, warmup_cosine
+from audiokd.training.optim import set_learning_rate
+from audiokd.training.schedules import cosine
 
 
 class Branch(nn.Module):
@@ -153,11 +154,9 @@ class ATSTModule(RunModule):
         self.step_done(metrics)
 
     def _schedule(self, optimizer: Any) -> dict[str, float]:
-        o, total = self.settings.optim, self.run.max_steps
-        lr = warmup_cosine(self.iteration, peak=o.lr, floor=o.min_lr, warmup_steps=o.warmup_steps, total_steps=total)
-        decay = cosine(self.iteration, first=o.weight_decay, last=o.last_weight_decay, total_steps=total)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
+        o = self.settings.optim
+        lr = set_learning_rate(self.iteration, o, self.run, optimizer)
+        decay = cosine(self.iteration, first=o.weight_decay, last=o.last_weight_decay, total_steps=self.run.max_steps)
         optimizer.param_groups[0]["weight_decay"] = decay
         return {"lr": lr, "weight_decay": decay}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from audiokd.training.settings import CropSettings, RunSettings
+from audiokd.training.settings import AdamWSettings, CropSettings, RunSettings
 
 #: frames of 10 ms a token
 PATCH = 4
@@ -101,15 +101,11 @@ class TeacherSettings:
 
 
 @dataclass
-class SSLOptimSettings:
-    """AdamW.
+class SSLOptimSettings(AdamWSettings):
+    """AdamW whose weight decay grows.
 
     Args:
         lr: peak learning rate of the whole batch (the published 8e-5 per 256 clips, times 864 / 256).
-        min_lr: at the end of the cosine.
-        warmup_steps: of linear warm-up.
-        beta1: first moment decay.
-        beta2: second moment decay.
         weight_decay: on matrices at the first step; biases and norms have none.
         last_weight_decay: at the last step, by a half cosine.
         grad_clip: norm that the gradient is clipped to; 0 clips nothing, as officially.

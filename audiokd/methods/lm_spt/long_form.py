@@ -18,7 +18,7 @@ from torch import Tensor
 from audiokd.data.audio import info, load_crop
 from audiokd.data.utterance import Utterance
 from audiokd.errors import AudiokdError
-from audiokd.methods.lm_spt.inputs import check_finite
+from audiokd.nn.waveforms import check_finite
 
 if TYPE_CHECKING:
     import numpy as np

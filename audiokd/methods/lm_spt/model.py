@@ -17,6 +17,7 @@ from audiokd.methods.lm_spt import inputs, long_form, streaming
 from audiokd.methods.lm_spt.config import LMSPTConfig
 from audiokd.methods.lm_spt.networks import LMSPTNetworks
 from audiokd.nn.lengths import fit_length, stack_padded, zero_beyond
+from audiokd.nn.waveforms import check_wav
 from audiokd.nn.weight_norm import fold_weight_norm
 from audiokd.tokens.codes import Codes
 
@@ -256,7 +257,7 @@ class LMSPTModel(LMSPTNetworks):
 
         Audio beyond `piece_s` goes through in pieces, `of` and all, so that memory grows with what is given only.
         """
-        n = inputs.check_wav(self, wav, lengths)
+        n = check_wav(wav, lengths, self.device)
         if wav.shape[-1] <= self.piece_s * self.sample_rate:
             frames, z_s, z_a = self.latents(wav, n, acoustic)
             return zero_beyond(of(z_s, z_a), frames), frames, n

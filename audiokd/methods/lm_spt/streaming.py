@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from audiokd.errors import AudiokdError
-from audiokd.methods.lm_spt.inputs import check_finite
 from audiokd.nn.codec.causal import Cache
+from audiokd.nn.waveforms import check_finite
 
 if TYPE_CHECKING:
     from audiokd.methods.lm_spt.model import LMSPTModel

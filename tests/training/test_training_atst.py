@@ -1,0 +1,248 @@
+"""ATST pretraining: the official loss, who learns, what is drawn, and runs that are stopped, shared or in half precision."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from debug_runs import data_dir
+from method_settings import settings_of
+from safetensors.torch import load_file
+from whole_runs import checkpoint, differences, finish, reached, rows, start
+
+from audiokd.data.crops import CropDataset, collate
+from audiokd.data.inputs import open_input
+from audiokd.losses.byol import byol_loss
+from audiokd.methods.atst.module import ATSTModule
+from audiokd.stages.fit import build_module
+from audiokd.training.collapse import effective_rank, normalized_std
+
+GOLD = Path(__file__).parents[1] / "methods" / "data" / "atst" / "loss.safetensors"
+STEPS = 13
+
+
+@pytest.fixture(scope="module")
+def corpus(two_cities: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    root = tmp_path_factory.mktemp("corpus")
+    return data_dir(root / "train", two_cities, 0, 9), data_dir(root / "dev", two_cities, 9, 2)
+
+
+@pytest.fixture
+def command(corpus: tuple[Path, Path]) -> list[str]:
+    options = f"--config atst/debug --train {corpus[0]} --dev {corpus[1]} --run.accelerator cpu --run.max_steps {STEPS}"
+    options += " --run.val_every 6 --run.ckpt_every 4 --run.log_every 3"
+    return [str(Path(sys.executable).with_name("audiokd")), "fit", "atst", *options.split()]
+
+
+def module_of(**changes: Any) -> ATSTModule:
+    """The debug model; `changes` by key with `__` for the dot."""
+    return build_module("atst", settings_of("atst", "debug", {k.replace("__", "."): v for k, v in changes.items()}))
+
+
+def batch_of(corpus: Path, module: ATSTModule, step: int = 0, rows: range = range(4)) -> dict[str, Any]:
+    data = CropDataset(open_input(corpus).utterances(), 16_000, module.settings.data.crop_s, 0, module.crops)
+    return collate([data[step, i] for i in rows])
+
+
+# --- the loss and its monitors ---
+
+
+def test_the_loss_is_the_official_one() -> None:
+    gold = load_file(GOLD)
+    module = module_of()
+    loss = module.loss(gold["prediction"], gold["target"])
+    assert float(loss) == pytest.approx(float(gold["loss"]), abs=1e-6)
+    assert float(normalized_std(gold["prediction"])) == pytest.approx(float(gold["std"]), abs=1e-6)
+
+
+def test_the_loss_knows_directions_alone() -> None:
+    x = torch.randn(5, 8)
+    assert float(byol_loss(x, 3 * x)) == pytest.approx(0, abs=1e-6)
+    assert float(byol_loss(x, -x)) == pytest.approx(4, abs=1e-6)
+    assert float(byol_loss(torch.eye(8)[:4], torch.eye(8)[4:])) == pytest.approx(2, abs=1e-6)
+
+
+def test_the_monitors_see_a_collapse() -> None:
+    torch.manual_seed(0)
+    spread, one = torch.randn(3000, 16), torch.randn(1, 16) + 0.01 * torch.randn(3000, 16)
+    assert float(normalized_std(spread)) == pytest.approx(16**-0.5, rel=0.05)
+    assert float(normalized_std(one)) < 0.01
+    assert float(effective_rank(spread)) > 15
+    assert float(effective_rank(one)) < 2
+    assert float(effective_rank(spread[:, :4] @ torch.randn(4, 16))) < 5
+
+
+# --- one step ---
+
+
+@pytest.mark.parametrize("kind", ["frame", "clip"])
+def test_the_student_learns_and_the_teacher_follows(kind: str, corpus: tuple[Path, Path]) -> None:
+    module = module_of(model__kind=kind, model__drop_path=0.0)
+    batch = batch_of(corpus[0], module)
+    views = module.views(*module.crops_of(batch), batch["ids"], 0)
+    prediction, target, _ = module.outputs(views)
+    assert prediction.shape == target.shape
+    assert not target.requires_grad
+    module.loss(prediction, target).backward()
+    for name, p in module.student.named_parameters():
+        if kind == "clip" and name == "encoder.mask_embed":
+            assert p.grad is None
+        else:
+            assert p.grad is not None and p.grad.any(), name  # noqa: PT018
+    assert all(p.grad is None for p in module.teacher.parameters())
+    students = sum(p.numel() for p in module.student.parameters())
+    assert sum(p.numel() for g in module.configure_optimizers().param_groups for p in g["params"]) == students
+
+
+def test_the_teacher_is_the_students_average(command: list[str], tmp_path: Path) -> None:
+    """teacher.ema 1 stays at the first weights; a decay of its own norms' statistics is none of the student's."""
+    finish(command, tmp_path / "one", "--teacher.ema", "1.0")
+    state = checkpoint(tmp_path / "one", "last")["state_dict"]
+    first = module_of(run__max_steps=STEPS, run__val_every=6, run__ckpt_every=4, run__log_every=3).state_dict()
+    teachers = [k for k in first if k.startswith("teacher.") and not k.split(".")[-1].startswith(("running", "num_"))]
+    assert len(teachers) > 20
+    assert all(torch.equal(state[k], first[k]) for k in teachers)
+    assert not torch.equal(state["student.encoder.pos_embed"], first["student.encoder.pos_embed"])
+    assert state["teacher.projector.1.num_batches_tracked"] == STEPS
+
+
+def test_averaged_targets(corpus: tuple[Path, Path]) -> None:
+    """The data2vec option: one linear layer regresses the mean of the last blocks, each normalised over the clip."""
+    module = module_of(teacher__average_blocks=2, model__drop_path=0.0)
+    batch = batch_of(corpus[0], module)
+    views = module.views(*module.crops_of(batch), batch["ids"], 0)
+    prediction, target, _ = module.outputs(views)
+    encoder, states = module.teacher.encoder, []
+    x, mask = encoder._embed(views.mel, views.frames // 4, None)
+    for block in encoder.blocks:
+        x = block(x, mask)
+        states.append(torch.nn.functional.instance_norm(x.transpose(1, 2)).transpose(1, 2))
+    expected = torch.stack(states).mean(0)[views.mask]
+    torch.testing.assert_close(target, expected, atol=1e-5, rtol=0)
+    assert prediction.shape == target.shape
+    assert module.student.projector.weight.shape == (32, 32)
+
+
+# --- what is drawn ---
+
+
+@pytest.mark.parametrize("kind", ["frame", "clip"])
+def test_views_depend_on_the_utterance_and_the_step_alone(kind: str, corpus: tuple[Path, Path]) -> None:
+    module = module_of(model__kind=kind, views__mixup=0.0, views__both=kind == "clip")
+    whole, part = batch_of(corpus[0], module, 3), batch_of(corpus[0], module, 3, range(3, 1, -1))
+    a = module.views(*module.crops_of(whole), whole["ids"], 3)
+    b = module.views(*module.crops_of(part), part["ids"], 3)
+    c = module.views(*module.crops_of(whole), whole["ids"], 4)
+    torch.testing.assert_close(b.mel, a.mel[[3, 2, 7, 6]], atol=1e-6, rtol=0)
+    assert not torch.equal(a.mel[4:], c.mel[4:])
+    if kind == "frame":
+        assert a.mask is not None and b.mask is not None and c.mask is not None  # noqa: PT018
+        assert torch.equal(a.mask[:4], a.mask[4:])
+        assert torch.equal(b.mask, a.mask[[3, 2, 7, 6]])
+        assert not torch.equal(a.mask, c.mask)
+        assert torch.equal(a.mel[:4], module.crops_of(whole)[0][:, 0])  # the first view is the clip itself
+    else:
+        assert a.mask is None
+        crops = module.crops_of(whole)[0]
+        assert not torch.equal(crops[:, 0], crops[:, 1])  # two places of an utterance
+
+
+def test_a_short_clip_is_heard_to_its_end(corpus: tuple[Path, Path]) -> None:
+    """Padding is masked out of the loss and of the attention; the same clip without padding gives the same tokens."""
+    module = module_of(data__crop_s=6.0).eval()
+    batch = batch_of(corpus[0], module, rows=range(2))  # 4 s each
+    assert batch["lengths"].tolist() == [64_000, 64_000]
+    crops, frames = module.crops_of(batch)
+    assert crops.shape[-1] == 601
+    assert frames.tolist() == [401, 401]
+    views = module.views(crops, frames, batch["ids"], 0)
+    assert views.mask is not None
+    assert not views.mask[:, 100:].any()
+    padded, _ = module.teacher.encoder(crops[:, 0], frames)
+    alone, _ = module.teacher.encoder(crops[:, 0, :, :401], frames)
+    torch.testing.assert_close(padded[:, :100], alone, atol=1e-5, rtol=0)
+
+
+def test_silence_gives_a_finite_loss() -> None:
+    module = module_of()
+    crops, frames = module.crops_of({"wav": torch.zeros(4, 32_000), "lengths": torch.full((4,), 32_000)})
+    views = module.views(crops, frames, list("abcd"), 0)
+    prediction, target, _ = module.outputs(views)
+    assert torch.isfinite(module.loss(prediction, target))
+
+
+# --- whole runs ---
+
+
+@pytest.mark.parametrize("kind", ["frame", "clip"])
+def test_the_loss_falls_and_nothing_collapses(kind: str, command: list[str], tmp_path: Path) -> None:
+    options = f"--model.kind {kind} --run.max_steps 60 --run.val_every 60 --run.log_every 5 --teacher.ema 0.97"
+    options += " --optim.warmup_steps 5"
+    finish([*command, *options.split()], tmp_path / "exp", *(["--views.both", "true"] if kind == "clip" else []))
+    found = {k: float(v) for k, v in rows(tmp_path / "exp").items()}
+    losses = [found[s, "train", "loss"] for s in range(5, 65, 5)]
+    assert sum(losses[-3:]) / 3 < 0.85 * sum(losses[:2]) / 2, losses
+    assert min(found[s, "train", "std_student"] for s in range(30, 65, 5)) > 0.03
+    assert found[60, "train", "rank"] > 1.5
+    if kind == "frame":
+        assert 0.35 < found[60, "train", "mask_share"] < 0.65
+    assert found[60, "train", "ema"] == 1.0
+    assert found[60, "train", "weight_decay"] == pytest.approx(0.4, abs=0.01)
+
+
+@pytest.mark.parametrize("kind", ["frame", "clip"])
+def test_killed_and_started_again_equals_never_killed(kind: str, command: list[str], tmp_path: Path) -> None:
+    """Also that the mixup's memory is there again: views of the steps after the kill mix what came before it."""
+    kinds = ["--model.kind", kind, *(["--views.both", "true"] if kind == "clip" else [])]
+    finish(command, tmp_path / "whole", *kinds)
+    run = start(command, tmp_path / "killed", *kinds)
+    while reached(tmp_path / "killed") < 6 and run.poll() is None:
+        time.sleep(0.02)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.communicate(timeout=60)
+    assert checkpoint(tmp_path / "killed", "last")["iteration"] < STEPS
+    finish(command, tmp_path / "killed", *kinds)
+    assert rows(tmp_path / "killed") == rows(tmp_path / "whole")
+    for name in ("last", "best"):
+        mine, theirs = (checkpoint(tmp_path / run, name) for run in ("killed", "whole"))
+        for part in ("state_dict", "optimizer_states", "iteration", "callbacks"):
+            assert differences(mine[part], theirs[part], part) == [], name
+
+
+def test_without_its_memory_a_run_would_differ(command: list[str], tmp_path: Path) -> None:
+    """What the test above rests on: mixing matters to the numbers."""
+    finish(command, tmp_path / "mixed")
+    finish(command, tmp_path / "plain", "--views.mixup_memory", "0")
+    a, b = (checkpoint(tmp_path / n, "last")["state_dict"]["student.encoder.pos_embed"] for n in ("mixed", "plain"))
+    assert not torch.equal(a, b)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["frame", "clip"])
+def test_two_processes_train_as_one_with_twice_the_batch(kind: str, command: list[str], tmp_path: Path) -> None:
+    """Batch norm, loss and average over the joint batch; nothing random but the views, which depend on the utterance."""
+    options = f"--model.kind {kind} --model.drop_path 0 --views.mixup 0".split()
+    finish(command, tmp_path / "one", *options, "--data.batch_size", "4")
+    finish(command, tmp_path / "two", *options, "--data.batch_size", "2", "--run.devices", "2")
+    finish(command, tmp_path / "alone", *options, "--data.batch_size", "2")
+
+    def weights(name: str) -> torch.Tensor:
+        state = checkpoint(tmp_path / name, "last")["state_dict"]
+        return torch.cat([v.flatten().float() for k, v in sorted(state.items())])
+
+    far, near = (weights(n) - weights("one") for n in ("alone", "two"))
+    assert near.norm() < 0.02 * far.norm(), (float(near.norm()), float(far.norm()))
+
+
+def test_bf16_trains(command: list[str], tmp_path: Path) -> None:
+    finish(command, tmp_path / "exp", "--run.precision", "bf16-mixed")
+    found = {k: float(v) for k, v in rows(tmp_path / "exp").items()}
+    assert all(math.isfinite(v) for v in found.values())
+    assert found[12, "train", "loss"] < found[1, "train", "loss"]
