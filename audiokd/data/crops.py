@@ -80,6 +80,9 @@ class CropDataset:
         self.crops = crops
         self._reported: set[str] = set()
 
+    def __len__(self) -> int:
+        return len(self.utterances)
+
     def __getitem__(self, key: tuple[int, int]) -> dict[str, object]:
         """`wav` float32 [crop] ([crops, crop] if several), `length` samples that are not padding, `id`."""
         step, index = key

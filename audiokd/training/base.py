@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from audiokd.data.crops import rng_of
+from audiokd.errors import AudiokdError
 from audiokd.training.settings import RunSettings
 
 
@@ -42,6 +43,25 @@ class RunModule(L.LightningModule):
     def reseed(self) -> None:
         """Make whatever is drawn in this step depend on (seed, step, rank) alone: no RNG state needs saving."""
         torch.manual_seed(int(rng_of(self.run.seed, "step", self.iteration, self.global_rank).integers(2**62)))
+
+    def check_finite(self, loss: Tensor, ids: list[str], parts: dict[str, Tensor] | None = None) -> None:
+        """Stop a run before it learns from a loss that is no number.
+
+        Args:
+            loss: scalar.
+            ids: utterances of the batch.
+            parts: scalars that `loss` is made of, by name.
+
+        Raises:
+            AudiokdError: `loss` is not finite; the step, the utterances and the parts that are not either are named.
+        """
+        if torch.isfinite(loss):
+            return
+        what = f"the loss is not finite at step {self.iteration}"
+        if parts:
+            what += ": " + (", ".join(k for k, v in parts.items() if not torch.isfinite(v)) or "their sum")
+        fix = "lower optim.lr, or try precision 32-true; for audio, run 'audiokd validate' on the corpus"
+        raise AudiokdError(what, where=f"utterances {ids}", fix=fix)
 
     def step_done(self, metrics: dict[str, Any]) -> None:
         """Count the step; write `metrics` (floats or scalar tensors) to the logs when it is their turn.

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from audiokd.errors import AudiokdError
 from audiokd.losses.adversarial import discriminator_loss, generator_loss
 from audiokd.losses.feature_matching import feature_matching_loss
 from audiokd.losses.mel import MultiScaleMelLoss
@@ -108,13 +107,7 @@ class AdversarialCodecModule(RunModule):
             **out.losses,
         }
         total = self.total(losses)
-        if not torch.isfinite(total):
-            bad = ", ".join(k for k, v in losses.items() if not torch.isfinite(v)) or "their sum"
-            raise AudiokdError(
-                f"the loss is not finite at step {self.iteration}: {bad}",
-                where=f"utterances {batch['ids']}",
-                fix="run 'audiokd validate' on the corpus; lower optim.lr; or try precision 32-true",
-            )
+        self.check_finite(total, batch["ids"], losses)
         opt_g.zero_grad()
         self.manual_backward(total)
         g_norm = nn.utils.clip_grad_norm_(self.generator_parameters(), self.optim.grad_clip)

@@ -1,7 +1,8 @@
-"""Crops to a trainer: every Trainer epoch is the stretch from the module's own step to its next validation."""
+"""Batches to a trainer: every Trainer epoch is the stretch from the module's own step to its next validation."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import lightning as L
@@ -12,7 +13,57 @@ from audiokd.data.utterance import Utterance
 from audiokd.training.settings import CropSettings, RunSettings
 
 
-class CropDataModule(L.LightningDataModule):
+class StepDataModule(L.LightningDataModule):
+    """Datasets whose items are a pure function of (step, index), so that a run can begin at any step.
+
+    Args:
+        train_set: indexed by (step, index).
+        dev_set: indexed by what `val_keys` gives.
+        collate: makes a batch of a list of items.
+        settings: has `batch_size` and `num_workers`.
+        run: configuration.
+    """
+
+    def __init__(
+        self, train_set: Any, dev_set: Any, collate: Callable[[list[Any]], Any], settings: Any, run: RunSettings
+    ):
+        super().__init__()
+        self.train_set, self.dev_set, self.collate = train_set, dev_set, collate
+        self.settings, self.run = settings, run
+
+    def val_keys(self, rank: int, world_size: int) -> list[tuple[Any, int]]:
+        """Keys of the validation items of one process."""
+        return [(0, i) for i in range(rank, len(self.dev_set), world_size)]
+
+    def steps(self, start: int, stop: int) -> DataLoader:
+        """The training batches of steps `start` to `stop` - 1 of this process, whichever have been taken already."""
+        t = self.trainer
+        assert t is not None
+        size, seed = self.settings.batch_size, self.run.seed
+        sampler = StepSampler(len(self.train_set), size, start, stop, seed, t.global_rank, t.world_size)
+        return self._loader(self.train_set, sampler)
+
+    def train_dataloader(self) -> DataLoader:
+        assert self.trainer is not None
+        start = self.trainer.lightning_module.iteration
+        return self.steps(start, min((start // self.run.val_every + 1) * self.run.val_every, self.run.max_steps))
+
+    def val_dataloader(self) -> DataLoader:
+        assert self.trainer is not None
+        mine, size = self.val_keys(self.trainer.global_rank, self.trainer.world_size), self.settings.batch_size
+        return self._loader(self.dev_set, [mine[k : k + size] for k in range(0, len(mine), size)])
+
+    def _loader(self, dataset: Any, batches: Any) -> DataLoader:
+        return DataLoader(
+            dataset,
+            batch_sampler=batches,
+            collate_fn=self.collate,
+            num_workers=self.settings.num_workers,
+            pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
+        )
+
+
+class CropDataModule(StepDataModule):
     """Random crops to train on, the first seconds of each utterance to validate on.
 
     Args:
@@ -31,43 +82,6 @@ class CropDataModule(L.LightningDataModule):
         run: RunSettings,
         crops: int = 1,
     ):
-        super().__init__()
-        self.train_set = CropDataset(train, sample_rate, settings.crop_s, run.seed, crops)
-        dev = dev[: settings.val_utterances]
-        self.dev_set = CropDataset(dev, sample_rate, settings.val_crop_s, None, crops)
-        self.settings, self.run = settings, run
-
-    def _loader(self, dataset: CropDataset, batches: Any) -> DataLoader:
-        return DataLoader(
-            dataset,  # type: ignore[arg-type]
-            batch_sampler=batches,
-            collate_fn=collate,
-            num_workers=self.settings.num_workers,
-            pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
-        )
-
-    def train_dataloader(self) -> DataLoader:
-        assert self.trainer is not None
-        start = self.trainer.lightning_module.iteration
-        return self.steps(start, min((start // self.run.val_every + 1) * self.run.val_every, self.run.max_steps))
-
-    def steps(self, start: int, stop: int) -> DataLoader:
-        """The training batches of steps `start` to `stop` - 1 of this process, whichever have been taken already."""
-        assert self.trainer is not None
-        sampler = StepSampler(
-            len(self.train_set.utterances),
-            self.settings.batch_size,
-            start,
-            stop,
-            self.run.seed,
-            self.trainer.global_rank,
-            self.trainer.world_size,
-        )
-        return self._loader(self.train_set, sampler)
-
-    def val_dataloader(self) -> DataLoader:
-        assert self.trainer is not None
-        mine = list(range(self.trainer.global_rank, len(self.dev_set.utterances), self.trainer.world_size))
-        size = self.settings.batch_size
-        batches = [[(0, i) for i in mine[k : k + size]] for k in range(0, len(mine), size)]
-        return self._loader(self.dev_set, batches)
+        train_set = CropDataset(train, sample_rate, settings.crop_s, run.seed, crops)
+        dev_set = CropDataset(dev[: settings.val_utterances], sample_rate, settings.val_crop_s, None, crops)
+        super().__init__(train_set, dev_set, collate, settings, run)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-import lightning as L
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
-from audiokd.data.crops import StepSampler, rng_of
+from audiokd.data.crops import rng_of
 from audiokd.errors import AudiokdError
 from audiokd.methods.speech_lm.delay import EMPTY
 from audiokd.methods.speech_lm.examples import KINDS, Example, example
 from audiokd.methods.speech_lm.pairs import PairSet
 from audiokd.methods.speech_lm.settings import PairSettings
 from audiokd.methods.speech_lm.vocabulary import Vocabulary
+from audiokd.training.datamodule import StepDataModule
 from audiokd.training.settings import RunSettings
 
 
@@ -113,7 +113,7 @@ class PairDataset:
         return kinds[int(side >= self.settings.tts_share)]
 
 
-class PairDataModule(L.LightningDataModule):
+class PairDataModule(StepDataModule):
     """Packed batches to train on; both directions of each utterance to validate on.
 
     Args:
@@ -123,40 +123,12 @@ class PairDataModule(L.LightningDataModule):
     """
 
     def __init__(self, train: PairSet, dev: PairSet, vocab: Vocabulary, settings: PairSettings, run: RunSettings):
-        super().__init__()
-        self.train_set = PairDataset(train, vocab, settings, run.seed)
-        self.dev_set = PairDataset(dev, vocab, settings, None)
-        self.settings, self.run = settings, run
-        for name, pairs, data in (("train", train, self.train_set), ("dev", dev, self.dev_set)):
+        train_set, dev_set = PairDataset(train, vocab, settings, run.seed), PairDataset(dev, vocab, settings, None)
+        super().__init__(train_set, dev_set, partial(pack, length=settings.pack_length), settings, run)
+        for name, pairs, data in (("train", train, train_set), ("dev", dev, dev_set)):
             without = f"{pairs.without_text} without a text, {data.too_long} too long"
             print(f"{name}: {len(data)} utterances; left out: {without}")
 
-    def _loader(self, dataset: PairDataset, batches: Any) -> DataLoader:
-        return DataLoader(
-            dataset,  # type: ignore[arg-type]
-            batch_sampler=batches,
-            collate_fn=self._collate,
-            num_workers=self.settings.num_workers,
-            pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
-        )
-
-    def _collate(self, examples: list[Example]) -> dict[str, Any]:
-        return pack(examples, self.settings.pack_length)
-
-    def train_dataloader(self) -> DataLoader:
-        assert self.trainer is not None
-        start = self.trainer.lightning_module.iteration
-        stop = min((start // self.run.val_every + 1) * self.run.val_every, self.run.max_steps)
-        t = self.trainer
-        sampler = StepSampler(
-            len(self.train_set), self.settings.batch_size, start, stop, self.run.seed, t.global_rank, t.world_size
-        )
-        return self._loader(self.train_set, sampler)
-
-    def val_dataloader(self) -> DataLoader:
-        assert self.trainer is not None
+    def val_keys(self, rank: int, world_size: int) -> list[tuple[Any, int]]:
         count = min(len(self.dev_set), self.settings.val_utterances)
-        here = range(self.trainer.global_rank, count, self.trainer.world_size)
-        mine = [(kind, i) for kind in KINDS[:2] for i in here]
-        size = self.settings.batch_size
-        return self._loader(self.dev_set, [mine[k : k + size] for k in range(0, len(mine), size)])
+        return [(kind, i) for kind in KINDS[:2] for i in range(rank, count, world_size)]

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from audiokd.errors import AudiokdError
 from audiokd.methods.speech_lm.examples import KINDS
 from audiokd.methods.speech_lm.model import SpeechLM
 from audiokd.methods.speech_lm.settings import SpeechLMSettings
@@ -49,12 +48,7 @@ class SpeechLMModule(RunModule):
         lr = set_learning_rate(self.iteration, self.optim, self.run, optimizer)
         nats, counts = self.model(batch)
         loss = nats.sum() / counts.sum()
-        if not torch.isfinite(loss):
-            raise AudiokdError(
-                f"the loss is not finite at step {self.iteration}",
-                where=f"utterances {batch['ids']}",
-                fix="lower optim.lr, or try precision 32-true",
-            )
+        self.check_finite(loss, batch["ids"])
         optimizer.zero_grad()
         self.manual_backward(loss)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.optim.grad_clip)
