@@ -1,11 +1,24 @@
-"""The learning rate of a step, set where optimisers look for it."""
+"""AdamW of a run's settings, and the learning rate of a step set where optimisers look for it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
+from torch import nn
 
 from audiokd.training.schedules import warmup_cosine
 from audiokd.training.settings import AdamWSettings, RunSettings
+
+
+def matrices_decay(parameters: Iterable[nn.Parameter], optim: AdamWSettings) -> torch.optim.AdamW:
+    """AdamW of those that are trained: matrices, the first group, with weight decay; biases and norms, the second, without."""
+    trained = [p for p in parameters if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": optim.weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=optim.lr, betas=(optim.beta1, optim.beta2))
 
 
 def set_learning_rate(step: int, optim: AdamWSettings, run: RunSettings, *optimizers: torch.optim.Optimizer) -> float:

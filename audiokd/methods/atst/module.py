@@ -21,7 +21,7 @@ from audiokd.nn.heads import MLPHead
 from audiokd.nn.lengths import length_mask
 from audiokd.training.base import RunModule
 from audiokd.training.collapse import effective_rank, normalized_std
-from audiokd.training.optim import set_learning_rate
+from audiokd.training.optim import matrices_decay, set_learning_rate
 from audiokd.training.schedules import cosine
 
 
@@ -75,10 +75,7 @@ class ATSTModule(RunModule):
         self.views = ViewMaker(s.views, self.clip, s.run.seed)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        o = self.settings.optim
-        trained = list(self.student.parameters())
-        groups = [{"params": [p for p in trained if p.ndim > 1]}, {"params": [p for p in trained if p.ndim < 2]}]
-        return torch.optim.AdamW(groups, lr=o.lr, betas=(o.beta1, o.beta2), weight_decay=0.0)
+        return matrices_decay(self.student.parameters(), self.settings.optim)
 
     def on_train_start(self) -> None:
         """Give a resumed run the clips that its mixup would remember."""
@@ -135,12 +132,7 @@ class ATSTModule(RunModule):
         views = self.views(crops, frames, batch["ids"], self.iteration)
         prediction, target, representation = self.outputs(views)
         loss = self.loss(prediction, target)
-        if not torch.isfinite(loss):
-            raise AudiokdError(
-                f"the loss is not finite at step {self.iteration}",
-                where=f"utterances {batch['ids']}",
-                fix="run 'audiokd validate' on the corpus; lower optim.lr; or try precision 32-true",
-            )
+        self.check_finite(loss, batch["ids"])
         optimizer.zero_grad()
         self.manual_backward(loss * _share_of_rows(len(prediction), loss.device))
         norm = nn.utils.clip_grad_norm_(self.student.parameters(), self.settings.optim.grad_clip or float("inf"))

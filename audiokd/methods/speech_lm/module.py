@@ -12,7 +12,7 @@ from audiokd.methods.speech_lm.examples import KINDS
 from audiokd.methods.speech_lm.model import SpeechLM
 from audiokd.methods.speech_lm.settings import SpeechLMSettings
 from audiokd.training.base import RunModule
-from audiokd.training.optim import set_learning_rate
+from audiokd.training.optim import matrices_decay, set_learning_rate
 
 
 class SpeechLMModule(RunModule):
@@ -34,13 +34,7 @@ class SpeechLMModule(RunModule):
         self.model, self.optim = model, settings.optim
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        o = self.optim
-        trained = [p for p in self.model.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in trained if p.ndim > 1], "weight_decay": o.weight_decay},
-            {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        return torch.optim.AdamW(groups, lr=o.lr, betas=(o.beta1, o.beta2))
+        return matrices_decay(self.model.parameters(), self.optim)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         self.reseed()
