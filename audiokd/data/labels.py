@@ -1,0 +1,43 @@
+"""Labels of whole utterances: `utterance-id label [label ...]` a line, in the file utt2label of a data dir."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from audiokd.errors import AudiokdError
+
+LABELS = "utt2label"  # its name in a data dir
+
+
+def read_labels(path: str | os.PathLike[str]) -> dict[str, tuple[str, ...]]:
+    """Labels by utterance id, in the order of the file; an id alone has none.
+
+    Args:
+        path: such a file, or a data dir that holds one.
+
+    Raises:
+        AudiokdError: no such file, not UTF-8, or an utterance that stands twice (file:line).
+    """
+    file = Path(path) / LABELS if Path(path).is_dir() else Path(path)
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as e:
+        raise AudiokdError(
+            "no such file", where=str(file), fix="labels are lines `utterance-id label [label ...]`"
+        ) from e
+    except UnicodeDecodeError as e:
+        raise AudiokdError(f"not UTF-8: {e}", where=str(file)) from e
+    found: dict[str, tuple[str, ...]] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        utt_id, *labels = line.split()
+        if utt_id in found:
+            raise AudiokdError(
+                f"{utt_id} stands there before", where=f"{file}:{number}", fix="give all its labels at once"
+            )
+        found[utt_id] = tuple(labels)
+    if not found:
+        raise AudiokdError("holds no label", where=str(file))
+    return found

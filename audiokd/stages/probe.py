@@ -1,0 +1,191 @@
+"""Stage 8: what a linear probe of frozen features knows."""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from audiokd.errors import AudiokdError, ConfigError
+
+if TYPE_CHECKING:
+    from audiokd.eval.linear_probe import ProbeSet
+    from audiokd.tokens.store import TokenStore
+
+HEADERS = ["system", "n", "metric", "test ↑", "chance", "dev ↑", "learning rate"]
+log = logging.getLogger(__name__)
+
+
+def probe(
+    train: str,
+    dev: str,
+    test: str,
+    data: list[str],
+    out: str,
+    task: Literal["class", "tags", "frames"] = "class",
+    rates: list[float] | None = None,
+    epochs: int = 100,
+    batch_size: int = 256,
+    system: str = "",
+    seed: int = 0,
+    device: str = "cpu",
+) -> dict[str, Any]:
+    """Train linear probes on features of a corpus, choose the learning rate on dev, and score that one on test.
+
+    Writes `out` (JSON) and its table as markdown beside it (`out` with the suffix .md).
+
+    Args:
+        train, dev, test: feature stores, as `audiokd extract` writes them.
+        data: data dirs of these utterances, or files, with utt2label (`utterance-id label [label ...]`), for frames with
+            phones.ctm.
+        out: JSON file to write.
+        task: class: one label an utterance, accuracy. tags: any number, mAP. frames: the label of phones.ctm that covers the
+            middle of each frame, accuracy over frames.
+        rates: learning rates that are tried; by default seven from 0.001 to 1.
+        epochs: passes over train.
+        batch_size: rows a step.
+        system: name in the table; that of `out` if left empty.
+        seed: of the probes' first weights and of the order of rows.
+        device: torch device.
+
+    Returns:
+        what `out` holds.
+
+    Raises:
+        AudiokdError: a store holds no features, no utterance of a split has a label, or a label of dev or test is not in train.
+    """
+    from audiokd.eval.linear_probe import RATES, linear_probe
+    from audiokd.eval.table import markdown
+    from audiokd.files import write_json, write_text
+    from audiokd.tokens.store import open_store
+
+    if Path(out).suffix == ".md":
+        raise ConfigError("out is the JSON file; the table is written beside it", where=out, fix="--out <name>.json")
+    stores = {name: open_store(path) for name, path in (("train", train), ("dev", dev), ("test", test))}
+    for store in stores.values():
+        if store.kind != "features":
+            raise AudiokdError(f"a store of {store.kind}", where=str(store.path), fix="make one with 'audiokd extract'")
+    sets, names = _sets(stores, data, task, device)
+    found = linear_probe(
+        sets["train"], sets["dev"], sets["test"], len(names),
+        "tags" if task == "tags" else "class", rates or RATES, epochs, batch_size, seed,
+    )  # fmt: skip
+    sizes = {name: len(s.x) for name, s in sets.items()}
+    settings = {"stores": [train, dev, test], "data": data, "task": task, "epochs": epochs, "batch_size": batch_size}
+    result = {
+        "system": system or Path(out).stem,
+        "settings": {**settings, "seed": seed},
+        "labels": names,
+        "rows": sizes,
+        "model_sha256": stores["test"].meta.get("model_sha256", ""),
+        "layer": stores["test"].meta.get("layer", ""),
+        **found.as_dict(),
+    }
+    write_json(out, result)
+    assert found.test is not None
+    scores = [found.test.text(), f"{found.chance:.3f}", f"{max(found.dev):.3f}", f"{found.rate:g}"]
+    row = [result["system"], str(found.test.n), found.metric, *scores]
+    unit = "frames" if task == "frames" else "utterances"
+    note = (
+        f"{len(names)} labels; {sizes['train']}, {sizes['dev']} and {sizes['test']} {unit} to train, choose and score. "
+        "95% bootstrap interval over utterances; chance: always the commonest label of training"
+        f"{', or the share of tags that are there' if task == 'tags' else ''}."
+    )
+    text = markdown(HEADERS, [row]) + f"\n{note}\n"
+    write_text(Path(out).with_suffix(".md"), text)
+    print(text, end="")
+    return result
+
+
+def _sets(
+    stores: dict[str, TokenStore], data: list[str], task: str, device: str
+) -> tuple[dict[str, ProbeSet], list[str]]:
+    """Rows of each split, and the names of labels in order."""
+    import torch
+
+    from audiokd.eval.linear_probe import ProbeSet
+
+    rows: dict[str, tuple[list[Any], list[Any], list[int]]] = {}
+    labels_of = _frame_labels(data) if task == "frames" else _labels(data, task)
+    for split, store in stores.items():
+        xs, ys, groups, without = [], [], [], 0
+        for number, item in enumerate(store.items()):
+            x = torch.from_numpy(item.array.copy()).float()
+            found = labels_of(item.id, len(x), float(store.meta["frame_rate"]))
+            if found is None:
+                without += 1
+                continue
+            if task == "frames":
+                kept = [t for t, y in enumerate(found) if y is not None]
+                xs.append(x[kept])
+                ys += [found[t] for t in kept]
+                groups += [number] * len(kept)
+            else:
+                xs.append(x.mean(0, keepdim=True))
+                ys.append(found)
+                groups.append(number)
+        if not ys:
+            raise AudiokdError(
+                f"none of its {len(store)} utterances has a label", where=str(store.path), fix="see --data"
+            )
+        if without:
+            log.warning("%s: %d of %d utterances have no label and are left out", store.path, without, len(store))
+        rows[split] = xs, ys, groups
+    names = sorted({n for y in rows["train"][1] for n in (y if task == "tags" else [y])})
+    number_of = {n: k for k, n in enumerate(names)}
+    sets = {}
+    for split, (xs, ys, groups) in rows.items():
+        strange = sorted({n for y in ys for n in (y if task == "tags" else [y])} - number_of.keys())
+        if strange:
+            what = f"labels that no training utterance has: {', '.join(strange[:5])}"
+            raise AudiokdError(what, where=str(stores[split].path), fix="leave those out, or split anew")
+        if task == "tags":
+            y = torch.zeros(len(ys), len(names), dtype=torch.long)
+            for k, tags in enumerate(ys):
+                y[k, [number_of[n] for n in tags]] = 1
+        else:
+            y = torch.tensor([number_of[n] for n in ys])
+        sets[split] = ProbeSet(torch.cat(xs).to(device), y.to(device), torch.tensor(groups).to(device))
+    return sets, names
+
+
+def _labels(data: list[str], task: str) -> Any:
+    """By utterance: its one label, or all of them."""
+    from audiokd.data.labels import read_labels
+
+    table: dict[str, tuple[str, ...]] = {}
+    for path in data:
+        table |= read_labels(path)
+
+    def of(utt_id: str, frames: int, rate: float) -> Any:
+        found = table.get(utt_id)
+        if task == "tags" or found is None:
+            return found
+        if len(found) != 1:
+            raise AudiokdError(
+                f"{len(found)} labels where one is due", where=utt_id, fix="--task tags takes any number"
+            )
+        return found[0]
+
+    return of
+
+
+def _frame_labels(data: list[str]) -> Any:
+    """By utterance: the label under the middle of each frame, None where there is none."""
+    from audiokd.data.ctm import Phone, read_ctm
+
+    table: dict[str, list[Phone]] = {}
+    for path in data:
+        table |= read_ctm(path)
+
+    def of(utt_id: str, frames: int, rate: float) -> list[str | None] | None:
+        if utt_id not in table:
+            return None
+        labels: list[str | None] = [None] * frames
+        for phone in table[utt_id]:
+            first, last = (max(0, math.ceil(s * rate - 0.5 - 1e-6)) for s in (phone.start_s, phone.end_s))
+            labels[first:last] = [phone.label] * len(labels[first:last])
+        return labels
+
+    return of
