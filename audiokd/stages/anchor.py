@@ -22,17 +22,22 @@ def anchor(
         Number of files written.
 
     Raises:
-        AudiokdError: the input cannot be opened; AudioError: an utterance of it cannot be read.
+        AudiokdError: the input cannot be opened, or an id such as ../x leads out of `wav_dir`; AudioError: an utterance of it
+            cannot be read.
     """
     from audiokd.data.audio import load_at, write_wav
     from audiokd.data.inputs import open_input
+    from audiokd.errors import AudiokdError
     from audiokd.eval.griffin_lim import griffin_lim
+    from audiokd.files import leads_out
     from audiokd.progress import progress
 
     utterances = open_input(input).utterances()[: limit or None]
     written = 0
     with progress("anchor", len(utterances), "utterances") as bar:
         for utt in utterances:
+            if leads_out(utt.id):
+                raise AudiokdError("its id leads out of the folder", where=utt.id, fix="rename it in the INPUT")
             path = Path(wav_dir) / f"{utt.id}.wav"
             if not path.exists():
                 wav = load_at(utt, sample_rate)

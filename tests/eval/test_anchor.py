@@ -45,3 +45,12 @@ def test_griffin_lim_is_the_same_twice_and_refuses_what_it_cannot_read() -> None
     assert np.array_equal(griffin_lim(x, 16000), griffin_lim(x, 16000))
     with pytest.raises(AudiokdError, match="empty"):
         griffin_lim(x[:0], 16000)
+
+
+def test_an_id_that_leads_out_is_refused(beckett: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "wav.scp").write_text(f"../out {beckett}\n")
+    with pytest.raises(AudiokdError, match="leads out"):
+        anchor("original", str(data), str(tmp_path / "wav"))
+    assert not (tmp_path / "out.wav").exists()

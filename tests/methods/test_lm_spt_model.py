@@ -252,6 +252,8 @@ def test_no_frames_are_no_samples(piece_s: float, semantic_only: bool, model: LM
     for alone in (empty, empty.codes):
         assert model.decode(alone, semantic_only)[0].shape == (1, 0)
         assert list(model.decode_long(alone, semantic_only)) == []
+    lacking = Codes(codes.codes[..., :0], torch.tensor([0]), torch.tensor([100]), 24000)  # of a clip under a frame
+    assert torch.cat(list(model.decode_long(lacking))).shape == model.decode(lacking)[0][0].shape
 
 
 # features

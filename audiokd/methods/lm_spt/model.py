@@ -184,7 +184,7 @@ class LMSPTModel(LMSPTNetworks):
             left -= len(wav)
             yield wav
         if left:
-            yield wav.new_zeros(left)  # odd strides end early, as in `decode`
+            yield torch.zeros(left, dtype=self.dtype, device=self.device)  # odd strides end early, as in `decode`
 
     @torch.no_grad()
     def encode_step(
@@ -245,7 +245,7 @@ class LMSPTModel(LMSPTNetworks):
 
     @property
     def _piece_frames(self) -> int:
-        return int(self.piece_s * self.frame_rate)
+        return max(1, int(self.piece_s * self.frame_rate))
 
     def _codes(self, z_s: Tensor, z_a: Tensor | None) -> Tensor:
         return self.quantizer.encode(z_s, z_a, self._num_codebooks)
