@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from audiokd.errors import AudiokdError
+from audiokd.files import write_text
 
 LABELS = "utt2label"  # its name in a data dir
 
@@ -41,3 +43,18 @@ def read_labels(path: str | os.PathLike[str]) -> dict[str, tuple[str, ...]]:
     if not found:
         raise AudiokdError("holds no label", where=str(file))
     return found
+
+
+def write_labels(path: str | os.PathLike[str], labels: Mapping[str, Sequence[str]]) -> None:
+    """Write labels by utterance id, sorted by id, as `read_labels` reads them.
+
+    Raises:
+        AudiokdError: an id or a label that is empty or has white space in it.
+    """
+    for utt_id, of in labels.items():
+        for word in (utt_id, *of):
+            if word.split() != [word]:
+                raise AudiokdError(
+                    f"{word!r} is no word", where=f"{path}: {utt_id}", fix="ids and labels are single words"
+                )
+    write_text(path, "".join(f"{' '.join((i, *labels[i]))}\n" for i in sorted(labels)))

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from audiokd.eval.linear_probe import ProbeSet
     from audiokd.tokens.store import TokenStore
 
-HEADERS = ["system", "n", "metric", "test ↑", "chance", "dev ↑", "learning rate"]
 log = logging.getLogger(__name__)
 
 
@@ -56,6 +55,7 @@ def probe(
         AudiokdError: a store holds no features, no utterance of a split has a label, or a label of dev or test is not in train.
     """
     from audiokd.eval.linear_probe import RATES, linear_probe
+    from audiokd.eval.probe_table import probe_table
     from audiokd.eval.table import markdown
     from audiokd.files import write_json, write_text
     from audiokd.tokens.store import open_store
@@ -83,16 +83,13 @@ def probe(
         **found.as_dict(),
     }
     write_json(out, result)
-    assert found.test is not None
-    scores = [found.test.text(), f"{found.chance:.3f}", f"{max(found.dev):.3f}", f"{found.rate:g}"]
-    row = [result["system"], str(found.test.n), found.metric, *scores]
     unit = "frames" if task == "frames" else "utterances"
     note = (
         f"{len(names)} labels; {sizes['train']}, {sizes['dev']} and {sizes['test']} {unit} to train, choose and score. "
         "95% bootstrap interval over utterances; chance: always the commonest label of training"
         f"{', or the share of tags that are there' if task == 'tags' else ''}."
     )
-    text = markdown(HEADERS, [row]) + f"\n{note}\n"
+    text = markdown(*probe_table([result])) + f"\n{note}\n"
     write_text(Path(out).with_suffix(".md"), text)
     print(text, end="")
     return result

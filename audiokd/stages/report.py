@@ -33,6 +33,12 @@ CURVES = (
     "tts_bits_per_second",
     "stt_bits_per_character",
     "grad_norm",
+    "std_student",
+    "std_teacher",
+    "rank",
+    "mask_share",
+    "ema",
+    "weight_decay",
 )
 
 
@@ -41,7 +47,7 @@ def report(exp_dir: str, set: str = "test", ref: str = "", samples: int = 3, res
 
     Reads what the recipe's stages left in EXP_DIR: config.yaml, metrics.csv; of a tokenizer tokens/SET,
     scores/SET/<system>.json, semantics/SET/<system>.json and wav/SET/<system>/; of a speech language model scores/SET.json
-    and scores/SET/.
+    and scores/SET/; of an encoder probes-<checkpoint>/<task>.json.
 
     Args:
         exp_dir: folder of the run.
@@ -70,7 +76,8 @@ def report(exp_dir: str, set: str = "test", ref: str = "", samples: int = 3, res
         raise AudiokdError("no run here", where=exp_dir, fix="give the --exp_dir of 'audiokd fit'")
     config = yaml.safe_load((exp / "config.yaml").read_text())
     lm = config["method"] == "speech_lm"
-    page = Report(f"{config['method']}: {exp.name}", _lm_lead(config) if lm else _lead(config))
+    leads = {"speech_lm": _lm_lead, "atst": _encoder_lead}
+    page = Report(f"{config['method']}: {exp.name}", leads.get(config["method"], _lead)(config))
 
     if lm and (exp / "scores" / f"{set}.json").exists():
         _add_lm(page, exp, set, samples)
@@ -88,6 +95,7 @@ def report(exp_dir: str, set: str = "test", ref: str = "", samples: int = 3, res
         headers, rows = semantics_table(semantics)
         page.add_table("What the tokens know of phones", headers, rows, semantics[0]["note"])
         print(_text_table(headers, rows))
+    _add_probes(page, exp)
     if (exp / "metrics.csv").exists():
         known = read_metrics(exp / "metrics.csv")
         page.add_curves("Training", exp / "metrics.csv", [n for n in CURVES if n in known])
@@ -127,6 +135,23 @@ def _add_lm(page: Any, exp: Path, set: str, samples: int) -> None:
             shown.append(Sample(row["id"], versions, f"{row['text']} / written from its tokens: {row['stt_text']}"))
     if shown:
         page.add_samples("Listen", shown, "What the true tokens sound like, and those that the model made of the text.")
+
+
+def _add_probes(page: Any, exp: Path) -> None:
+    """A table for each exported checkpoint whose features were probed."""
+    from audiokd.eval.probe_table import probe_table
+
+    for folder in sorted(exp.glob("probes-*")):
+        headers, rows = probe_table([json.loads(p.read_text()) for p in sorted(folder.glob("*.json"))])
+        name = folder.name.removeprefix("probes-")
+        caption = "Linear probes of frozen features, chosen on dev; test with a 95% bootstrap interval over utterances."
+        page.add_table(f"Probes, {name} checkpoint", headers, rows, caption)
+        print(_text_table(headers, rows))
+
+
+def _encoder_lead(config: dict[str, Any]) -> str:
+    m, run = config["model"], config["run"]
+    return f"{m['kind']}, {m['depth']} blocks of {m['dim']}; {run['max_steps']} steps, seed {run['seed']}."
 
 
 def _lm_lead(config: dict[str, Any]) -> str:

@@ -1,0 +1,23 @@
+"""Results of `audiokd probe` as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from audiokd.eval.table import Summary
+
+
+def probe_table(results: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Headers and rows, a row a probe, for markdown or a report page.
+
+    Args:
+        results: contents of the JSON files that `audiokd probe` wrote.
+    """
+    headers = ["system", "n", "metric", "test ↑", "chance", "dev ↑", "learning rate"]
+    rows = []
+    for r in results:
+        test = Summary(**r["test"])
+        scores = [test.text(), f"{r['chance']:.3f}", f"{max(r['dev']):.3f}", f"{r['rate']:g}"]
+        rows.append([r["system"], str(test.n), r["metric"], *scores])
+    return headers, rows

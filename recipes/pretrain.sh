@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# Pretrain an encoder of sound and probe what its features know. Run by egs/<corpus>/ssl1/run.sh, in its folder.
+#
+#   --stage N|NAME, --stop_stage N|NAME   1 data, 2 validate, 3 shard, 4 targets, 5 fit, 6 export, 7 extract,
+#                                         8 score (a linear probe a task, report); 9 publish is a later release's
+#   --nj N                                processes for validate, shard, extract
+#   --config FILE                         settings of the method
+#   --fit_args "--run.seed 1 ..."         further options of `audiokd fit`
+#   --method NAME  --exp DIR              what to train, where
+#   --train_set S --dev_set S             folders below data/, without labels
+#   --class_tasks "T ..." --tag_tasks "T ..." --frame_tasks "T ..."   of data/T/{train,dev,test}: one label an utterance, any
+#                                         number of them (utt2label), or a label a frame (phones.ctm)
+#   --checkpoint best|last|init           which weights are exported, extracted and probed; init is the untrained model
+#   --model DIR                           probe this encoder: nothing is trained, stages 2 to 6 do nothing
+#   --data_args "..."                     passed to local/data.sh
+#   --score_args "..."                    passed to `audiokd probe`
+#
+# Every stage skips what is done and can be killed and started again.
+set -euo pipefail
+
+stage=1
+stop_stage=8
+nj=1
+config=
+fit_args=
+method=atst
+exp=exp/ssl1
+train_set=train
+dev_set=dev
+test_sets=
+class_tasks=
+tag_tasks=
+frame_tasks=
+checkpoint=best
+model=
+data_args=
+score_args=
+shard_size=1000
+max_error_rate=0.01
+device=cpu
+
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+stage_options "$@"
+trained=${model:-$exp/export-$checkpoint}
+[ -n "$config$model" ] || die "--config is needed, such as conf/frame.yaml or atst/frame_small"
+[ -n "$class_tasks$tag_tasks$frame_tasks" ] || die "no task to probe: --class_tasks, --tag_tasks or --frame_tasks"
+
+if in_range data; then
+  log "stage 1: data"
+  ./local/data.sh "${more_data[@]}"
+fi
+
+if [ -z "$model" ] && in_range validate; then
+  for s in "$train_set" "$dev_set"; do
+    log "stage 2: validate data/$s"
+    audiokd validate "data/$s" --nj "$nj" --max_error_rate "$max_error_rate"
+  done
+fi
+
+if [ -z "$model" ] && in_range shard; then
+  for s in "$train_set" "$dev_set"; do
+    log "stage 3: shard data/$s"
+    audiokd shard "data/$s" "dump/$s" --nj "$nj" --shard_size "$shard_size" --max_error_rate "$max_error_rate"
+  done
+fi
+
+if [ -z "$model" ] && in_range targets; then
+  log "stage 4: targets: none to cache, the teacher is the student's own average"
+fi
+
+if [ -z "$model" ] && in_range fit; then
+  log "stage 5: fit $method in $exp"
+  "${train_prefix[@]}" audiokd fit "$method" --config "$config" --train "dump/$train_set" --dev "dump/$dev_set" \
+    --exp_dir "$exp" "${more_fit[@]}"
+fi
+
+if [ -z "$model" ] && in_range export; then
+  log "stage 6: export $trained"
+  audiokd export "$exp" "$trained" --checkpoint "$checkpoint"
+fi
+
+probe_task() { # task kind: its splits' features, or the probe on them, as the stage wants
+  local task=$1 kind=$2 layer=clip s
+  [ "$kind" != frames ] || layer=frames
+  local stores=$exp/features-$checkpoint/$task
+  if in_range extract; then
+    for s in train dev test; do
+      log "stage 7: extract $layer of $task/$s"
+      audiokd extract "$trained" "data/$task/$s" "$stores/$s" --layer "$layer" --nj "$nj" --device "$device"
+    done
+  fi
+  if in_range score; then
+    log "stage 8: probe $task"
+    audiokd probe --train "$stores/train" --dev "$stores/dev" --test "$stores/test" --task "$kind" \
+      --data "[data/$task/train,data/$task/dev,data/$task/test]" --out "$exp/probes-$checkpoint/$task.json" "${more_score[@]}"
+  fi
+}
+
+for t in $class_tasks; do probe_task "$t" class; done
+for t in $tag_tasks; do probe_task "$t" tags; done
+for t in $frame_tasks; do probe_task "$t" frames; done
+
+if [ -z "$model" ] && in_range score; then
+  audiokd report "$exp"
+fi
+[ "$last" -lt 9 ] || die "stage 9 (publish) is not in this release; upload $trained by huggingface-cli"
