@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,11 +17,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from audiokd.errors import AudiokdError
-from audiokd.eval.table import Summary, summarise_drawn, summarise_rate
+from audiokd.eval.classification import Task, metric_of, score, score_summary
+from audiokd.eval.table import Summary
 
-Task: TypeAlias = Literal["class", "tags"]
 RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-DRAWS = 200
 MOMENTUM = 0.9
 
 
@@ -121,13 +120,12 @@ def linear_probe(
     def logits_of(data: ProbeSet, head: Tensor, b: Tensor) -> Tensor:
         return torch.cat([F.batch_norm(x, mean, var) @ head + b for x in data.x.split(8192)])
 
-    scores = [_score(logits_of(dev, w, b), dev.y, task) for w, b in zip(weight, bias)]
+    scores = [score(logits_of(dev, w, b), dev.y, task) for w, b in zip(weight, bias)]
     best = int(np.nanargmax(scores)) if np.isfinite(scores).any() else 0
     found = None
     if test is not None:
-        found = _summary(logits_of(test, weight[best], bias[best]), test, task)
-    metric = "accuracy" if task == "class" else "mAP"
-    return ProbeResult(metric, list(rates), scores, rates[best], found, _chance(train, test or dev, task))
+        found = score_summary(logits_of(test, weight[best], bias[best]), test.y, task, test.groups)
+    return ProbeResult(metric_of(task), list(rates), scores, rates[best], found, _chance(train, test or dev, task))
 
 
 def _loss(logits: Tensor, y: Tensor, task: Task) -> Tensor:
@@ -138,47 +136,6 @@ def _loss(logits: Tensor, y: Tensor, task: Task) -> Tensor:
         )
     flat = F.cross_entropy(logits.flatten(0, 1), y.repeat(len(logits)), reduction="none")
     return flat.view(len(logits), -1).mean(1)
-
-
-def _score(logits: Tensor, y: Tensor, task: Task) -> float:
-    if task == "class":
-        return float((logits.argmax(-1) == y).float().mean())
-    return mean_average_precision(logits, y)
-
-
-def mean_average_precision(scores: Tensor, tags: Tensor) -> float:
-    """Mean over tags of average precision; tags that no row has are left out.
-
-    Args:
-        scores: [N, C], higher is likelier.
-        tags: [N, C] of 0 and 1.
-    """
-    order = scores.argsort(dim=0, descending=True, stable=True)
-    hit = tags.to(torch.float64).gather(0, order)
-    at = torch.arange(1, len(hit) + 1, device=hit.device, dtype=torch.float64)[:, None]
-    positives = hit.sum(0)
-    precision = (hit * hit.cumsum(0) / at).sum(0) / positives.clamp(min=1)
-    there = positives > 0
-    return float(precision[there].mean()) if bool(there.any()) else float("nan")
-
-
-def _summary(logits: Tensor, data: ProbeSet, task: Task) -> Summary:
-    groups = torch.arange(len(data.x), device=logits.device) if data.groups is None else data.groups
-    groups = groups.unique(return_inverse=True)[1]
-    n = int(groups.max()) + 1
-    if task == "class":
-        right = (logits.argmax(-1) == data.y).double()
-        sums = torch.zeros(2, n, dtype=torch.float64, device=logits.device)
-        sums[0].index_add_(0, groups, right)
-        sums[1].index_add_(0, groups, torch.ones_like(right))
-        return summarise_rate(sums[0].tolist(), sums[1].tolist())
-    rng = np.random.default_rng(0)
-    rows = [torch.nonzero(groups == k)[:, 0] for k in range(n)]
-    drawn = []
-    for _ in range(DRAWS):
-        pick = torch.cat([rows[k] for k in rng.integers(0, n, n)])
-        drawn.append(mean_average_precision(logits[pick], data.y[pick]))
-    return summarise_drawn(mean_average_precision(logits, data.y), drawn, n)
 
 
 def _chance(train: ProbeSet, scored: ProbeSet, task: Task) -> float:

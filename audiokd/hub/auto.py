@@ -27,6 +27,14 @@ METHODS: dict[str, dict[str, str]] = {
         "config": "audiokd.methods.atst.config:ATSTConfig",
         "model": "audiokd.methods.atst.model:ATSTModel",
     },
+    "classifier": {
+        "settings": "audiokd.methods.classifier.settings:ClassifierSettings",
+        "module": "audiokd.methods.classifier.module:ClassifierModule",
+        "config": "audiokd.methods.classifier.config:ClassifierConfig",
+        "model": "audiokd.methods.classifier.model:ClassifierModel",
+        "run": "audiokd.methods.classifier.run:ClassifierRun",
+        "export": "audiokd.methods.classifier.run:write_model",
+    },
     "lm_spt": {
         "settings": "audiokd.methods.lm_spt.settings:LMSPTSettings",
         "module": "audiokd.methods.lm_spt.module:LMSPTModule",

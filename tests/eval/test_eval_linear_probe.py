@@ -11,7 +11,8 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 
 from audiokd.errors import AudiokdError
-from audiokd.eval.linear_probe import ProbeSet, linear_probe, mean_average_precision
+from audiokd.eval.linear_probe import ProbeSet, linear_probe
+from audiokd.nn.average_precision import mean_average_precision
 
 
 def blobs(n: int, classes: int = 4, dim: int = 12, seed: int = 0, spread: float = 1.0) -> ProbeSet:

@@ -79,6 +79,10 @@ class ATSTModel(PreTrainedModel):
         """Size of a token."""
         return self.config.dim
 
+    def clip_dim(self, clip_blocks: int) -> int:
+        """Size of a clip embedding of the last `clip_blocks` blocks."""
+        return self.dim * clip_blocks * (1 + self.cls_tokens)
+
     @property
     def feature_layers(self) -> tuple[str, ...]:
         """What `extract` can give: the last layer's frames, the clip embedding, the frames of each layer."""
@@ -178,7 +182,14 @@ class ATSTModel(PreTrainedModel):
     def _features(
         self, wav: Tensor, lengths: Tensor | None, keep: range | list[int], clip_blocks: int
     ) -> AudioFeatures:
-        mel, frames = self.frontend(wav, check_wav(wav, lengths, wav.device))
+        return self._of_mel(*self.frontend(wav, check_wav(wav, lengths, wav.device)), keep, clip_blocks)
+
+    def clip_of(self, mel: Tensor, frames: Tensor, clip_blocks: int) -> Tensor:
+        """The clip embedding [B, clip_dim] of log-mel [B, 64, F] with `frames` [B], as `extract_features` gives it."""
+        last = range(self.config.depth - clip_blocks, self.config.depth)
+        return self._of_mel(mel, frames, last, clip_blocks).clip
+
+    def _of_mel(self, mel: Tensor, frames: Tensor, keep: range | list[int], clip_blocks: int) -> AudioFeatures:
         size = self.config.max_frames
         if self.config.chunks == "weighted":
             size = size // PATCH * PATCH

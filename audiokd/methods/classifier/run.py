@@ -1,0 +1,150 @@
+"""What `audiokd fit classifier` is given: labelled clips, a pretrained encoder, and teachers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from audiokd.data.inputs import open_input
+from audiokd.data.labels import read_labels
+from audiokd.data.utterance import Utterance
+from audiokd.errors import AudiokdError
+from audiokd.files import write_json
+from audiokd.methods.classifier.settings import ClassifierSettings
+
+#: file of a run with the classifier's config, encoder and labels in it
+SHAPE = "classifier.json"
+
+
+class ClassifierRun:
+    """The inputs of a run.
+
+    Args:
+        settings: configuration.
+        train, dev: INPUTs.
+        allow_pipes: run shell commands in wav.scp.
+
+    Raises:
+        AudiokdError: no labels, an utterance without one, more than one of a class, or a dev label that train lacks.
+    """
+
+    def __init__(self, settings: ClassifierSettings, train: str, dev: str, allow_pipes: bool = False):
+        self.settings = settings
+        if not settings.data.labels:
+            raise AudiokdError("no labels given", fix="--data.labels [data/train,data/dev], data dirs with utt2label")
+        if not settings.model.encoder:
+            raise AudiokdError(
+                "no encoder given", fix="--model.encoder FOLDER, a pretrained model that audiokd exported"
+            )
+        table: dict[str, tuple[str, ...]] = {}
+        for path in settings.data.labels:
+            table |= read_labels(path)
+        self.table = table
+        paths = {"train": train, "dev": dev}
+        self.sets = {
+            k: self._labelled(open_input(p, allow_pipes=allow_pipes).utterances(), p) for k, p in paths.items()
+        }
+        self.names = sorted({n for u in self.sets["train"] for n in table[u.id]})
+        strange = sorted({n for u in self.sets["dev"] for n in table[u.id]} - set(self.names))
+        if strange:
+            raise AudiokdError(f"labels that no training utterance has: {', '.join(strange[:5])}", where=dev)
+
+    def _labelled(self, utterances: list[Utterance], where: str) -> list[Utterance]:
+        for u in utterances:
+            found = self.table.get(u.id)
+            if found is None:
+                raise AudiokdError("an utterance without a label", where=f"{where}: {u.id}", fix="see --data.labels")
+            if self.settings.model.task == "class" and len(found) != 1:
+                what = f"{len(found)} labels where one is due"
+                raise AudiokdError(what, where=f"{where}: {u.id}", fix="--model.task tags takes any number")
+        return utterances
+
+    def describe(self) -> dict[str, Any]:
+        """What config.yaml keeps of the inputs."""
+        found: dict[str, Any] = {"labels": len(self.names)}
+        for name, of in self.sets.items():
+            rows = "\n".join(f"{u.id} {' '.join(self.table[u.id])}" for u in of)
+            found[name] = {"utterances": len(of), "labelled_sha256": hashlib.sha256(rows.encode()).hexdigest()}
+        return found
+
+    def build(self, folder: Path) -> tuple[Any, Any]:
+        """The module, with the encoder's weights and a head that `run.seed` gives, and its data."""
+        import lightning as L
+        import torch
+        from lightning.pytorch.utilities import rank_zero_only
+        from transformers import AutoModel
+
+        from audiokd.methods.classifier.config import ClassifierConfig
+        from audiokd.methods.classifier.model import ClassifierModel
+        from audiokd.methods.classifier.module import ClassifierModule
+        from audiokd.training.datamodule import CropDataModule
+
+        s = self.settings
+        encoder = AutoModel.from_pretrained(s.model.encoder, drop_path=s.model.drop_path)
+        shape = {
+            k: v for k, v in encoder.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")
+        }
+        config = ClassifierConfig(shape, self.names, s.model.task, s.model.clip_blocks)
+        L.seed_everything(s.run.seed, workers=True, verbose=False)
+        model = ClassifierModel(config)
+        model.encoder.load_state_dict(encoder.state_dict())
+        model.encoder.mask_embed.requires_grad_(False)  # of pretraining alone
+        if rank_zero_only.rank == 0:
+            write_json(folder / SHAPE, config.to_dict())
+        number = {n: k for k, n in enumerate(self.names)}
+        labels = {}
+        for u in (u for of in self.sets.values() for u in of):
+            labels[u.id] = torch.zeros(len(self.names))
+            labels[u.id][[number[n] for n in self.table[u.id]]] = 1
+        teachers = [AutoModel.from_pretrained(path) for path in s.teachers.models]
+        for path, teacher in zip(s.teachers.models, teachers):
+            if not isinstance(teacher, ClassifierModel):
+                raise AudiokdError(f"a {type(teacher).__name__} is no classifier", where=path)
+        cached = [self._cached(path) for path in s.teachers.logits]
+        module = ClassifierModule(s, model, labels, teachers, cached)
+        return module, CropDataModule(self.sets["train"], self.sets["dev"], model.sample_rate, s.data, s.run)
+
+    def _cached(self, path: str) -> dict[str, Any]:
+        """Logits of every training utterance in a feature store."""
+        import torch
+
+        from audiokd.tokens.store import open_store
+
+        store = open_store(path)
+        found = {i.id: torch.from_numpy(i.array.copy()).float()[0] for i in store.items()}
+        lacking = [u.id for u in self.sets["train"] if u.id not in found]
+        if lacking:
+            raise AudiokdError(f"no logits of {len(lacking)} training utterances, {lacking[0]} first", where=path)
+        size = len(found[self.sets["train"][0].id])
+        if size != len(self.names):
+            raise AudiokdError(f"logits of {size} labels, the training set has {len(self.names)}", where=path)
+        return found
+
+
+def write_model(
+    exp_dir: Path, settings: ClassifierSettings, state: dict[str, Any] | None, out: Path, name: str
+) -> None:
+    """Write the classifier of the run in `exp_dir` as a model folder.
+
+    Raises:
+        AudiokdError: `state` is None: an untrained classifier is its encoder with nothing to say.
+    """
+    from transformers.utils import logging
+
+    from audiokd.files import atomic_folder
+    from audiokd.methods.classifier.config import ClassifierConfig
+    from audiokd.methods.classifier.model import ClassifierModel
+
+    if state is None:
+        raise AudiokdError("a classifier has no init checkpoint to export", where=str(exp_dir), fix="--checkpoint last")
+    tree = json.loads((exp_dir / SHAPE).read_text())
+    model = ClassifierModel(ClassifierConfig(**{k: tree[k] for k in ("encoder", "labels", "task", "clip_blocks")}))
+    model.load_state_dict({k.removeprefix("model."): v for k, v in state["state_dict"].items()})
+    params = sum(p.numel() for p in model.parameters())
+    logging.disable_progress_bar()
+    with atomic_folder(out) as folder:
+        model.eval().save_pretrained(folder)
+    what = f"classifier of {len(tree['labels'])} labels, {name} checkpoint, step {state['iteration']}"
+    print(f"{out}: {what}, {params / 1e6:.2f} M parameters")

@@ -1,0 +1,113 @@
+"""Configuration of fine-tuning. The defaults are those of ATST's official fine-tuning (audio.md A6, A7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from audiokd.training.settings import CropSettings, RunSettings
+
+
+@dataclass
+class ClassifierShape:
+    """The model.
+
+    Args:
+        encoder: folder or hub id of a pretrained audiokd encoder.
+        task: class, one label a clip; tags, any number.
+        clip_blocks: last blocks of the encoder that the clip embedding is made of.
+        drop_path: of the encoder's last block in training.
+    """
+
+    encoder: str = ""
+    task: Literal["class", "tags"] = "class"
+    clip_blocks: int = 1
+    drop_path: float = 0.1
+
+
+@dataclass
+class TeachersSettings:
+    """Fine-tuned models whose labels are learnt besides the true ones.
+
+    Args:
+        models: folders of classifiers of the same labels; their probabilities are averaged.
+        logits: feature stores of such models' logits (`audiokd extract --layer logits`), in place of the models: what they
+            say of the whole utterance, without its augmentation.
+        weight: their share of the loss.
+        training_mode: run the models in training mode, as the official code does: drop path and batch statistics vary.
+    """
+
+    models: tuple[str, ...] = ()
+    logits: tuple[str, ...] = ()
+    weight: float = 0.5
+    training_mode: bool = False
+
+
+@dataclass
+class AugmentSettings:
+    """What is done to the log-mel of training crops.
+
+    Args:
+        mixup: a of Beta(a, a), by which a crop and its labels are mixed with another's of the batch; 0 mixes nothing.
+        warp: resize random crops of both axes.
+    """
+
+    mixup: float = 0.5
+    warp: bool = True
+
+
+@dataclass
+class LabelledCropSettings(CropSettings):
+    """Training crops with labels.
+
+    Args:
+        labels: data dirs or files with utt2label, of the training and the validation set.
+    """
+
+    crop_s: float = 10.0
+    batch_size: int = 64
+    val_crop_s: float = 12.0
+    val_utterances: int = 1_000_000
+    labels: tuple[str, ...] = ()
+
+
+@dataclass
+class SGDSettings:
+    """SGD with momentum, warmed up, then along a half cosine; the lower a layer, the smaller its rate.
+
+    Args:
+        lr: peak learning rate of the head.
+        min_lr: at the end of the cosine.
+        warmup_steps: of linear warm-up.
+        momentum: of SGD.
+        layer_decay: rate of a block over that of the block above it.
+        grad_clip: norm that the gradient is clipped to.
+    """
+
+    lr: float = 0.5
+    min_lr: float = 1e-6
+    warmup_steps: int = 100
+    momentum: float = 0.9
+    layer_decay: float = 0.75
+    grad_clip: float = 3.0
+
+
+@dataclass
+class ClassifierSettings:
+    """Everything `audiokd fit classifier` can be told.
+
+    Args:
+        model: encoder and task.
+        teachers: whose labels are learnt as well.
+        augment: of the training crops.
+        data: crops and labels.
+        optim: optimiser.
+        run: how long and where.
+    """
+
+    model: ClassifierShape = field(default_factory=ClassifierShape)
+    teachers: TeachersSettings = field(default_factory=TeachersSettings)
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
+    data: LabelledCropSettings = field(default_factory=LabelledCropSettings)
+    optim: SGDSettings = field(default_factory=SGDSettings)
+    run: RunSettings = field(default_factory=lambda: RunSettings(max_steps=10_000))

@@ -1,0 +1,30 @@
+"""Learning rates that fall towards the input of an encoder (Clark et al., ELECTRA, arXiv 2003.10555)."""
+
+from __future__ import annotations
+
+import re
+
+from torch import nn
+
+BLOCK = re.compile(r"(?:^|\.)(?:blocks|layers)\.(\d+)\.")
+
+
+def layer_decay_groups(encoder: nn.Module, head: nn.Module, depth: int, decay: float) -> list[dict]:
+    """Parameter groups with `scale`, what the head's rate is multiplied by.
+
+    `decay` to the power of depth - i for block i, of 1 for the norm after them, of depth for what stands before them
+    (audiossl, atstframe/downstream/train_finetune.py).
+
+    Args:
+        encoder: its blocks are called blocks.N or layers.N, its last norm norm.
+        head: trained at the full rate.
+        depth: blocks of the encoder.
+        decay: rate of a block over that of the block above it.
+    """
+    groups: dict[int, list[nn.Parameter]] = {0: [p for p in head.parameters() if p.requires_grad]}
+    for name, p in encoder.named_parameters():
+        block = BLOCK.search(name)
+        power = depth - int(block[1]) if block else 1 if name.startswith("norm.") else depth
+        if p.requires_grad:
+            groups.setdefault(power, []).append(p)
+    return [{"params": of, "scale": decay**power} for power, of in sorted(groups.items()) if of]

@@ -1,0 +1,209 @@
+"""Fine-tuning: two readers told apart, layer-wise rates, and labels learnt from models that were fine-tuned before."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+from transformers import AutoModel
+from whole_runs import checkpoint, finish, rows
+
+import audiokd
+from audiokd.data.inputs import open_input
+from audiokd.errors import AudiokdError
+from audiokd.losses.label_distillation import label_distillation_loss
+from audiokd.methods.atst.config import ATSTConfig
+from audiokd.methods.atst.model import ATSTModel
+from audiokd.methods.classifier.run import ClassifierRun
+from audiokd.methods.classifier.settings import ClassifierSettings
+from audiokd.stages.export import export
+from audiokd.stages.extract import extract
+from audiokd.tokens.store import open_store
+from audiokd.training.layer_decay import layer_decay_groups
+
+
+@pytest.fixture(scope="module")
+def corpus(two_cities: Path, beckett: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Segments of a second of two readers, and encoders of both kinds with random weights."""
+    root = tmp_path_factory.mktemp("corpus")
+    for split, places in (("train", range(7)), ("dev", range(7, 9))):
+        folder = root / split
+        folder.mkdir()
+        (folder / "wav.scp").write_text(f"beckett {beckett}\ntwo_cities {two_cities}\n")
+        ids = [(f"{r}-{i}", r, i) for r in ("beckett", "two_cities") for i in places]
+        (folder / "segments").write_text("".join(f"{u} {r} {i} {i + 1}\n" for u, r, i in ids))
+        (folder / "utt2label").write_text("".join(f"{u} {r}\n" for u, r, _ in ids))
+    for kind in ("frame", "clip"):
+        torch.manual_seed(0)
+        ATSTModel(ATSTConfig(kind=kind, dim=32, depth=2, heads=2)).save_pretrained(root / kind)
+    return root
+
+
+def command(corpus: Path, kind: str, *more: str) -> list[str]:
+    options = f"--config classifier/debug --train {corpus}/train --dev {corpus}/dev --run.accelerator cpu"
+    options += f" --data.labels [{corpus}/train,{corpus}/dev] --model.encoder {corpus}/{kind} --run.max_steps 40"
+    options += " --run.val_every 20 --data.crop_s 1 --data.val_crop_s 1 --data.batch_size 7"
+    return [str(Path(sys.executable).with_name("audiokd")), "fit", "classifier", *options.split(), *more]
+
+
+@pytest.fixture(scope="module")
+def clip_classifier(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("clip")
+    finish(command(corpus, "clip"), root / "exp")
+    export(str(root / "exp"), str(root / "model"))
+    return root / "model"
+
+
+def settings_of(corpus: Path, **changes: Any) -> ClassifierSettings:
+    s = ClassifierSettings()
+    s.model.encoder, s.data.labels = str(corpus / "frame"), (str(corpus / "train"), str(corpus / "dev"))
+    for key, value in changes.items():
+        group, _, name = key.partition("__")
+        setattr(getattr(s, group), name, value)
+    return s
+
+
+def module_of(corpus: Path, folder: Path, **changes: Any) -> Any:
+    run = ClassifierRun(settings_of(corpus, **changes), str(corpus / "train"), str(corpus / "dev"))
+    folder.mkdir(exist_ok=True)
+    return run.build(folder)
+
+
+def batch_of(data: Any) -> dict[str, Any]:
+    return data.collate([data.train_set[0, i] for i in (0, 1, 7, 8)])
+
+
+def test_it_tells_two_readers_apart(corpus: Path, clip_classifier: Path) -> None:
+    model = audiokd.load_model(clip_classifier)
+    assert model.config.labels == ["beckett", "two_cities"]
+    found = {k: float(v) for k, v in rows(clip_classifier.parent / "exp").items()}
+    assert found[40, "val", "score"] >= 0.75
+    losses = [found[s, "train", "loss"] for s in range(1, 41)]
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+    extract(str(clip_classifier), str(corpus / "dev"), str(clip_classifier.parent / "store"), layer="logits")
+    store = open_store(clip_classifier.parent / "store")
+    right = [model.config.labels[int(i.array[0].argmax())] == i.id.split("-")[0] for i in store.items()]
+    assert sum(right) / len(right) == found[40, "val", "score"]
+
+
+def test_rates_fall_towards_the_input() -> None:
+    model = ATSTModel(ATSTConfig(kind="clip", dim=32, depth=3, heads=2))
+    head = torch.nn.Linear(4, 2)
+    groups = layer_decay_groups(model, head, 3, 0.5)
+    scale = {id(p): g["scale"] for g in groups for p in g["params"]}
+    assert len(scale) == len([*model.parameters(), *head.parameters()])
+    assert scale[id(head.weight)] == 1
+    assert scale[id(model.norm.weight)] == scale[id(model.blocks[2].norm1.weight)] == 0.5
+    assert scale[id(model.blocks[0].mlp.fc1.bias)] == scale[id(model.pos_embed)] == scale[id(model.cls_token)] == 0.125
+
+
+def test_the_mixed_loss() -> None:
+    s, t, u, y = (torch.randn(5, 3) for _ in range(4))
+    y = y.sigmoid()
+    p = (t.sigmoid() + u.sigmoid()) / 2
+    bce = F.binary_cross_entropy_with_logits
+    loss = label_distillation_loss(s, y, [t, u], 0.3, "binary")
+    torch.testing.assert_close(loss, 0.3 * bce(s, p) + 0.7 * bce(s, y))
+    hard = F.one_hot(torch.tensor([0, 2, 1, 1, 0]), 3).float()
+    loss = label_distillation_loss(s, hard, [t], 1.0, "softmax")
+    torch.testing.assert_close(loss, -(t.softmax(-1) * s.log_softmax(-1)).sum(-1).mean())
+    torch.testing.assert_close(
+        label_distillation_loss(s, hard, [t], 0.0, "softmax"), F.cross_entropy(s, hard.argmax(-1))
+    )
+    with pytest.raises(AudiokdError, match=r"teacher gives logits \[5, 2\], the student \[5, 3\]"):
+        label_distillation_loss(s, y, [t[:, :2]], 0.5, "binary")
+
+
+def test_clip_teaches_frame(corpus: Path, clip_classifier: Path, tmp_path: Path) -> None:
+    """C2F: the teacher sees the student's very batch, stays as it is, and is in no optimiser and no checkpoint."""
+    module, data = module_of(corpus, tmp_path / "run", teachers__models=(str(clip_classifier),))
+    teacher = module.teachers[0]
+    before = {k: v.clone() for k, v in teacher.state_dict().items()}
+    mel, frames, labels, _ = module._augmented(batch_of(data))
+    assert ((labels > 0) & (labels < 1)).any()  # mixed
+    said = module._ask(mel, frames)
+    assert not said[0].requires_grad
+    torch.testing.assert_close(said[0], teacher.eval().logits_of(mel, frames))
+    logits = module.model.logits_of(mel, frames)
+    label_distillation_loss(logits, labels, said, 0.5, module.kind).backward()
+    assert all(p.grad is None for p in teacher.parameters())
+    assert module.model.head.weight.grad.any()
+    module.train()
+    module._ask(mel, frames)
+    assert not teacher.training
+    assert all(torch.equal(before[k], v) for k, v in teacher.state_dict().items())
+    assert not any("teacher" in k for k in module.state_dict())
+    trained = {id(p) for g in module.configure_optimizers().param_groups for p in g["params"]}
+    assert not trained & {id(p) for p in teacher.parameters()}
+
+
+def test_the_official_teacher_in_training_mode(corpus: Path, clip_classifier: Path, tmp_path: Path) -> None:
+    module, data = module_of(
+        corpus, tmp_path / "run", teachers__models=(str(clip_classifier),), teachers__training_mode=True
+    )
+    teacher = module.teachers[0]
+    before = teacher.norm.running_mean.clone()
+    mel, frames, _, _ = module._augmented(batch_of(data))
+    module._ask(mel, frames)
+    assert teacher.training
+    assert not torch.equal(teacher.norm.running_mean, before)
+    assert all(p.grad is None for p in teacher.parameters())
+
+
+def test_cached_logits_are_the_teachers(corpus: Path, clip_classifier: Path, tmp_path: Path) -> None:
+    extract(str(clip_classifier), str(corpus / "train"), str(tmp_path / "logits"), layer="logits")
+    plain = {"augment__mixup": 0.0, "augment__warp": False, "data__crop_s": 1.0}
+    module, data = module_of(corpus, tmp_path / "run", teachers__logits=(str(tmp_path / "logits"),), **plain)
+    batch = batch_of(data)
+    _, _, labels, cached = module._augmented(batch)
+    teacher = AutoModel.from_pretrained(clip_classifier).eval()
+    torch.testing.assert_close(cached[0], teacher(batch["wav"], batch["lengths"]), atol=1e-4, rtol=1e-4)
+    assert module.kind == "softmax"
+    assert labels.argmax(-1).tolist() == [0, 0, 1, 1]
+    with pytest.raises(AudiokdError, match=r"no logits of 4 training utterances, beckett-7 first"):
+        ClassifierRun(
+            settings_of(corpus, teachers__logits=(str(tmp_path / "logits"),)), str(corpus / "dev"), str(corpus / "dev")
+        ).build(tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_a_whole_run_with_a_teacher(corpus: Path, clip_classifier: Path, tmp_path: Path) -> None:
+    finish(command(corpus, "frame", "--teachers.models", f"[{clip_classifier}]"), tmp_path / "exp")
+    assert float(rows(tmp_path / "exp")[40, "val", "score"]) >= 0.75
+    assert checkpoint(tmp_path / "exp", "best")["iteration"] in (20, 40)
+
+
+def test_labels_that_cannot_be(corpus: Path, tmp_path: Path) -> None:
+    train, dev = str(corpus / "train"), str(corpus / "dev")
+    with pytest.raises(AudiokdError, match="an utterance without a label"):
+        ClassifierRun(settings_of(corpus, data__labels=(train,)), train, dev)
+    with pytest.raises(AudiokdError, match="no labels given"):
+        ClassifierRun(settings_of(corpus, data__labels=()), train, dev)
+    with pytest.raises(AudiokdError, match="no encoder given"):
+        ClassifierRun(settings_of(corpus, model__encoder=""), train, dev)
+    other = tmp_path / "other"
+    other.write_text("".join(f"{u.id} stranger\n" for u in open_input(dev).utterances()))
+    with pytest.raises(AudiokdError, match="no training utterance has: stranger"):
+        ClassifierRun(settings_of(corpus, data__labels=(train, str(other))), train, dev)
+    twice = tmp_path / "twice"
+    twice.write_text("".join(f"{u.id} a b\n" for u in open_input(dev).utterances()))
+    with pytest.raises(AudiokdError, match="2 labels where one is due"):
+        ClassifierRun(settings_of(corpus, data__labels=(train, str(twice))), train, dev)
+
+
+def test_a_teacher_of_other_labels(corpus: Path, clip_classifier: Path, tmp_path: Path) -> None:
+    renamed = []
+    for split in ("train", "dev"):
+        renamed.append(str(tmp_path / split))
+        lines = (corpus / split / "utt2label").read_text().replace(" beckett\n", " samuel\n")
+        (tmp_path / split).write_text(lines)
+    run = ClassifierRun(
+        settings_of(corpus, data__labels=tuple(renamed), teachers__models=(str(clip_classifier),)),
+        str(corpus / "train"), str(corpus / "dev"),
+    )  # fmt: skip
+    with pytest.raises(AudiokdError, match="a teacher of other labels, such as beckett, samuel"):
+        run.build(tmp_path)
