@@ -102,7 +102,9 @@ def register_lazily() -> None:
 
 
 def load_model(name: str | os.PathLike[str], device: str = "cpu") -> Any:
-    """A model that audiokd exported, by folder or hub id, in eval mode.
+    """A model that audiokd exported, or an audio encoder of transformers, by folder or hub id, in eval mode.
+
+    Whisper, HuBERT, WavLM, wav2vec 2.0 and w2v-BERT 2.0 get the face of our encoders (`audiokd.hub.encoder`).
 
     Raises:
         AudiokdError: no such folder, no config.json, no weights, or a model of another kind.
@@ -118,11 +120,29 @@ def load_model(name: str | os.PathLike[str], device: str = "cpu") -> Any:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    from audiokd.teachers.auto import FAMILIES, load_teacher
+
+    if _family(name) in FAMILIES:
+        from audiokd.hub.encoder import TransformersEncoder
+
+        return TransformersEncoder(load_teacher(name, layer="all")).eval().to(device)
     try:
         model = AutoModel.from_pretrained(name)
     except (OSError, ValueError, SafetensorError) as e:
         raise AudiokdError(f"cannot load the model: {str(e).splitlines()[0]}", where=name) from e
     return model.eval().requires_grad_(False).to(device)
+
+
+def _family(name: str) -> str:
+    """transformers' model_type, empty where nothing says."""
+    if os.path.isdir(name):
+        return json.loads((Path(name) / "config.json").read_text()).get("model_type", "")
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(name).model_type
+    except (OSError, ValueError):  # what is wrong with it is said when the model is loaded
+        return ""
 
 
 def load_for_inference(name: str | os.PathLike[str], device: str = "cpu") -> Any:

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from audiokd.errors import AudiokdError
 from audiokd.nn.lengths import length_mask, zero_beyond
 
-#: which hidden state is the feature: k as transformers' `hidden_states[k]` has it, the mean of them all, or the last
-Layer: TypeAlias = int | Literal["mean"] | None
+#: which hidden state is the feature: k as transformers' `hidden_states[k]` has it, the mean of them all, all side by side, or
+#: the last
+Layer: TypeAlias = int | Literal["mean", "all"] | None
 
 
 class FrozenTeacher(nn.Module):
@@ -28,7 +29,8 @@ class FrozenTeacher(nn.Module):
     Args:
         net: the network.
         num_layers: of the network; it has the hidden states 0 to num_layers.
-        layer: the hidden state that is the feature, "mean" for the mean of all of them, None for the network's output.
+        layer: the hidden state that is the feature, "mean" for the mean of all of them, "all" for all of them side by side,
+            None for the network's output.
 
     Attributes:
         sample_rate: Hz of the waveform it takes.
@@ -49,8 +51,8 @@ class FrozenTeacher(nn.Module):
 
     def __init__(self, net: nn.Module, num_layers: int, layer: Layer = None):
         super().__init__()
-        if not (layer in (None, "mean") or (isinstance(layer, int) and 0 <= layer <= num_layers)):
-            fix = f"use 0 (before the first layer) to {num_layers}, mean, or null for the network's output"
+        if not (layer in (None, "mean", "all") or (isinstance(layer, int) and 0 <= layer <= num_layers)):
+            fix = f"use 0 (before the first layer) to {num_layers}, mean, all, or null for the network's output"
             raise AudiokdError(f"no layer {layer!r}: this teacher has {num_layers} layers", fix=fix)
         self.layer, self.num_layers = layer, num_layers
         self.__dict__["net"] = net.eval().requires_grad_(False)  # past nn.Module's registry, on purpose
@@ -99,6 +101,8 @@ class FrozenTeacher(nn.Module):
         """The feature out of hidden states 0 to num_layers; none after it is computed."""
         if self.layer == "mean":
             return torch.stack(list(states)).mean(0)
+        if self.layer == "all":
+            return torch.cat(list(states), -1)
         wanted = self.num_layers if self.layer is None else self.layer
         return next(islice(states, wanted, None))
 
