@@ -30,11 +30,23 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, rows: Tensor | None = None) -> Tensor:
         b, n, d = x.shape
-        q, k, v = self.qkv(x).view(b, n, 3, self.num_heads, d // self.num_heads).permute(2, 0, 3, 1, 4)
+        shape = (self.num_heads, d // self.num_heads)
+        if rows is None:
+            q, k, v = self.qkv(x).view(b, n, 3, *shape).permute(2, 0, 3, 1, 4)
+        else:
+            weight, bias = self.qkv.weight, self.qkv.bias
+            halves = (None, None) if bias is None else (bias[:d], bias[d:])
+            q = F.linear(take_rows(x, rows), weight[:d], halves[0]).view(b, -1, *shape).transpose(1, 2)
+            k, v = F.linear(x, weight[d:], halves[1]).view(b, n, 2, *shape).permute(2, 0, 3, 1, 4)
         heard = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return self.proj(heard.transpose(1, 2).reshape(b, n, d))
+        return self.proj(heard.transpose(1, 2).reshape(b, -1, d))
+
+
+def take_rows(x: Tensor, rows: Tensor) -> Tensor:
+    """Tokens `rows` [B, M] of `x` [B, N, D]: [B, M, D]."""
+    return x.gather(1, rows[..., None].expand(-1, -1, x.shape[-1]))
 
 
 class MLP(nn.Module):
@@ -77,14 +89,16 @@ class Block(nn.Module):
         self.mlp = MLP(dim, int(dim * mlp_ratio))
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """[B, N, D] to [B, N, D].
+    def forward(self, x: Tensor, mask: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
+        """[B, N, D] to [B, N, D], or to [B, M, D].
 
         Args:
             x: tokens.
             mask: Bool [B, 1, 1, N], True where a token may be attended to; every item needs one such token. None: all may.
+            rows: [B, M] tokens whose output is wanted; the others are attended to, and nothing else of them is computed.
         """
-        x = x + self.drop_path(self.attn(self.norm1(x), mask))
+        heard = self.attn(self.norm1(x), mask, rows)
+        x = (x if rows is None else take_rows(x, rows)) + self.drop_path(heard)
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 

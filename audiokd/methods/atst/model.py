@@ -93,23 +93,26 @@ class ATSTModel(PreTrainedModel):
         """Tokens in front of the frames: 1 for ATST-Clip, 0 for ATST-Frame."""
         return int(self.cls_token is not None)
 
-    def forward(self, mel: Tensor, frames: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, mel: Tensor, frames: Tensor, mask: Tensor | None = None, rows: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Tokens of clips of at most `max_frames` frames.
 
         Args:
             mel: [B, 64, F] as the front end gives it.
             frames: [B] frames of each clip; at least 4.
             mask: Bool [B, F // 4], True where a token is hidden behind the mask embedding.
+            rows: [B, M] tokens that are wanted, by their place in what is returned; all by default. Fewer are cheaper.
 
         Returns:
-            Tokens [B, N, D] through the final norm (N = F // 4, and ATST-Clip's own token before them), and how many
-            frames' tokens count, [B].
+            Tokens [B, N, D] through the final norm (N = F // 4, and ATST-Clip's own token before them), or the [B, M, D] of
+            `rows`, and how many frames' tokens count, [B].
         """
         tokens = frames // PATCH
         x, attend = self._embed(mel, tokens, mask)
-        for state in self._states(x, attend):
-            x = state
-        return self.norm(x), tokens
+        for block in self.blocks[:-1]:
+            x = block(x, attend)
+        return self.norm(self.blocks[-1](x, attend, rows)), tokens
 
     def averaged(self, mel: Tensor, frames: Tensor, blocks: int) -> tuple[Tensor, Tensor]:
         """The targets of data2vec (arXiv 2202.03555): the mean over the last `blocks` of their outputs, each normalised over

@@ -19,6 +19,7 @@ from audiokd.methods.atst.views import ViewMaker, Views
 from audiokd.nn.ema import ema_update
 from audiokd.nn.heads import MLPHead
 from audiokd.nn.lengths import length_mask
+from audiokd.nn.vit import take_rows
 from audiokd.training.base import RunModule
 from audiokd.training.collapse import effective_rank, normalized_std
 from audiokd.training.optim import matrices_decay, set_learning_rate
@@ -107,17 +108,29 @@ class ATSTModule(RunModule):
         """What the student predicts [N, D], what the teacher says [N, D], and the teacher's representation [N, D]; the rows
         of the first view, then as many of the second."""
         blocks = self.settings.teacher.average_blocks
+        rows, wanted = self._rows(views)
         with torch.no_grad():
             encoder = self.teacher.encoder
-            seen = encoder.averaged(views.mel, views.frames, blocks) if blocks else encoder(views.mel, views.frames)
-            representation = self._rows(*seen, views.mask)
+            if blocks:
+                seen = take_rows(encoder.averaged(views.mel, views.frames, blocks)[0], rows)
+            else:
+                seen, _ = encoder(views.mel, views.frames, rows=rows)
+            representation = seen[wanted]
             target = self.teacher.projector(representation)
-        student = self._rows(*self.student.encoder(views.mel, views.frames, views.mask), views.mask)
-        return self.student.predictor(self.student.projector(student)), target, representation
+        student, _ = self.student.encoder(views.mel, views.frames, views.mask, rows)
+        return self.student.predictor(self.student.projector(student[wanted])), target, representation
 
-    def _rows(self, x: Tensor, tokens: Tensor, mask: Tensor | None) -> Tensor:
-        """What the loss is on: ATST-Clip's own token, or the frames that the student did not see."""
-        return x[:, 0] if mask is None else x[mask & length_mask(tokens, x.shape[1])]
+    def _rows(self, views: Views) -> tuple[Tensor, Tensor]:
+        """Tokens [B, M] that the loss is on, and which of them are no padding, Bool [B, M]: ATST-Clip's own token, or the
+        frames that the student does not see."""
+        if views.mask is None:
+            rows = torch.zeros(len(views.mel), 1, dtype=torch.long, device=views.mel.device)
+            return rows, torch.ones_like(rows, dtype=torch.bool)
+        hidden = views.mask & length_mask(views.frames // PATCH, views.mask.shape[1])
+        counts = hidden.sum(1)
+        # the hidden ones first, in their order
+        rows = hidden.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, : int(counts.max())]
+        return rows, length_mask(counts, rows.shape[1])
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Each view predicted against the teacher's other view; both directions' mean."""
