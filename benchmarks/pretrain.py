@@ -32,7 +32,7 @@ from audiokd.methods.atst.module import ATSTModule
 from audiokd.methods.atst.settings import PATCH, ATSTSettings
 from audiokd.methods.atst.views import Views
 from audiokd.nn.ema import ema_update
-from audiokd.nn.vit import Attention
+from audiokd.nn.vit import Attention, Block, take_rows
 from audiokd.stages.fit import build_module, build_settings, read_config
 
 WHEEL = ("moonshine-voice", "0.1.5", "1ed9e0ccf94be4845d69e7fa862dcf4c8b5801a758796966494c694f48184496")
@@ -86,7 +86,13 @@ class PerClipViews:
         return F.interpolate(cut[None], size=(bands, frames), mode="bicubic", align_corners=True)[0]
 
 
-def eager_attention(self: Attention, x: Tensor, mask: Tensor | None) -> Tensor:
+def whole_block(self: Block, x: Tensor, mask: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
+    """Every token's output, of which the wanted ones are taken."""
+    whole = Block.forward(self, x, mask)
+    return whole if rows is None else take_rows(whole, rows)
+
+
+def eager_attention(self: Attention, x: Tensor, mask: Tensor | None, rows: None = None) -> Tensor:
     """Scores, a mask of their size added to them, softmax, and the weighted sum, each a tensor of its own."""
     b, n, d = x.shape
     q, k, v = self.qkv(x).reshape(b, n, 3, self.num_heads, d // self.num_heads).permute(2, 0, 3, 1, 4)
@@ -143,8 +149,9 @@ def main() -> None:
 
     per_clip = PerClipViews(settings, a.device)
     for module in modules["official arrangement"].modules():
-        if isinstance(module, Attention):
-            module.forward = eager_attention.__get__(module)  # type: ignore[method-assign]
+        for kind, forward in ((Attention, eager_attention), (Block, whole_block)):
+            if isinstance(module, kind):
+                module.forward = forward.__get__(module)  # type: ignore[method-assign]
     steps = {
         "official arrangement": step_of(modules["official arrangement"], lambda wav, _: per_clip(wav)),
         "audiokd": step_of(modules["audiokd"], ours),
