@@ -128,6 +128,44 @@ def linear_probe(
     return ProbeResult(metric_of(task), list(rates), scores, rates[best], found, _chance(train, test or dev, task))
 
 
+def cross_probe(
+    data: ProbeSet,
+    folds: Tensor,
+    classes: int,
+    task: Task = "class",
+    rates: Sequence[float] = RATES,
+    epochs: int = 100,
+    batch_size: int = 256,
+    seed: int = 0,
+) -> list[ProbeResult]:
+    """A probe a fold, as sets without splits are scored: tested on it, its rate chosen on the next one, trained on the others.
+
+    Args:
+        data: all rows.
+        folds: fold of each row [N]; at least three.
+        classes, task, rates, epochs, batch_size, seed: as `linear_probe`.
+
+    Raises:
+        AudiokdError: under three folds, or what `linear_probe` refuses.
+    """
+    names = folds.unique().tolist()
+    if len(names) < 3:
+        raise AudiokdError(
+            f"{len(names)} folds: one is tested, one chooses, and the others train", fix="give at least three"
+        )
+
+    def part(rows: Tensor) -> ProbeSet:
+        return ProbeSet(data.x[rows], data.y[rows], None if data.groups is None else data.groups[rows])
+
+    found = []
+    for k, fold in enumerate(names):
+        chooses = names[(k + 1) % len(names)]
+        dev, test = folds == chooses, folds == fold
+        sets = part(~dev & ~test), part(dev), part(test)
+        found.append(linear_probe(*sets, classes, task, rates, epochs, batch_size, seed))
+    return found
+
+
 def _loss(logits: Tensor, y: Tensor, task: Task) -> Tensor:
     """Mean over rows (and tags) for each head: [G]."""
     if task == "tags":

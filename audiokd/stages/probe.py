@@ -18,10 +18,11 @@ log = logging.getLogger(__name__)
 
 def probe(
     train: str,
-    dev: str,
-    test: str,
     data: list[str],
     out: str,
+    dev: str = "",
+    test: str = "",
+    folds: str = "",
     task: Literal["class", "tags", "frames"] = "class",
     rates: list[float] | None = None,
     epochs: int = 100,
@@ -35,7 +36,9 @@ def probe(
     Writes `out` (JSON) and its table as markdown beside it (`out` with the suffix .md).
 
     Args:
-        train, dev, test: feature stores, as `audiokd extract` writes them.
+        train, dev, test: feature stores, as `audiokd extract` writes them; with folds, train alone, which holds all.
+        folds: file with `utterance-id fold` lines, for sets that are cross-validated: each fold is tested once, by a probe whose
+            rate is chosen on the next fold and that is trained on the others.
         data: data dirs of these utterances, or files, with utt2label (`utterance-id label [label ...]`), for frames with
             phones.ctm.
         out: JSON file to write.
@@ -54,7 +57,7 @@ def probe(
     Raises:
         AudiokdError: a store holds no features, no utterance of a split has a label, or a label of dev or test is not in train.
     """
-    from audiokd.eval.linear_probe import RATES, linear_probe
+    from audiokd.eval.linear_probe import RATES, cross_probe, linear_probe
     from audiokd.eval.probe_table import probe_table
     from audiokd.eval.table import markdown
     from audiokd.files import write_json, write_text
@@ -62,31 +65,43 @@ def probe(
 
     if Path(out).suffix == ".md":
         raise ConfigError("out is the JSON file; the table is written beside it", where=out, fix="--out <name>.json")
-    stores = {name: open_store(path) for name, path in (("train", train), ("dev", dev), ("test", test))}
+    if bool(folds) == bool(dev or test) or bool(dev) != bool(test):
+        raise ConfigError("a probe needs dev and test stores, or folds", fix="--dev and --test, or --folds alone")
+    paths = {"train": train} if folds else {"train": train, "dev": dev, "test": test}
+    stores = {name: open_store(path) for name, path in paths.items()}
     for store in stores.values():
         if store.kind != "features":
             raise AudiokdError(f"a store of {store.kind}", where=str(store.path), fix="make one with 'audiokd extract'")
-    sets, names = _sets(stores, data, task, device)
-    found = linear_probe(
-        sets["train"], sets["dev"], sets["test"], len(names),
-        "tags" if task == "tags" else "class", rates or RATES, epochs, batch_size, seed,
-    )  # fmt: skip
+    sets, names, ids = _sets(stores, data, task, device)
+    options: Any = ("tags" if task == "tags" else "class", rates or RATES, epochs, batch_size, seed)
+    if folds:
+        fold_of = _folds(folds, ids["train"])
+        several = cross_probe(sets["train"], fold_of.to(device), len(names), *options)
+        found = _over_folds(several)
+    else:
+        found = linear_probe(sets["train"], sets["dev"], sets["test"], len(names), *options).as_dict()
     sizes = {name: len(s.x) for name, s in sets.items()}
-    settings = {"stores": [train, dev, test], "data": data, "task": task, "epochs": epochs, "batch_size": batch_size}
+    settings = {"stores": paths, "data": data, "task": task, "folds": folds, "epochs": epochs, "batch_size": batch_size}
     result = {
         "system": system or Path(out).stem,
         "settings": {**settings, "seed": seed},
         "labels": names,
         "rows": sizes,
-        "model_sha256": stores["test"].meta.get("model_sha256", ""),
-        "layer": stores["test"].meta.get("layer", ""),
-        **found.as_dict(),
+        "model_sha256": stores["train"].meta.get("model_sha256", ""),
+        "layer": stores["train"].meta.get("layer", ""),
+        **found,
     }
     write_json(out, result)
     unit = "frames" if task == "frames" else "utterances"
+    if folds:
+        split = (
+            f"{sizes['train']} {unit} in {len(result['folds'])} folds, the mean over them and from lowest to highest"
+        )
+    else:
+        split = f"{sizes['train']}, {sizes['dev']} and {sizes['test']} {unit} to train, choose and score"
+        split += ". 95% bootstrap interval over utterances"
     note = (
-        f"{len(names)} labels; {sizes['train']}, {sizes['dev']} and {sizes['test']} {unit} to train, choose and score. "
-        "95% bootstrap interval over utterances; chance: always the commonest label of training"
+        f"{len(names)} labels; {split}; chance: always the commonest label of training"
         f"{', or the share of tags that are there' if task == 'tags' else ''}."
     )
     text = markdown(*probe_table([result])) + f"\n{note}\n"
@@ -97,16 +112,18 @@ def probe(
 
 def _sets(
     stores: dict[str, TokenStore], data: list[str], task: str, device: str
-) -> tuple[dict[str, ProbeSet], list[str]]:
-    """Rows of each split, and the names of labels in order."""
+) -> tuple[dict[str, ProbeSet], list[str], dict[str, list[str]]]:
+    """Rows of each split, the names of labels in order, and the utterance of each row."""
     import torch
 
     from audiokd.eval.linear_probe import ProbeSet
 
     rows: dict[str, tuple[list[Any], list[Any], list[int]]] = {}
+    ids: dict[str, list[str]] = {}
     labels_of = _frame_labels(data) if task == "frames" else _labels(data, task)
     for split, store in stores.items():
         xs, ys, groups, without = [], [], [], 0
+        ids[split] = []
         for number, item in enumerate(store.items()):
             x = torch.from_numpy(item.array.copy()).float()
             found = labels_of(item.id, len(x), float(store.meta["frame_rate"]))
@@ -118,7 +135,9 @@ def _sets(
                 xs.append(x[kept])
                 ys += [found[t] for t in kept]
                 groups += [number] * len(kept)
+                ids[split] += [item.id] * len(kept)
             else:
+                ids[split].append(item.id)
                 xs.append(x.mean(0, keepdim=True))
                 ys.append(found)
                 groups.append(number)
@@ -144,7 +163,40 @@ def _sets(
         else:
             y = torch.tensor([number_of[n] for n in ys])
         sets[split] = ProbeSet(torch.cat(xs).to(device), y.to(device), torch.tensor(groups).to(device))
-    return sets, names
+    return sets, names, ids
+
+
+def _folds(path: str, ids: list[str]) -> Any:
+    """The fold of each row [N], numbered in the order of their names."""
+    import torch
+
+    from audiokd.data.labels import read_labels
+
+    table = read_labels(path)
+    for utt_id in ids:
+        if len(table.get(utt_id, ())) != 1:
+            raise AudiokdError(
+                "an utterance without a fold", where=f"{path}: {utt_id}", fix="lines `utterance-id fold`"
+            )
+    number = {name: k for k, name in enumerate(sorted({table[i][0] for i in ids}))}
+    return torch.tensor([number[table[i][0]] for i in ids])
+
+
+def _over_folds(several: list[Any]) -> dict[str, Any]:
+    """What `as_dict` of a probe has, over folds: the mean, and from the lowest to the highest."""
+    import statistics
+
+    means = [r.test.mean for r in several]
+    n = sum(r.test.n for r in several)
+    return {
+        "metric": several[0].metric,
+        "test": {"mean": statistics.mean(means), "low": min(means), "high": max(means), "n": n, "none": 0},
+        "chance": statistics.mean(r.chance for r in several),
+        "rate": statistics.median_low([r.rate for r in several]),
+        "rates": several[0].rates,
+        "dev": [statistics.mean(d) for d in zip(*(r.dev for r in several))],
+        "folds": [r.as_dict() for r in several],
+    }
 
 
 def _labels(data: list[str], task: str) -> Any:

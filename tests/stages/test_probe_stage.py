@@ -108,3 +108,24 @@ def test_unlabelled_utterances_are_left_out(corpus: Path, tmp_path: Path, caplog
     found = run(corpus, "clip", tmp_path / "x.json", data=[str(corpus / "train"), str(few), str(corpus / "test")])
     assert found["rows"]["dev"] == 2
     assert "4 of 6 utterances have no label" in caplog.text
+
+
+def test_folds(corpus: Path, tmp_path: Path) -> None:
+    """The training pieces in four folds by their number; every fold is tested once."""
+    ids = [line.split()[0] for line in (corpus / "train" / "utt2label").read_text().splitlines()]
+    folds = tmp_path / "utt2fold"
+    folds.write_text("".join(f"{i} fold{int(i.split('-')[1]) % 4}\n" for i in ids))
+    store, data = str(corpus / "clip" / "train"), [str(corpus / "train")]
+    found = probe(store, data, str(tmp_path / "x.json"), folds=str(folds), epochs=40)
+    assert len(found["folds"]) == 4
+    assert found["test"]["n"] == 20 == sum(f["test"]["n"] for f in found["folds"])
+    assert found["test"]["mean"] > 0.7
+    assert "20 utterances in 4 folds" in (tmp_path / "x.md").read_text()
+    folds.write_text("".join(f"{i} fold{int(i.split('-')[1]) % 2}\n" for i in ids))
+    with pytest.raises(AudiokdError, match="2 folds"):
+        probe(store, data, str(tmp_path / "x.json"), folds=str(folds))
+    folds.write_text("two_cities-0 a\n")
+    with pytest.raises(AudiokdError, match="an utterance without a fold"):
+        probe(store, data, str(tmp_path / "x.json"), folds=str(folds))
+    with pytest.raises(AudiokdError, match="dev and test stores, or folds"):
+        probe(store, data, str(tmp_path / "x.json"))
