@@ -10,6 +10,7 @@
 #   --train_set S --dev_set S             folders below data/, without labels
 #   --class_tasks "T ..." --tag_tasks "T ..." --frame_tasks "T ..."   of data/T/{train,dev,test}: one label an utterance, any
 #                                         number of them (utt2label), or a label a frame (phones.ctm)
+#   --fold_tasks "T ..."                  of data/T, not split: one label an utterance, cross-validated by its utt2fold
 #   --checkpoint best|last|init           which weights are exported, extracted and probed; init is the untrained model
 #   --model DIR                           probe this encoder: nothing is trained, stages 2 to 6 do nothing
 #   --data_args "..."                     passed to local/data.sh
@@ -31,6 +32,7 @@ test_sets=
 class_tasks=
 tag_tasks=
 frame_tasks=
+fold_tasks=
 checkpoint=best
 model=
 data_args=
@@ -43,7 +45,8 @@ device=cpu
 stage_options "$@"
 trained=${model:-$exp/export-$checkpoint}
 [ -n "$config$model" ] || die "--config is needed, such as conf/frame.yaml or atst/frame_small"
-[ -n "$class_tasks$tag_tasks$frame_tasks" ] || die "no task to probe: --class_tasks, --tag_tasks or --frame_tasks"
+[ -n "$class_tasks$tag_tasks$frame_tasks$fold_tasks" ] ||
+  die "no task to probe: --class_tasks, --tag_tasks, --frame_tasks or --fold_tasks"
 
 if in_range data; then
   log "stage 1: data"
@@ -96,9 +99,23 @@ probe_task() { # task kind: its splits' features, or the probe on them, as the s
   fi
 }
 
+fold_task() { # task: as probe_task, for a set that is cross-validated
+  local task=$1
+  if in_range extract; then
+    log "stage 7: extract clip of $task"
+    audiokd extract "$trained" "data/$task" "$exp/features-$checkpoint/$task" --layer clip --nj "$nj" --device "$device"
+  fi
+  if in_range score; then
+    log "stage 8: probe $task, cross-validated"
+    audiokd probe --train "$exp/features-$checkpoint/$task" --folds "data/$task/utt2fold" --data "[data/$task]" \
+      --out "$exp/probes-$checkpoint/$task.json" "${more_score[@]}"
+  fi
+}
+
 for t in $class_tasks; do probe_task "$t" class; done
 for t in $tag_tasks; do probe_task "$t" tags; done
 for t in $frame_tasks; do probe_task "$t" frames; done
+for t in $fold_tasks; do fold_task "$t"; done
 
 if [ -z "$model" ] && in_range score; then
   audiokd report "$exp"
