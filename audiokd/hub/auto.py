@@ -104,13 +104,18 @@ def register_lazily() -> None:
 def load_model(name: str | os.PathLike[str], device: str = "cpu") -> Any:
     """A model that audiokd exported, or an audio encoder of transformers, by folder or hub id, in eval mode.
 
-    Whisper, HuBERT, WavLM, wav2vec 2.0 and w2v-BERT 2.0 get the face of our encoders (`audiokd.hub.encoder`).
+    Whisper, HuBERT, WavLM, wav2vec 2.0 and w2v-BERT 2.0 get the face of our encoders (`audiokd.hub.encoder`). The name log_mel
+    is an encoder without weights, the floor of every probe (`audiokd.hub.log_mel`).
 
     Raises:
         AudiokdError: no such folder, no config.json, no weights, or a model of another kind.
     """
     register_lazily()
     name = os.fspath(name)
+    if name == "log_mel":
+        from audiokd.hub.log_mel import LogMelEncoder
+
+        return LogMelEncoder().eval().to(device)
     if os.path.isdir(name):
         _check_folder(Path(name))
     elif name.count("/") != 1 or name.startswith((".", "/")):

@@ -12,6 +12,7 @@ from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor, Wh
 
 import audiokd
 from audiokd.errors import AudiokdError
+from audiokd.frontends.atst_mel import ATSTLogMel
 from audiokd.hub import hear
 from audiokd.stages.extract import extract
 
@@ -88,3 +89,16 @@ def test_what_it_refuses(hubert: Path) -> None:
         model.extract_features(torch.zeros(1, 8000), clip_blocks=4)
     with pytest.raises(AudiokdError, match="layer9"):
         model.extract(torch.zeros(1, 8000), None, "layer9")
+
+
+def test_log_mel_is_an_encoder_too(clips: tuple[Tensor, Tensor]) -> None:
+    model, (wav, lengths) = audiokd.load_model("log_mel"), clips
+    f = model.extract_features(wav, lengths)
+    for i, n in enumerate(lengths.tolist()):
+        mel, _ = ATSTLogMel()(wav[i : i + 1, :n])
+        tokens = mel.shape[-1] // 4
+        assert int(f.lengths[i]) == tokens
+        expected = torch.cat([mel[0].mean(-1), mel[0].std(-1, correction=0)])
+        torch.testing.assert_close(f.clip[i], expected, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(f.hidden_states[0][i, 3].view(64, 4), mel[0, :, 12:16], atol=1e-6, rtol=0)
+        assert not f.hidden_states[0][i, tokens:].any()
