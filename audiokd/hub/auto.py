@@ -168,7 +168,7 @@ def load_tokenizer(name: str | os.PathLike[str], device: str = "cpu") -> Any:
     """
     model = load_for_inference(name, device)
     if not (hasattr(model, "encode") and hasattr(model, "cardinality")):
-        raise AudiokdError(f"a {type(model).__name__} is not a tokenizer", where=os.fspath(name))
+        raise AudiokdError(f"a {type(getattr(model, 'net', model)).__name__} is not a tokenizer", where=os.fspath(name))
     return model
 
 

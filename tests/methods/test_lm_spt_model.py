@@ -436,5 +436,5 @@ def test_folders_that_hold_no_tokenizer(folder: Path, tmp_path: Path, whisper_di
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(AudiokdError, match=r"config\.json: not JSON"):
         audiokd.load_tokenizer(tmp_path)
-    with pytest.raises(AudiokdError, match="a WhisperModel is not a tokenizer"):
+    with pytest.raises(AudiokdError, match="a WhisperEncoder is not a tokenizer"):
         audiokd.load_tokenizer(whisper_dir)

@@ -10,7 +10,7 @@ import pytest
 import soundfile as sf
 import torch
 from safetensors.torch import load_file
-from token_stores import tree
+from tokenized import tree
 
 import audiokd
 from audiokd.data.audio import load_at

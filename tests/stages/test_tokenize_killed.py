@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from token_stores import codes_of, tree
+from tokenized import codes_of, tree
 
 from audiokd.stages.tokenize import tokenize
 from audiokd.tokens.store import open_store, verify_store

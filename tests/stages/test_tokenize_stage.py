@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
-from token_stores import assert_same_codes, codes_of, tree
+from tokenized import assert_same_codes, codes_of, tree
 
 from audiokd.cli import main
 from audiokd.data.audio import load_at

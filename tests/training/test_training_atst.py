@@ -227,15 +227,20 @@ def test_without_its_memory_a_run_would_differ(command: list[str], tmp_path: Pat
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["frame", "clip"])
 def test_two_processes_train_as_one_with_twice_the_batch(kind: str, command: list[str], tmp_path: Path) -> None:
-    """Batch norm, loss and average over the joint batch; nothing random but the views, which depend on the utterance."""
-    options = f"--model.kind {kind} --model.drop_path 0 --views.mixup 0".split()
+    """Batch norm, loss and average over the joint batch; nothing random but the views, which depend on the utterance.
+
+    Left out is what the heads' batch norm cancels: a shift of all their inputs has no gradient but rounding, of which AdamW
+    makes steps of full size.
+    """
+    options = f"--model.kind {kind} --model.drop_path 0 --views.mixup 0 --run.max_steps 5".split()
     finish(command, tmp_path / "one", *options, "--data.batch_size", "4")
     finish(command, tmp_path / "two", *options, "--data.batch_size", "2", "--run.devices", "2")
     finish(command, tmp_path / "alone", *options, "--data.batch_size", "2")
 
     def weights(name: str) -> torch.Tensor:
         state = checkpoint(tmp_path / name, "last")["state_dict"]
-        return torch.cat([v.flatten().float() for k, v in sorted(state.items())])
+        cancelled = ("encoder.norm.bias", "projector.1.running_mean")
+        return torch.cat([v.flatten().float() for k, v in sorted(state.items()) if not k.endswith(cancelled)])
 
     far, near = (weights(n) - weights("one") for n in ("alone", "two"))
     assert near.norm() < 0.02 * far.norm(), (float(near.norm()), float(far.norm()))
