@@ -48,6 +48,22 @@ stage_number() { # a number or a name (score is stage 8 too): print the number
   die "unknown stage '$1': use 1-9 or one of $STAGES"
 }
 
+validate_sets() { # sets below data/: stage 2
+  local s
+  for s in "$@"; do
+    log "stage 2: validate data/$s"
+    audiokd validate "data/$s" --nj "$nj" --max_error_rate "$max_error_rate"
+  done
+}
+
+shard_sets() { # folder for shards, sets below data/: stage 3
+  local to=$1 s
+  for s in "${@:2}"; do
+    log "stage 3: shard data/$s"
+    audiokd shard "data/$s" "$to/$s" --nj "$nj" --shard_size "$shard_size" --max_error_rate "$max_error_rate"
+  done
+}
+
 in_range() { # stage name: is it to be run
   local n
   n=$(stage_number "$1")

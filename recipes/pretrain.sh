@@ -54,17 +54,11 @@ if in_range data; then
 fi
 
 if [ -z "$model" ] && in_range validate; then
-  for s in "$train_set" "$dev_set"; do
-    log "stage 2: validate data/$s"
-    audiokd validate "data/$s" --nj "$nj" --max_error_rate "$max_error_rate"
-  done
+  validate_sets "$train_set" "$dev_set"
 fi
 
 if [ -z "$model" ] && in_range shard; then
-  for s in "$train_set" "$dev_set"; do
-    log "stage 3: shard data/$s"
-    audiokd shard "data/$s" "dump/$s" --nj "$nj" --shard_size "$shard_size" --max_error_rate "$max_error_rate"
-  done
+  shard_sets dump "$train_set" "$dev_set"
 fi
 
 if [ -z "$model" ] && in_range targets; then

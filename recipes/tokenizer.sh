@@ -61,19 +61,13 @@ if in_range data; then
 fi
 
 if in_range validate; then
-  for s in "${sets[@]}" "${tests[@]}"; do
-    log "stage 2: validate data/$s"
-    audiokd validate "data/$s" --nj "$nj" --max_error_rate "$max_error_rate"
-  done
+  validate_sets "${sets[@]}" "${tests[@]}"
 fi
 
 if in_range shard && [ "$dump" = data ]; then
   log "stage 3: shard: none, --dump data reads data/ itself"
 elif in_range shard; then
-  for s in "${sets[@]}" "${tests[@]}"; do
-    log "stage 3: shard data/$s"
-    audiokd shard "data/$s" "$dump/$s" --nj "$nj" --shard_size "$shard_size" --max_error_rate "$max_error_rate"
-  done
+  shard_sets "$dump" "${sets[@]}" "${tests[@]}"
 fi
 
 if [ -z "$model" ] && in_range targets; then
@@ -134,7 +128,8 @@ if in_range decode; then
           --model "$exp/untrained" --device "$device" "${more_semantics[@]}"
     fi
     if [ -n "$model" ]; then
-      tail -n +1 "$exp"/{scores,semantics}/"$s"/*.md 2>/dev/null || true  # no phones.ctm: no semantics
+      tail -n +1 "$exp/scores/$s"/*.md
+      [ ! -f "data/$s/phones.ctm" ] || tail -n +1 "$exp/semantics/$s"/*.md
     else
       audiokd report "$exp" --set "$s" --ref "data/$s" --results results.jsonl
     fi

@@ -49,6 +49,8 @@ METHODS: dict[str, dict[str, str]] = {
     },
 }
 
+#: the encoder without weights, where a folder or hub id stands for others
+LOG_MEL = "log_mel"
 CONFIGS = "transformers.models.auto.configuration_auto"
 MODELS = "transformers.models.auto.modeling_auto"
 
@@ -112,7 +114,7 @@ def load_model(name: str | os.PathLike[str], device: str = "cpu") -> Any:
     """
     register_lazily()
     name = os.fspath(name)
-    if name == "log_mel":
+    if name == LOG_MEL:
         from audiokd.hub.log_mel import LogMelEncoder
 
         return LogMelEncoder().eval().to(device)

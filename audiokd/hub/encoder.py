@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from audiokd.errors import AudiokdError
-from audiokd.nn.features import AudioFeatures
+from audiokd.nn.features import AudioFeatures, part_names
 from audiokd.nn.lengths import length_mask
 from audiokd.nn.waveforms import check_wav
 from audiokd.teachers.base import FrozenTeacher
@@ -65,7 +65,7 @@ class TransformersEncoder(nn.Module):
     @property
     def feature_layers(self) -> tuple[str, ...]:
         """What `extract` can give: the last layer's frames, the clip embedding, the frames of each layer."""
-        return ("frames", "clip", *(f"layer{i + 1}" for i in range(self.depth)))
+        return part_names(self.depth)
 
     def extract_features(
         self, wav: Tensor, lengths: Tensor | None = None, clip_blocks: int | None = None
@@ -96,10 +96,4 @@ class TransformersEncoder(nn.Module):
 
     def extract(self, wav: Tensor, lengths: Tensor | None, layer: str) -> tuple[Tensor, Tensor]:
         """One of `feature_layers`: [B, T', D] and [B] frames; the clip embedding is one frame."""
-        if layer not in self.feature_layers:
-            raise AudiokdError(f"no features {layer!r}", fix=f"layers: {', '.join(self.feature_layers)}")
-        f = self.extract_features(wav, lengths)
-        if layer == "clip":
-            return f.clip[:, None], torch.ones(len(wav), dtype=torch.long, device=wav.device)
-        index = self.depth if layer == "frames" else int(layer.removeprefix("layer"))
-        return f.hidden_states[index - 1], f.lengths
+        return self.extract_features(wav, lengths).part(layer)

@@ -8,14 +8,12 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
-from audiokd.errors import AudiokdError
 from audiokd.frontends.atst_mel import HOP_LENGTH, MIN_SAMPLES, N_MELS, SAMPLE_RATE, ATSTLogMel
-from audiokd.nn.features import AudioFeatures
+from audiokd.hub.auto import LOG_MEL
+from audiokd.nn.features import AudioFeatures, part_names
 from audiokd.nn.lengths import length_mask
 from audiokd.nn.waveforms import check_wav
 
-#: its name, where a folder or hub id stands for others
-LOG_MEL = "log_mel"
 STACK = 4  # frames of 10 ms
 
 
@@ -31,7 +29,7 @@ class LogMelEncoder(nn.Module):
 
     sample_rate, frame_size, frame_rate, min_samples = SAMPLE_RATE, HOP_LENGTH * STACK, 25.0, MIN_SAMPLES
     dim = N_MELS * STACK
-    feature_layers = ("frames", "clip")
+    feature_layers = part_names(1)
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,9 +62,4 @@ class LogMelEncoder(nn.Module):
 
     def extract(self, wav: Tensor, lengths: Tensor | None, layer: str) -> tuple[Tensor, Tensor]:
         """One of `feature_layers`: [B, T', D] and [B] frames; the clip embedding is one frame."""
-        if layer not in self.feature_layers:
-            raise AudiokdError(f"no features {layer!r}", fix=f"layers: {', '.join(self.feature_layers)}")
-        f = self.extract_features(wav, lengths)
-        if layer == "clip":
-            return f.clip[:, None], torch.ones(len(wav), dtype=torch.long, device=wav.device)
-        return f.hidden_states[0], f.lengths
+        return self.extract_features(wav, lengths).part(layer)

@@ -17,7 +17,7 @@ from audiokd.errors import AudiokdError
 from audiokd.frontends.atst_mel import HOP_LENGTH, MIN_SAMPLES, N_MELS, SAMPLE_RATE, ATSTLogMel
 from audiokd.methods.atst.config import ATSTConfig
 from audiokd.methods.atst.settings import PATCH
-from audiokd.nn.features import AudioFeatures
+from audiokd.nn.features import AudioFeatures, layer_index, part_names
 from audiokd.nn.lengths import length_mask
 from audiokd.nn.vit import Block, init_vit
 from audiokd.nn.waveforms import check_wav
@@ -86,7 +86,7 @@ class ATSTModel(PreTrainedModel):
     @property
     def feature_layers(self) -> tuple[str, ...]:
         """What `extract` can give: the last layer's frames, the clip embedding, the frames of each layer."""
-        return ("frames", "clip", *(f"layer{i + 1}" for i in range(self.config.depth)))
+        return part_names(self.config.depth)
 
     @property
     def cls_tokens(self) -> int:
@@ -172,14 +172,9 @@ class ATSTModel(PreTrainedModel):
 
     def extract(self, wav: Tensor, lengths: Tensor | None, layer: str) -> tuple[Tensor, Tensor]:
         """One of `feature_layers`: [B, T', D] and [B] frames; the clip embedding is one frame."""
-        depth = self.config.depth
-        if layer not in self.feature_layers:
-            raise AudiokdError(f"no features {layer!r}", fix=f"layers: {', '.join(self.feature_layers)}")
         if layer == "clip":
-            clip = self.extract_features(wav, lengths).clip
-            return clip[:, None], torch.ones(len(clip), dtype=torch.long, device=clip.device)
-        index = depth - 1 if layer == "frames" else int(layer.removeprefix("layer")) - 1
-        f = self._features(wav, lengths, [index], 0)
+            return self.extract_features(wav, lengths).part(layer)
+        f = self._features(wav, lengths, [layer_index(layer, self.config.depth)], 0)
         return f.hidden_states[0], f.lengths
 
     def _features(
