@@ -58,6 +58,16 @@ class TransformersEncoder(nn.Module):
         return round(self.sample_rate / self.frame_rate)
 
     @property
+    def min_samples(self) -> int:
+        """Samples that a clip needs."""
+        return self.teacher.min_samples
+
+    @property
+    def max_duration_s(self) -> float | None:
+        """Seconds that a clip may have."""
+        return self.teacher.max_duration_s
+
+    @property
     def dim(self) -> int:
         """Size of a frame."""
         return self.teacher.dim

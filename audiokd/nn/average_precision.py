@@ -1,4 +1,4 @@
-"""Average precision of tags, for training and scoring alike."""
+"""Average precision of tags, for training and scoring alike. (torchmetrics' macro mean counts a tag that no row has as 0.)"""
 
 from __future__ import annotations
 

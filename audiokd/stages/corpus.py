@@ -153,14 +153,20 @@ class Worker:
         for utt in batch:
             try:
                 wav = load_at(utt, self.model.sample_rate)
-                needed = getattr(self.model, "min_samples", 1)
-                if len(wav) < needed:
-                    what = f"{len(wav)} samples at {self.model.sample_rate} Hz, the model needs {needed}"
-                    raise AudioError(what, where=utt.where)
+                self._check_length(utt, len(wav))
                 out.append((utt, wav))
             except AudioError as e:
                 errors[utt.id] = _error(utt, e)
         return out
+
+    def _check_length(self, utt: Utterance, samples: int) -> None:
+        """That the model takes a clip of so many samples."""
+        rate, needed = self.model.sample_rate, getattr(self.model, "min_samples", 1)
+        longest = getattr(self.model, "max_duration_s", None)
+        if samples < needed:
+            raise AudioError(f"{samples} samples at {rate} Hz, the model needs {needed}", where=utt.where)
+        if longest is not None and samples > longest * rate:
+            raise AudioError(f"{samples / rate:.1f} s, the model takes {longest:g} s", where=utt.where)
 
     def _forward(self, wavs: list[tuple[Utterance, np.ndarray]]) -> list[tuple[Utterance, np.ndarray, np.ndarray]]:
         import torch

@@ -55,7 +55,8 @@ def probe(
         what `out` holds.
 
     Raises:
-        AudiokdError: a store holds no features, no utterance of a split has a label, or a label of dev or test is not in train.
+        AudiokdError: a store holds no features or another model's, no utterance of a split has a label, or a label of dev or
+            test is not in train.
     """
     from audiokd.eval.linear_probe import RATES, cross_probe, linear_probe
     from audiokd.eval.probe_table import probe_table
@@ -72,6 +73,12 @@ def probe(
     for store in stores.values():
         if store.kind != "features":
             raise AudiokdError(f"a store of {store.kind}", where=str(store.path), fix="make one with 'audiokd extract'")
+    made_by: dict[tuple[str, str], str] = {}
+    for name, s in stores.items():
+        made_by.setdefault((s.meta.get("model_sha256", ""), s.meta.get("layer", "")), name)
+    if len(made_by) > 1:
+        said = "; ".join(f"{name}: {layer} of model {sha[:12]}" for (sha, layer), name in made_by.items())
+        raise AudiokdError(f"the stores hold features of different models or layers: {said}", where=train)
     sets, names, ids = _sets(stores, data, task, device)
     options: Any = ("tags" if task == "tags" else "class", rates or RATES, epochs, batch_size, seed)
     if folds:

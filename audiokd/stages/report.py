@@ -144,7 +144,8 @@ def _add_probes(page: Any, exp: Path) -> None:
     for folder in sorted(exp.glob("probes-*")):
         headers, rows = probe_table([json.loads(p.read_text()) for p in sorted(folder.glob("*.json"))])
         name = folder.name.removeprefix("probes-")
-        caption = "Linear probes of frozen features, chosen on dev; test with a 95% bootstrap interval over utterances."
+        caption = "Linear probes of frozen features, chosen on dev; test with a 95% bootstrap interval over utterances"
+        caption += ", cross-validated ones with the range of their folds."
         page.add_table(f"Probes, {name} checkpoint", headers, rows, caption)
         print(_text_table(headers, rows))
 

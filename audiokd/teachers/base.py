@@ -37,6 +37,7 @@ class FrozenTeacher(nn.Module):
         frame_rate: frames a second of its features.
         dim: size of a feature.
         window: "crop" where features cover a clip's true length, "full" where every clip is padded to one length.
+        min_samples: that give a frame.
         max_duration_s: of a clip, or None.
 
     Raises:
@@ -47,6 +48,7 @@ class FrozenTeacher(nn.Module):
     frame_rate: float
     dim: int
     window: Literal["full", "crop"] = "crop"
+    min_samples: int = 1
     max_duration_s: float | None = None
 
     def __init__(self, net: nn.Module, num_layers: int, layer: Layer = None):

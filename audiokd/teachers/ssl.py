@@ -38,6 +38,8 @@ class SSLTeacher(FrozenTeacher):
         super().__init__(model, config.num_hidden_layers, layer)
         self.normalize, self.dim = normalize, config.hidden_size
         self.frame_rate = SAMPLE_RATE / prod(config.conv_stride)
+        for kernel, stride in reversed([*zip(config.conv_kernel, config.conv_stride)]):
+            self.min_samples = (self.min_samples - 1) * stride + kernel
 
     @classmethod
     def from_pretrained(cls, name: str, layer: Layer = None) -> SSLTeacher:
@@ -67,10 +69,8 @@ class SSLTeacher(FrozenTeacher):
         x = wav.to(self.net.feature_projection.projection.weight.dtype)[:, None]
         if self.normalize:
             x = _normed_over_time(x, lengths, EPS)
-        shortest = 1  # samples that give one frame; a batch of less than that is padded to it
-        for kernel, stride in reversed([*zip(self.net.config.conv_kernel, self.net.config.conv_stride)]):
-            shortest = (shortest - 1) * stride + kernel
-        return nn.functional.pad(zero_beyond(x, lengths), (0, max(0, shortest - x.shape[-1])))
+        # a batch of less than one frame is padded to it
+        return nn.functional.pad(zero_beyond(x, lengths), (0, max(0, self.min_samples - x.shape[-1])))
 
     def _convolve(self, x: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:
         """[B, 1, T] -> [B, C, T'], and [B] frames of each. Unpadded convolutions: an item's frames see its samples alone."""

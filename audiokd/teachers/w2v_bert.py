@@ -31,6 +31,7 @@ class W2VBertTeacher(FrozenTeacher):
 
     sample_rate = SAMPLE_RATE
     frame_rate = SAMPLE_RATE / (HOP_LENGTH * STACK)
+    min_samples = WIN_LENGTH + (STACK - 1) * HOP_LENGTH
 
     def __init__(self, model: nn.Module, layer: Layer = None):
         super().__init__(model, model.config.num_hidden_layers, layer)

@@ -102,3 +102,20 @@ def test_log_mel_is_an_encoder_too(clips: tuple[Tensor, Tensor]) -> None:
         torch.testing.assert_close(f.clip[i], expected, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(f.hidden_states[0][i, 3].view(64, 4), mel[0, :, 12:16], atol=1e-6, rtol=0)
         assert not f.hidden_states[0][i, tokens:].any()
+
+
+@pytest.mark.parametrize("name", ["hubert", "whisper", "log_mel"])
+def test_a_clip_that_cannot_be_stops_no_corpus(
+    name: str, hubert: Path, whisper_dir: Path, two_cities: Path, tmp_path: Path
+) -> None:
+    """Too short for a frame, or too long for the model: an error row each, and the others are written."""
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "wav.scp").write_text(f"r {two_cities}\n")
+    (data / "segments").write_text("good r 1 3\nlong r 2 40\nshort r 1 1.01\n")
+    model = {"hubert": str(hubert), "whisper": str(whisper_dir), "log_mel": "log_mel"}[name]
+    extract(model, str(data), str(tmp_path / "store"), max_error_rate=1.0)
+    store = audiokd.open_store(tmp_path / "store")
+    bad = {"hubert": {"short"}, "whisper": {"long"}, "log_mel": {"short"}}[name]
+    assert {e["id"] for e in store.errors()} == bad
+    assert set(store) == {"good", "long", "short"} - bad

@@ -129,3 +129,11 @@ def test_folds(corpus: Path, tmp_path: Path) -> None:
         probe(store, data, str(tmp_path / "x.json"), folds=str(folds))
     with pytest.raises(AudiokdError, match="dev and test stores, or folds"):
         probe(store, data, str(tmp_path / "x.json"))
+
+
+def test_features_of_different_models_are_not_mixed(corpus: Path, tmp_path: Path) -> None:
+    stores = {s: str(corpus / "clip" / s) for s in SPLITS} | {"test": str(corpus / "frames" / "test")}
+    with pytest.raises(
+        AudiokdError, match=r"different models or layers: train: clip of model .*; test: frames of model"
+    ):
+        probe(**stores, data=[str(corpus / s) for s in SPLITS], out=str(tmp_path / "x.json"))

@@ -170,6 +170,18 @@ def test_a_short_clip_is_heard_to_its_end(corpus: tuple[Path, Path]) -> None:
     torch.testing.assert_close(padded[:, :100], alone, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("kind", ["frame", "clip"])
+def test_a_click_of_a_clip_trains(kind: str) -> None:
+    """10 ms of sound, which the front end cannot take alone, beside a whole crop."""
+    module = module_of(model__kind=kind)
+    wav = torch.zeros(4, module.crops, 32_000).squeeze(1)
+    wav[..., :160] = 0.1 * torch.randn(wav[..., :160].shape)
+    crops, frames = module.crops_of({"wav": wav, "lengths": torch.tensor([160, 160, 32_000, 32_000])})
+    assert frames.tolist() == ([4, 4, 201, 201] if kind == "frame" else [201] * 4)
+    prediction, target, _ = module.outputs(module.views(crops, frames, list("abcd"), 0))
+    assert torch.isfinite(module.loss(prediction, target))
+
+
 def test_silence_gives_a_finite_loss() -> None:
     module = module_of()
     crops, frames = module.crops_of({"wav": torch.zeros(4, 32_000), "lengths": torch.full((4,), 32_000)})

@@ -170,6 +170,29 @@ def test_cached_logits_are_the_teachers(corpus: Path, clip_classifier: Path, tmp
         ).build(tmp_path / "run")
 
 
+def test_a_short_clips_view_is_its_own(corpus: Path, tmp_path: Path) -> None:
+    """Half a second beside a whole crop, or beside as short a one: warped all the same."""
+    module, data = module_of(corpus, tmp_path / "run", augment__mixup=0.0, data__crop_s=1.0)
+    batch = batch_of(data)
+    batch["wav"][0, 8000:] = 0
+    batch["lengths"][0] = 8000
+    mel, frames, _, _ = module._augmented(batch)
+    few = {k: v[:1] for k, v in batch.items()}
+    alone, n, _, _ = module._augmented(few)
+    torch.testing.assert_close(mel[:1], alone, atol=1e-6, rtol=0)
+    assert frames[0] == n[0] == 101
+
+
+@pytest.mark.slow
+def test_two_processes_score_the_whole_dev_set(corpus: Path, tmp_path: Path) -> None:
+    """mAP of all rows, not the mean of each process' mAP; before the first step, where the weights are the same."""
+    options = ["--model.task", "tags", "--run.max_steps", "1", "--run.val_every", "1"]
+    finish(command(corpus, "clip", *options), tmp_path / "one")
+    finish(command(corpus, "clip", *options, "--run.devices", "2", "--data.batch_size", "2"), tmp_path / "two")
+    one, two = (float(rows(tmp_path / name)[0, "val", "score"]) for name in ("one", "two"))
+    assert one == pytest.approx(two, abs=1e-6)
+
+
 @pytest.mark.slow
 def test_a_whole_run_with_a_teacher(corpus: Path, clip_classifier: Path, tmp_path: Path) -> None:
     finish(command(corpus, "frame", "--teachers.models", f"[{clip_classifier}]"), tmp_path / "exp")

@@ -93,10 +93,11 @@ class ATSTModule(RunModule):
     def crops_of(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """Log-mel [B, crops, 64, F] of a batch, and frames [B] that are not padding.
 
-        ATST-Clip's crops count whole, as officially: a warp of time moves the end of a clip that is shorter.
+        ATST-Clip's crops count whole, as officially: a warp of time moves the end of a clip that is shorter. A clip that is too
+        short for the front end has as much of its padding as that needs.
         """
         wav = batch["wav"].view(len(batch["wav"]), self.crops, -1)
-        lengths = batch["lengths"].repeat_interleave(self.crops)
+        lengths = batch["lengths"].repeat_interleave(self.crops).clamp(min=self.student.encoder.min_samples)
         if self.clip:
             lengths = torch.full_like(lengths, wav.shape[-1])
         mel, frames = self.student.encoder.frontend(wav.flatten(0, 1), lengths)

@@ -103,14 +103,21 @@ class ClassifierModule(RunModule):
 
     @torch.no_grad()
     def _mel(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        return self.model.encoder.frontend(batch["wav"], batch["lengths"])
+        lengths = batch["lengths"].clamp(min=self.model.min_samples)
+        return self.model.encoder.frontend(batch["wav"], lengths)
 
     def _of_ids(self, table: Mapping[str, Tensor], ids: list[str]) -> Tensor:
         return torch.stack([table[i] for i in ids]).to(self.device)
 
     def _augmented(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-        """Log-mel, frames, labels and the cached teachers' logits of a training batch."""
+        """Log-mel, frames, labels and the cached teachers' logits of a training batch.
+
+        Crops that are mixed or warped count whole, silence at their end, as officially: else a short clip's view would depend
+        on the longest of its batch.
+        """
         a, ids = self.settings.augment, batch["ids"]
+        if a.mixup or a.warp:
+            batch = {**batch, "lengths": torch.full_like(batch["lengths"], batch["wav"].shape[-1])}
         mel, frames = self._mel(batch)
         labels = self._of_ids(self.labels, ids).float()
         cached = [self._of_ids(table, ids) for table in self.cached]
@@ -119,12 +126,10 @@ class ClassifierModule(RunModule):
             share = torch.tensor([r.beta(a.mixup, a.mixup) for r in rngs], dtype=mel.dtype, device=mel.device)
             shift = 1 + int(rng_of(self.run.seed, "partner", self.iteration).integers(len(ids) - 1))
             mel = share[:, None, None] * mel + (1 - share)[:, None, None] * mel.roll(shift, 0)
-            frames = torch.maximum(frames, frames.roll(shift, 0))
             labels = share[:, None] * labels + (1 - share)[:, None] * labels.roll(shift, 0)
             cached = [share[:, None] * c + (1 - share)[:, None] * c.roll(shift, 0) for c in cached]
         if a.warp:
             mel = self.warp(mel, torch.tensor([self.warp.draw(r, *mel.shape[1:]) for r in rngs]))
-            frames = torch.full_like(frames, mel.shape[-1])
         return mel, frames, labels, cached
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
@@ -136,7 +141,7 @@ class ClassifierModule(RunModule):
 
     def on_validation_epoch_end(self) -> None:
         if self._said:
-            said, true = torch.cat(self._said), torch.cat(self._true)
+            said, true = self._of_all_processes(torch.cat(self._said)), self._of_all_processes(torch.cat(self._true))
             if self.settings.model.task == "class":
                 score = (said.argmax(-1) == true.argmax(-1)).float().mean()
             else:
@@ -144,6 +149,14 @@ class ClassifierModule(RunModule):
             self._sums["score"] = score * self._batches
             self._said, self._true = [], []
         super().on_validation_epoch_end()
+
+    def _of_all_processes(self, rows: Tensor) -> Tensor:
+        """Rows [N, C] of every process, for a score of parts is no part of a score."""
+        if self.trainer.world_size == 1:
+            return rows
+        parts: list[Any] = [None] * self.trainer.world_size
+        torch.distributed.all_gather_object(parts, rows.cpu())
+        return torch.cat(parts).to(rows.device)
 
     def criterion(self) -> float:
         return -self.val_metrics["score"]
