@@ -38,6 +38,7 @@ def test_the_rules(folder: Path, two_cities: Path) -> None:
     assert times.shape[0] == 3
     assert times.dtype == frames.dtype == torch.float32
     assert (times.diff(dim=1) == 40).all()
+    assert times[0, 0] == 20  # the middle of the first frame
     assert times.min() >= 0
     assert times.max() <= 4000
     assert not scene.requires_grad

@@ -21,6 +21,7 @@ from audiokd.data.crops import CropDataset, collate
 from audiokd.data.inputs import open_input
 from audiokd.losses.byol import byol_loss
 from audiokd.methods.atst.module import ATSTModule
+from audiokd.nn.ema import ema_update
 from audiokd.stages.fit import build_module
 from audiokd.training.collapse import effective_rank, normalized_std
 
@@ -111,6 +112,22 @@ def test_the_teacher_is_the_students_average(command: list[str], tmp_path: Path)
     assert all(torch.equal(state[k], first[k]) for k in teachers)
     assert not torch.equal(state["student.encoder.pos_embed"], first["student.encoder.pos_embed"])
     assert state["teacher.projector.1.num_batches_tracked"] == STEPS
+    finish(command, tmp_path / "moving", "--teacher.ema", "0.5")
+    moved = checkpoint(tmp_path / "moving", "last")["state_dict"]
+    assert not any(torch.equal(moved[k], first[k]) for k in teachers if "mask_embed" not in k)
+
+
+def test_the_average_by_hand() -> None:
+    """Parameters alone, of which the student may have more."""
+    torch.manual_seed(0)
+    teacher = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
+    student = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 2))
+    student[1].running_mean += 5
+    old = [p.clone() for p in teacher.parameters()]
+    ema_update(teacher, student, 0.9)
+    for now, before, theirs in zip(teacher.parameters(), old, student.parameters()):
+        torch.testing.assert_close(now, 0.9 * before + 0.1 * theirs)
+    assert not teacher[1].running_mean.any()
 
 
 def test_averaged_targets(corpus: tuple[Path, Path]) -> None:

@@ -84,6 +84,10 @@ def test_it_tells_two_readers_apart(corpus: Path, clip_classifier: Path) -> None
     assert found[40, "val", "score"] >= 0.75
     losses = [found[s, "train", "loss"] for s in range(1, 41)]
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+    groups = checkpoint(clip_classifier.parent / "exp", "last")["optimizer_states"][0]["param_groups"]
+    assert [g["lr"] / groups[0]["lr"] for g in groups] == pytest.approx(
+        [1, 0.75, 0.75**2]
+    )  # head, top, and what is below
     extract(str(clip_classifier), str(corpus / "dev"), str(clip_classifier.parent / "store"), layer="logits")
     store = open_store(clip_classifier.parent / "store")
     right = [model.config.labels[int(i.array[0].argmax())] == i.id.split("-")[0] for i in store.items()]
