@@ -58,6 +58,8 @@ def extract(
         "model_type": model.config.model_type,
         **model_hashes(model),
     }
+    if layer in getattr(model, "logit_layers", ()):
+        meta["labels"] = model.config.labels
     return run_corpus(
         model_dir,
         input,

@@ -19,6 +19,8 @@ class ClassifierModel(PreTrainedModel):
 
     config_class = ClassifierConfig
     base_model_prefix = "classifier"
+    #: layers whose dimensions are labels
+    logit_layers = ("logits",)
     main_input_name = "wav"
 
     def __init__(self, config: ClassifierConfig):
