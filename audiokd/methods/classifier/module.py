@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from audiokd.data.crops import rng_of
 from audiokd.data.views.resize_crop import RandomResizeCrop
@@ -48,12 +49,16 @@ class ClassifierModule(RunModule):
             if teacher.config.labels != model.config.labels:
                 strange = sorted(set(teacher.config.labels) ^ set(model.config.labels))[:5]
                 raise AudiokdError(f"a teacher of other labels, such as {', '.join(strange) or 'another order'}")
-            if type(teacher.encoder.frontend) is not type(model.encoder.frontend):
-                raise AudiokdError(
-                    "a teacher with another front end", fix="extract its logits and give teachers.logits"
-                )
+            if teacher.sample_rate != model.sample_rate:
+                what = f"a teacher at {teacher.sample_rate} Hz, the student takes {model.sample_rate}"
+                raise AudiokdError(what, fix="extract its logits and give teachers.logits")
         # past nn.Module's registry: no optimiser, checkpoint or .train() reaches them
         self.__dict__["teachers"] = [t.eval().requires_grad_(False) for t in teachers]
+        #: whether augmented batches are log-mel, which all of them take; else waveforms, each its own way from there
+        self.on_mel = all(m.takes_mel and _front_end(m) == _front_end(model) for m in (model, *teachers))
+        if settings.augment.warp and not self.on_mel:
+            what = "a log-mel is warped, and these models have none in common"
+            raise AudiokdError(what, where="augment.warp", fix="--augment.warp false; waveforms are mixed all the same")
         self.warp = RandomResizeCrop((1.0, 1.5))
         self._said: list[Tensor] = []
         self._true: list[Tensor] = []
@@ -65,7 +70,7 @@ class ClassifierModule(RunModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         o, encoder = self.settings.optim, self.model.encoder
-        groups = layer_decay_groups(encoder, self.model.head, encoder.config.depth, o.layer_decay)
+        groups = layer_decay_groups(encoder, self.model.head, self.model.depth, o.layer_decay)
         return torch.optim.SGD(groups, lr=o.lr, momentum=o.momentum)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
@@ -77,9 +82,9 @@ class ClassifierModule(RunModule):
         )
         for group in optimizer.param_groups:
             group["lr"] = lr * group["scale"]
-        mel, frames, labels, cached = self._augmented(batch)
-        logits = self.model.logits_of(mel, frames)
-        said = [*cached, *self._ask(mel, frames)]
+        x, n, labels, cached = self._augmented(batch)
+        logits = self._logits(self.model, x, n)
+        said = [*cached, *self._ask(x, n)]
         loss = label_distillation_loss(logits, labels, said, self.settings.teachers.weight, self.kind)
         self.check_finite(loss, batch["ids"])
         optimizer.zero_grad()
@@ -95,22 +100,28 @@ class ClassifierModule(RunModule):
         return "softmax" if single else "binary"
 
     @torch.no_grad()
-    def _ask(self, mel: Tensor, frames: Tensor) -> list[Tensor]:
+    def _ask(self, x: Tensor, n: Tensor) -> list[Tensor]:
         """The teachers' logits of the very batch that the student sees."""
         for teacher in self.teachers:
             teacher.train(self.settings.teachers.training_mode)
-        return [t.logits_of(mel, frames) for t in self.teachers]
+        return [self._logits(t, x, n) for t in self.teachers]
+
+    def _logits(self, model: ClassifierModel, x: Tensor, n: Tensor) -> Tensor:
+        return model.logits_of(x, n) if self.on_mel else model(x, n)
 
     @torch.no_grad()
-    def _mel(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        lengths = batch["lengths"].clamp(min=self.model.min_samples)
-        return self.model.encoder.frontend(batch["wav"], lengths)
+    def _front(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Log-mel [B, F, T] with frames [B], or the waveforms [B, T] with samples [B]."""
+        fewest = max(m.min_samples for m in (self.model, *self.teachers))
+        wav, lengths = batch["wav"], batch["lengths"].clamp(min=fewest)
+        wav = F.pad(wav, (0, max(0, fewest - wav.shape[-1])))
+        return self.model.encoder.frontend(wav, lengths) if self.on_mel else (wav, lengths)
 
     def _of_ids(self, table: Mapping[str, Tensor], ids: list[str]) -> Tensor:
         return torch.stack([table[i] for i in ids]).to(self.device)
 
     def _augmented(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-        """Log-mel, frames, labels and the cached teachers' logits of a training batch.
+        """Log-mel or waveforms, their lengths, labels and the cached teachers' logits of a training batch.
 
         Crops that are mixed or warped count whole, silence at their end, as officially: else a short clip's view would depend
         on the longest of its batch.
@@ -118,22 +129,20 @@ class ClassifierModule(RunModule):
         a, ids = self.settings.augment, batch["ids"]
         if a.mixup or a.warp:
             batch = {**batch, "lengths": torch.full_like(batch["lengths"], batch["wav"].shape[-1])}
-        mel, frames = self._mel(batch)
+        x, n = self._front(batch)
         labels = self._of_ids(self.labels, ids).float()
         cached = [self._of_ids(table, ids) for table in self.cached]
         rngs = [rng_of(self.run.seed, "augment", self.iteration, i) for i in ids]
         if a.mixup and len(ids) > 1:
-            share = torch.tensor([r.beta(a.mixup, a.mixup) for r in rngs], dtype=mel.dtype, device=mel.device)
+            share = torch.tensor([r.beta(a.mixup, a.mixup) for r in rngs], dtype=x.dtype, device=x.device)
             shift = 1 + int(rng_of(self.run.seed, "partner", self.iteration).integers(len(ids) - 1))
-            mel = share[:, None, None] * mel + (1 - share)[:, None, None] * mel.roll(shift, 0)
-            labels = share[:, None] * labels + (1 - share)[:, None] * labels.roll(shift, 0)
-            cached = [share[:, None] * c + (1 - share)[:, None] * c.roll(shift, 0) for c in cached]
+            x, labels, *cached = (_mixed(t, share, shift) for t in (x, labels, *cached))
         if a.warp:
-            mel = self.warp(mel, torch.tensor([self.warp.draw(r, *mel.shape[1:]) for r in rngs]))
-        return mel, frames, labels, cached
+            x = self.warp(x, torch.tensor([self.warp.draw(r, *x.shape[1:]) for r in rngs]))
+        return x, n, labels, cached
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        logits = self.model.logits_of(*self._mel(batch))
+        logits = self._logits(self.model, *self._front(batch))
         labels = self._of_ids(self.labels, batch["ids"]).float()
         self._said.append(logits.float())
         self._true.append(labels)
@@ -160,3 +169,15 @@ class ClassifierModule(RunModule):
 
     def criterion(self) -> float:
         return -self.val_metrics["score"]
+
+
+def _front_end(model: ClassifierModel) -> tuple[Any, ...]:
+    """What two models have in common that can be given one log-mel."""
+    front = model.encoder.frontend
+    return type(front), vars(front).get("win_length")
+
+
+def _mixed(x: Tensor, share: Tensor, shift: int) -> Tensor:
+    """Each row of `x` [B, ...] with its `share` [B], and with the rest of it another's."""
+    s = share.view(-1, *[1] * (x.ndim - 1))
+    return s * x + (1 - s) * x.roll(shift, 0)
