@@ -56,5 +56,5 @@ def need(module: str) -> Any:
     except ImportError as e:
         raise AudiokdError(
             f"the package {module} cannot be imported ({e})",
-            fix="pip install audiokd[score], or leave out the metric that needs it with --metrics",
+            fix="pip install audiokd[score]; 'audiokd score' can leave out the metric that needs it: --metrics",
         ) from e
