@@ -36,31 +36,40 @@ class EventClip:
 
 
 def event_clip(
-    id: str, scores: np.ndarray, frame_rate: float, duration_s: float, events: Sequence[Event] = ()
+    id: str,
+    scores: np.ndarray,
+    frame_rate: float,
+    duration_s: float,
+    events: Sequence[Event] = (),
+    median_s: Sequence[float] = (),
 ) -> EventClip:
-    """Put frame scores on the clip's time line. Frame k lasts from k / frame_rate up to (k + 1) / frame_rate.
+    """Smooth frame scores and put them on the clip's time line. Frame k lasts from k / frame_rate up to (k + 1) / frame_rate.
 
     Args:
         id: of the utterance, for messages.
-        scores: [T, C] probabilities, after the median filter.
+        scores: [T, C] probabilities.
         frame_rate: frames a second.
         duration_s: of the clip; the last frame ends there at the latest.
         events: true ones; those of one label that overlap or touch become one, as a detector of frames cannot tell them apart.
+        median_s: width in seconds of the median filter of each column; none if left out.
 
     Raises:
         AudiokdError: a score is NaN or no probability, or frames are missing, as in a store of one row a clip.
     """
-    if np.isnan(scores).any():
+    if np.isnan(scores).any():  # before the filter, which hides a lone one
         raise AudiokdError("NaN among its scores", where=id, fix="look at the model, or at the sound that made it")
     if scores.size and not (scores.min() >= 0 and scores.max() <= 1):
         raise AudiokdError(f"scores from {scores.min():g} to {scores.max():g} are no probabilities", where=id)
-    if len(scores) + 2 < LEAST_FRAMES * duration_s * frame_rate:
-        what = f"{len(scores)} frames for {duration_s:g} s, {duration_s * frame_rate:.0f} expected at {frame_rate:g} a second"
+    expected = duration_s * frame_rate
+    if len(scores) + 2 < LEAST_FRAMES * expected:
+        what = f"{len(scores)} frames for {duration_s:g} s, {expected:.0f} expected at {frame_rate:g} a second"
         raise AudiokdError(what, where=id, fix="scores of frames are needed, not of clips: extract --layer events")
     inside = int(np.sum(np.arange(len(scores)) / frame_rate < duration_s))
     if inside == 0:  # shorter than a frame: -inf is never above a threshold
         scores = np.full((1, scores.shape[1]), -np.inf)
         return EventClip(id, scores, np.array([0.0, max(duration_s, 1e-3)]), duration_s, merged(events))
+    if median_s:
+        scores = median_filtered(scores, frame_rate, median_s)
     times = np.minimum(np.arange(inside + 1) / frame_rate, duration_s)
     return EventClip(id, scores[:inside].astype(np.float64), times, duration_s, merged(events))
 
@@ -90,11 +99,10 @@ def median_filtered(scores: np.ndarray, frame_rate: float, seconds: Sequence[flo
     from scipy.ndimage import median_filter
 
     out = scores.copy()
-    if len(scores):
-        for column, width_s in enumerate(seconds):
-            frames = median_frames(width_s, frame_rate)
-            if frames > 1:
-                out[:, column] = median_filter(scores[:, column], size=frames, mode="reflect")
+    for column, width_s in enumerate(seconds):
+        frames = median_frames(width_s, frame_rate)
+        if frames > 1:
+            out[:, column] = median_filter(scores[:, column], size=frames, mode="reflect")
     return out
 
 

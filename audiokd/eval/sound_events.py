@@ -9,7 +9,7 @@ nothing can be found.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -97,7 +97,10 @@ def score_events(
     classes: dict[str, dict[str, float]] = {n: {"events": int(events[:, k].sum())} for k, n in enumerate(names)}
 
     def keep(name: str, value: float, drawn: list[float], of_classes: Sequence[float]) -> None:
-        summary[name] = summarise_drawn(value, drawn, len(clips))
+        s = summarise_drawn(value, drawn, len(clips))
+        if s.low is not None and s.high is not None:  # set around the value, it may reach beyond what a score can be
+            s = replace(s, low=max(s.low, 0.0), high=min(s.high, 1.0))
+        summary[name] = s
         for label, v in zip(names, of_classes):
             classes[label][name] = float(v)
 

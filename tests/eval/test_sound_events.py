@@ -133,8 +133,7 @@ def random_clips(n: int, seed: int = 0) -> list[EventClip]:
         x = rng.normal(-3, 1.5, (250, 3))
         for e in events:
             x[round(e.start_s * RATE) : round(e.end_s * RATE), "abc".index(e.label)] += rng.normal(4, 1.5)
-        x = median_filtered(np.round(1 / (1 + np.exp(-x)), 2), RATE, [0.28] * 3)
-        out.append(event_clip(f"u{k}", x, RATE, 10, events))
+        out.append(event_clip(f"u{k}", np.round(1 / (1 + np.exp(-x)), 2), RATE, 10, events, [0.28] * 3))
     return out
 
 
@@ -225,7 +224,7 @@ def test_what_cannot_be_scored() -> None:
     with pytest.raises(AudiokdError, match="no true event in 1 "):
         scored([clip("quiet", [], [], "a")], "a")
     with pytest.raises(AudiokdError, match=r"u7.*NaN"):
-        event_clip("u7", np.full((250, 1), np.nan), RATE, 10)
+        event_clip("u7", np.where(np.arange(250)[:, None] == 9, np.nan, 0.5), RATE, 10, median_s=[0.28])
     with pytest.raises(AudiokdError, match=r"u7.*are no probabilities"):
         event_clip("u7", np.full((250, 1), -3.0), RATE, 10)
     with pytest.raises(AudiokdError, match=r"u7.*1 frames for 10 s, 250 expected"):
