@@ -47,7 +47,7 @@ def report(exp_dir: str, set: str = "test", ref: str = "", samples: int = 3, res
 
     Reads what the recipe's stages left in EXP_DIR: config.yaml, metrics.csv; of a tokenizer tokens/SET,
     scores/SET/<system>.json, semantics/SET/<system>.json and wav/SET/<system>/; of a speech language model scores/SET.json
-    and scores/SET/; of an encoder probes-<checkpoint>/<task>.json.
+    and scores/SET/; of an encoder probes-<checkpoint>/<task>.json; of a detector detections-<checkpoint>/<set>.json.
 
     Args:
         exp_dir: folder of the run.
@@ -96,6 +96,7 @@ def report(exp_dir: str, set: str = "test", ref: str = "", samples: int = 3, res
         page.add_table("What the tokens know of phones", headers, rows, semantics[0]["note"])
         print(_text_table(headers, rows))
     _add_probes(page, exp)
+    _add_detections(page, exp)
     if (exp / "metrics.csv").exists():
         known = read_metrics(exp / "metrics.csv")
         page.add_curves("Training", exp / "metrics.csv", [n for n in CURVES if n in known])
@@ -147,6 +148,20 @@ def _add_probes(page: Any, exp: Path) -> None:
         caption = "Linear probes of frozen features, chosen on dev; test with a 95% bootstrap interval over utterances"
         caption += ", cross-validated ones with the range of their folds."
         page.add_table(f"Probes, {name} checkpoint", headers, rows, caption)
+        print(_text_table(headers, rows))
+
+
+def _add_detections(page: Any, exp: Path) -> None:
+    """A table for each exported checkpoint whose sound events were scored."""
+    from audiokd.eval.detection_table import detection_table
+
+    for folder in sorted(exp.glob("detections-*")):
+        headers, rows = detection_table([json.loads(p.read_text()) for p in sorted(folder.glob("*.json"))])
+        name = folder.name.removeprefix("detections-")
+        caption = (
+            "Over classes, with a 95% bootstrap interval over utterances; alpha_st weighs PSDS's spread over classes."
+        )
+        page.add_table(f"Sound events, {name} checkpoint", headers, rows, caption)
         print(_text_table(headers, rows))
 
 
