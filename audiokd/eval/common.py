@@ -46,7 +46,7 @@ def pair(ref: Signal, hyp: Signal) -> tuple[np.ndarray, np.ndarray]:
 
 
 def need(module: str) -> Any:
-    """Import an optional package of the `score` extra.
+    """Import an optional package, of the extra `score` or `sed`.
 
     Raises:
         AudiokdError: it cannot be imported; says how to get it.
@@ -56,5 +56,5 @@ def need(module: str) -> Any:
     except ImportError as e:
         raise AudiokdError(
             f"the package {module} cannot be imported ({e})",
-            fix="pip install audiokd[score], or leave out the metric that needs it with --metrics",
+            fix="pip install 'audiokd[score,sed]'; 'audiokd score' can leave out the metric that needs it: --metrics",
         ) from e

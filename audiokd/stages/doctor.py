@@ -46,7 +46,12 @@ def doctor() -> bool:
         formats = sf.available_formats()
         print(f"audio          libsndfile {sf.__libsndfile_version__}: {', '.join(sorted(formats))}")
         problems += [f"libsndfile reads no {f}" for f in ("WAV", "FLAC", "OGG", "MP3") if f not in formats]
-    extras = {"score": ("pesq", "pystoi", "jiwer", "distillmos", "pyarrow"), "ray": ("ray",), "slurm": ("submitit",)}
+    extras = {
+        "score": ("pesq", "pystoi", "jiwer", "distillmos", "pyarrow"),
+        "sed": ("sed-scores-eval-np2",),
+        "ray": ("ray",),
+        "slurm": ("submitit",),
+    }
     for extra, names in extras.items():
         missing = []
         for name in names:

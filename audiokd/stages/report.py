@@ -48,7 +48,8 @@ def report(exp_dir: str, set: str = "test", ref: str = "", samples: int = 3, res
 
     Reads what the recipe's stages left in EXP_DIR: config.yaml, metrics.csv; of a tokenizer tokens/SET,
     scores/SET/<system>.json, semantics/SET/<system>.json and wav/SET/<system>/; of a speech language model scores/SET.json
-    and scores/SET/; of an encoder probes-<checkpoint>/<task>.json; of a classifier classified/<task>.json.
+    and scores/SET/; of an encoder probes-<checkpoint>/<task>.json; of a classifier classified/<task>.json; of a detector
+    detected/<set>.json.
 
     Args:
         exp_dir: folder of the run.
@@ -98,6 +99,7 @@ def report(exp_dir: str, set: str = "test", ref: str = "", samples: int = 3, res
         print(_text_table(headers, rows))
     _add_probes(page, exp)
     _add_classified(page, exp)
+    _add_detections(page, exp)
     if (exp / "metrics.csv").exists():
         known = read_metrics(exp / "metrics.csv")
         page.add_curves("Training", exp / "metrics.csv", [n for n in CURVES if n in known])
@@ -177,6 +179,20 @@ def _classifier_lead(config: dict[str, Any]) -> str:
     taught = len(teachers["models"]) + len(teachers["logits"])
     by = f", taught by {taught} model{'s' * (taught > 1)}" if taught else ""
     return f"{m['task']} on {m['encoder']}{by}; {run['max_steps']} steps, seed {run['seed']}."
+
+
+def _add_detections(page: Any, exp: Path) -> None:
+    """How well a detector finds sound events and their times."""
+    from audiokd.eval.detection_table import detection_table
+
+    found = [json.loads(p.read_text()) for p in sorted((exp / "detected").glob("*.json"))]
+    if found:
+        headers, rows = detection_table(found)
+        caption = (
+            "Over labels, with a 95% bootstrap interval over utterances; alpha_st weighs PSDS's spread over labels."
+        )
+        page.add_table("Sound events", headers, rows, caption)
+        print(_text_table(headers, rows))
 
 
 def _encoder_lead(config: dict[str, Any]) -> str:

@@ -213,5 +213,5 @@ METRICS[{name!r}].load("cpu")
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 1
-    assert "pip install audiokd[score]" in run.stderr
+    assert "pip install 'audiokd[score,sed]'" in run.stderr
     assert package in run.stderr
