@@ -1,0 +1,224 @@
+#!/usr/bin/env python
+"""Pretrain, fine-tune and probe encoders of one recipe: a grid that goes on where it stopped, on any machine.
+
+    cd egs/debian_sounds/ssl1 && ../../../recipes/probe_grid.py conf/grid.yaml --nj 2
+
+conf/grid.yaml holds what all cells share (`train`, `dev`, `tasks` by kind) and the cells by name, each with `seeds` (0 by
+default):
+
+    config               pretrained by `audiokd fit atst` with this file
+    init_of              that cell before its first step
+    model                an encoder that is there: log_mel, a folder, a hub id; nothing is trained
+    encoder, teachers    a cell of the same seed fine-tuned on each class task (by the config `finetune`), taught by these
+                         fine-tuned cells
+
+Pretrained encoders are probed linearly, fine-tuned ones are scored themselves. A cell's work lies in exp/grid/<name>-<seed>/;
+what another cell needs of it is made again where it is not there. --tables prints what there is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import threading
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from cells import Cell, add_row, attempt, file_sha256, finished, run, spread, work_through
+
+from audiokd.errors import ConfigError
+from audiokd.eval.bitrate import count_parameters
+from audiokd.eval.table import markdown
+from audiokd.stages.fit import source
+
+SPLITS = ("train", "dev", "test")
+WAYS = ("config", "init_of", "model", "encoder")
+#: a lock for each training run that several cells may want at once
+MAKING: dict[str, threading.Lock] = defaultdict(threading.Lock)
+#: of the cells that this process works through, by hash: set when one has ended, well or not
+ENDED: dict[str, threading.Event] = {}
+
+
+@dataclass(frozen=True)
+class EncoderCell(Cell):
+    """An encoder: how it is made, and the tasks that it is asked."""
+
+    made: dict[str, Any]
+    shared: dict[str, Any]
+    needs: tuple[EncoderCell, ...] = field(default=(), compare=False)
+
+    @property
+    def key(self) -> dict[str, Any]:
+        return {"made": self.made, "seed": self.seed, **self.shared, "needs": [c.sha256 for c in self.needs]}
+
+    @property
+    def scores(self) -> Path:
+        """Where its scores lie: with another way of scoring they are made anew."""
+        return self.folder / f"scores-{self.sha256[:8]}"
+
+    @property
+    def model(self) -> str:
+        """What is probed, or fine-tuned further."""
+        if "init_of" in self.made:
+            return f"{self.needs[0].folder}/export-init"
+        return self.made.get("model") or f"{self.folder}/export"
+
+
+def read_cells(path: str) -> list[EncoderCell]:
+    """The cells of a grid file, further seeds last, each behind those that it needs.
+
+    Raises:
+        ConfigError: a cell is made in no way or several, or needs one that is not there.
+    """
+    tree = yaml.safe_load(Path(path).read_text())
+    shared = {k: tree[k] for k in ("train", "dev", "tasks")}
+    cells: dict[tuple[str, int], EncoderCell] = {}
+    for name, made in tree["cells"].items():
+        ways = [k for k in WAYS if k in made]
+        if len(ways) != 1:
+            raise ConfigError(f"cell {name} has {' and '.join(ways) or 'none'} of {', '.join(WAYS)}", where=path)
+        settings = {k: v for k, v in made.items() if k != "seeds"}
+        settings |= {f"{k}_sha256": file_sha256([made[k]]) for k in ("config", "finetune") if k in made}
+        needed = [made[k] for k in ("init_of", "encoder") if k in made] + made.get("teachers", [])
+        for seed in made.get("seeds", [0]):
+            missing = [n for n in needed if (n, seed) not in cells]
+            if missing:
+                raise ConfigError(
+                    f"cell {name} needs {missing[0]} of seed {seed}, which no line above makes", where=path
+                )
+            cells[name, seed] = EncoderCell(name, seed, settings, shared, tuple(cells[n, seed] for n in needed))
+    return sorted(cells.values(), key=lambda c: c.seed)
+
+
+def prepare(cell: EncoderCell) -> None:
+    """Make the model of a cell that is not fine-tuned, where it is not there."""
+    if "model" in cell.made:
+        return
+    for needed in cell.needs:
+        prepare(needed)
+    with MAKING[cell.model]:
+        if Path(cell.model).exists():
+            return
+        exp, shared = str(cell.folder), cell.shared
+        if "init_of" in cell.made:
+            run(cell, "export", str(cell.needs[0].folder), cell.model, "--checkpoint", "init")
+            return
+        words = ["--config", cell.made["config"], f"--run.seed={cell.seed}", "--exp_dir", exp]
+        run(cell, "fit", "atst", *words, "--train", shared["train"], "--dev", shared["dev"])
+        run(cell, "export", exp, cell.model)
+
+
+def probe(cell: EncoderCell) -> None:
+    """A linear probe of each task."""
+    epochs = {"class": 100, "tags": 100, "frames": 20}  # a corpus has hundreds of clips, and a hundred thousand frames
+    for kind, tasks in cell.shared["tasks"].items():
+        layer = "frames" if kind == "frames" else "clip"
+        for task in tasks:
+            stores = {s: f"{cell.folder}/features/{task}/{s}" for s in SPLITS}
+            out = str(cell.scores / f"{task}.json")
+            for split, store in stores.items():
+                run(cell, "extract", cell.model, f"data/{task}/{split}", store, "--layer", layer)
+            words = [w for s, store in stores.items() for w in (f"--{s}", store)]
+            data = ",".join(f"data/{task}/{s}" for s in SPLITS)
+            words += ["--data", f"[{data}]", "--task", kind, "--seed", str(cell.seed), "--epochs", str(epochs[kind])]
+            run(cell, "probe", *words, "--out", out)
+
+
+def finetune(cell: EncoderCell, task: str) -> str:
+    """The folder of a classifier of a task; made where it is not there."""
+    encoder, *teachers = cell.needs
+    prepare(encoder)
+    taught = [finetune(t, task) for t in teachers]
+    exp, data = f"{cell.folder}/{task}", f"data/{task}"
+    with MAKING[exp]:
+        if not Path(f"{exp}/export").exists():
+            words = ["--config", cell.made["finetune"], "--model.encoder", encoder.model, f"--run.seed={cell.seed}"]
+            words += ["--data.labels", f"[{data}/train,{data}/dev]", "--train", f"{data}/train", "--dev", f"{data}/dev"]
+            words += ["--teachers.models", f"[{','.join(taught)}]"] if taught else []
+            run(cell, "fit", "classifier", *words, "--exp_dir", exp)
+            run(cell, "export", exp, f"{exp}/export")
+    return f"{exp}/export"
+
+
+def classify(cell: EncoderCell) -> None:
+    """What its classifier scores on each class task."""
+    for task in cell.shared["tasks"]["class"]:
+        logits = f"{cell.folder}/{task}/logits"
+        run(cell, "extract", finetune(cell, task), f"data/{task}/test", logits, "--layer", "logits")
+        run(cell, "classify", logits, "--data", f"[data/{task}/test]", "--out", str(cell.scores / f"{task}.json"))
+
+
+def finish(cell: EncoderCell) -> None:
+    """Append the cell's row: scores, and what it takes to make them again."""
+    found = {p.stem: json.loads(p.read_text()) for p in sorted(cell.scores.glob("*.json"))}
+    configs = [cell.folder / "config.yaml", *sorted(cell.folder.glob("*/config.yaml"))]
+    trained = next((yaml.safe_load(c.read_text()) for c in configs if c.exists()), None)
+    model = next(iter(sorted(cell.folder.glob("*/export"))), Path(cell.model))
+    add_row({
+        "config_sha256": cell.sha256,
+        "seed": cell.seed,
+        "steps": trained["run"]["max_steps"] if trained else 0,
+        "commit": trained["audiokd"]["commit"] if trained else None,
+        "scored_commit": source()["commit"],
+        "set": "test",
+        "system": f"grid/{cell.name}",
+        "parameters": count_parameters(model) if model.is_dir() else None,
+        "scores": {task: f["test"]["mean"] for task, f in found.items()},
+        "intervals": {task: [f["test"]["low"], f["test"]["high"]] for task, f in found.items()},
+        "chance": {task: f["chance"] for task, f in found.items()},
+    })  # fmt: skip
+
+
+def work(cell: EncoderCell) -> str:
+    """Do what is left of a cell, and say how it ended."""
+
+    for needed in cell.needs:
+        if needed.sha256 in ENDED:
+            ENDED[needed.sha256].wait()
+
+    def do() -> None:
+        if "encoder" in cell.made:
+            classify(cell)
+        else:
+            prepare(cell)
+            probe(cell)
+        finish(cell)
+
+    try:
+        return attempt(cell, do)
+    finally:
+        ENDED[cell.sha256].set()
+
+
+def table(cells: list[EncoderCell]) -> str:
+    """A row a cell: of one seed with its 95% bootstrap interval over utterances, of several the mean and their range."""
+    done, rows = finished(), []
+    tasks = [t for of in cells[0].shared["tasks"].values() for t in of]
+    for name in dict.fromkeys(c.name for c in cells):
+        found = [done[c.sha256] for c in cells if c.name == name and c.sha256 in done]
+        if found:
+            about = [str(len(found)), str(found[0]["steps"])]
+            rows.append([name, *about, *(spread(found, t) for t in tasks)])
+    return markdown(["cell", "seeds", "steps", *tasks], rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("grid", help="such as conf/grid.yaml")
+    parser.add_argument("--nj", type=int, default=1, help="cells at once, a thread each")
+    parser.add_argument("--only", default="", help="cells whose name holds this")
+    parser.add_argument("--tables", action="store_true", help="print the table of finished cells")
+    args = parser.parse_args()
+    cells = [c for c in read_cells(args.grid) if args.only in c.name]
+    if args.tables:
+        print(table(cells))
+    else:
+        ENDED.update({c.sha256: threading.Event() for c in cells if c.sha256 not in finished()})
+        work_through(cells, args.nj, work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""recipes/probe_grid.py on real speech: pretrained, untrained, fine-tuned and taught encoders, each a row of results.jsonl once."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+from audiokd.cli import main
+from audiokd.errors import AudiokdError, ConfigError
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+RUN = {"max_steps": 4, "val_every": 2, "ckpt_every": 2, "log_every": 1, "accelerator": "cpu"}
+DATA = {"batch_size": 4, "num_workers": 0, "crop_s": 1.0, "val_crop_s": 1.0}
+PRETRAIN = {"model": {"dim": 24, "depth": 2, "heads": 2}, "heads": {"hidden": 16, "out": 8}, "data": DATA, "run": RUN}
+
+
+@pytest.fixture
+def grid(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script as a module; its commands run in this process, for a start of Python takes longer than a debug step."""
+    monkeypatch.syspath_prepend(RECIPES)
+    monkeypatch.delitem(sys.modules, "probe_grid", raising=False)
+    module = importlib.import_module("probe_grid")
+    module.said = []
+
+    def run(cell, *words: str) -> None:
+        if "--out" in words and Path(words[words.index("--out") + 1]).exists():
+            return
+        module.said.append((cell.name, *words))
+        try:
+            main(list(words))
+        except SystemExit as e:
+            raise AudiokdError(f"'audiokd {words[0]}' ended with {e.code}") from e
+
+    monkeypatch.setattr(module, "run", run)
+    return module
+
+
+@pytest.fixture
+def recipe(readers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A recipe's folder: two readers to tell apart, without labels and with, and a grid of every kind of cell."""
+    for split, of in (("train", "train"), ("dev", "dev"), ("test", "dev")):
+        shutil.copytree(readers / of, tmp_path / "data" / "readers" / split)
+    (tmp_path / "pretrain.yaml").write_text(yaml.safe_dump(PRETRAIN))
+    (tmp_path / "finetune.yaml").write_text(yaml.safe_dump({"data": DATA, "run": RUN}))
+    cells = {
+        "log_mel": {"model": "log_mel"},
+        "frame": {"config": "pretrain.yaml"},
+        "untrained": {"init_of": "frame"},
+        "tuned": {"encoder": "frame", "finetune": "finetune.yaml"},
+        "taught": {"encoder": "untrained", "teachers": ["tuned"], "finetune": "finetune.yaml"},
+    }
+    tree = {"train": "data/readers/train", "dev": "data/readers/dev", "tasks": {"class": ["readers"]}, "cells": cells}
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def start(grid: ModuleType, monkeypatch: pytest.MonkeyPatch, *options: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["probe_grid.py", "grid.yaml", *options])
+    grid.said.clear()
+    grid.main()
+
+
+@pytest.mark.slow
+def test_every_cell_is_a_row_once(
+    grid: ModuleType, recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start(grid, monkeypatch)
+    rows = [json.loads(line) for line in Path("results.jsonl").read_text().splitlines()]
+    assert [r["system"] for r in rows] == [f"grid/{n}" for n in ("log_mel", "frame", "untrained", "tuned", "taught")]
+    assert [r["steps"] for r in rows] == [0, 4, 0, 4, 4]
+    assert all(0 <= r["scores"]["readers"] <= 1 and r["chance"]["readers"] == 0.5 for r in rows)
+    assert rows[0]["scores"]["readers"] == 1.0  # the readers are loud and quiet
+    assert rows[1]["parameters"] == rows[2]["parameters"] < rows[3]["parameters"]
+    assert [words[:2] for words in grid.said].count(("frame", "fit")) == 1
+    taught = next(words for words in grid.said if words[:2] == ("taught", "fit"))
+    assert taught[taught.index("--teachers.models") + 1] == "[exp/grid/tuned-0/readers/export]"
+    assert taught[taught.index("--model.encoder") + 1] == "exp/grid/frame-0/export-init"
+
+    start(grid, monkeypatch)
+    assert not grid.said
+    capsys.readouterr()
+    start(grid, monkeypatch, "--tables")
+    table = capsys.readouterr().out
+    assert "| taught | 1 | 4 |" in table
+    assert f"{rows[4]['scores']['readers']:.3f} [" in table
+
+
+@pytest.mark.slow
+def test_what_a_cell_needs_is_made_again(grid: ModuleType, recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On another machine, where the rows are and the work is not."""
+    start(grid, monkeypatch)
+    lines = Path("results.jsonl").read_text().splitlines(keepends=True)
+    Path("results.jsonl").write_text("".join(lines[:-1]))
+    shutil.rmtree("exp")
+    start(grid, monkeypatch, "--nj", "2")
+    assert [words[:2] for words in grid.said if words[1] == "fit"] == [
+        ("frame", "fit"),
+        ("tuned", "fit"),
+        ("taught", "fit"),
+    ]
+    again = json.loads(Path("results.jsonl").read_text().splitlines()[-1])
+    first = json.loads(lines[-1])
+    assert again["scores"] == first["scores"]
+    assert again["config_sha256"] == first["config_sha256"]
+
+
+def test_cells_that_cannot_be(grid: ModuleType, recipe: Path) -> None:
+    tree = yaml.safe_load(Path("grid.yaml").read_text())
+    for cell, said in (
+        ({"encoder": "nobody"}, "needs nobody of seed 0"),
+        ({"encoder": "frame", "seeds": [1]}, "needs frame of seed 1"),
+        ({"config": "pretrain.yaml", "model": "log_mel"}, "has config and model of"),
+        ({"seeds": [0]}, "has none of"),
+    ):
+        tree["cells"]["odd"] = cell
+        Path("grid.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+        with pytest.raises(ConfigError, match=said):
+            grid.read_cells("grid.yaml")
+
+
+def test_another_config_is_another_cell(grid: ModuleType, recipe: Path) -> None:
+    """And so is every cell that needs it."""
+    before = {c.name: c.sha256 for c in grid.read_cells("grid.yaml")}
+    Path("finetune.yaml").write_text(yaml.safe_dump({"data": DATA, "run": {**RUN, "max_steps": 5}}))
+    after = {c.name: c.sha256 for c in grid.read_cells("grid.yaml")}
+    assert {n for n in before if before[n] != after[n]} == {"tuned", "taught"}
