@@ -24,7 +24,8 @@ def rng_of(*key: object) -> np.random.Generator:
 class StepSampler:
     """Batches of (step, index) pairs for the steps `start..stop-1` of one rank.
 
-    Position p = step * global batch + slot walks through a fresh permutation of the corpus each epoch.
+    Position p = step * global batch + slot walks through a fresh permutation of the corpus each epoch; with weights through as many
+    draws with replacement.
 
     Args:
         size: utterances in the corpus.
@@ -32,18 +33,27 @@ class StepSampler:
         start, stop: steps.
         seed: of the permutations.
         rank, world_size: which slots of the global batch are ours.
+        weights: probability [size] of each utterance; each once an epoch if left out.
 
     Raises:
         AudiokdError: the corpus is empty.
     """
 
     def __init__(
-        self, size: int, batch_size: int, start: int, stop: int, seed: int, rank: int = 0, world_size: int = 1
+        self,
+        size: int,
+        batch_size: int,
+        start: int,
+        stop: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        weights: np.ndarray | None = None,
     ):
         if size < 1:
             raise AudiokdError("there is nothing to train on", fix="look at the training INPUT with 'audiokd validate'")
         self.size, self.batch_size, self.start, self.stop = size, batch_size, start, stop
-        self.seed, self.rank, self.world_size = seed, rank, world_size
+        self.seed, self.rank, self.world_size, self.weights = seed, rank, world_size, weights
 
     def __len__(self) -> int:
         return max(0, self.stop - self.start)
@@ -56,9 +66,14 @@ class StepSampler:
             for p in range(first, first + self.batch_size):
                 if p // self.size != epoch:
                     epoch = p // self.size
-                    order = rng_of(self.seed, "epoch", epoch).permutation(self.size)
+                    order = self._order(rng_of(self.seed, "epoch", epoch))
                 batch.append((step, int(order[p % self.size])))
             yield batch
+
+    def _order(self, rng: np.random.Generator) -> np.ndarray:
+        if self.weights is None:
+            return rng.permutation(self.size)
+        return rng.choice(self.size, self.size, p=self.weights)
 
 
 class CropDataset:

@@ -110,6 +110,9 @@ def test_audioset(speech: np.ndarray, tmp_path: Path) -> None:
     probed = read_labels(task / "data/as20k/train") | read_labels(task / "data/as20k/dev")
     assert probed == {"Y--4gqARaEJE-0": ("/m/068hy", "/m/07q6cd_"), "Y-0DLPzsiXXE-30": ("/m/04rlf",)}
     check(task / "data/as20k/test", {"Yxyz-20.5": ("/m/04rlf", "/m/1")})
+    assert read_labels(task / "data/as2m/dev") == read_labels(task / "data/as20k/dev")
+    both = read_labels(task / "data/as2m/train") | read_labels(task / "data/as2m/dev")
+    assert both == {**probed, "Yabc-30": ("/m/04rlf",)}
 
 
 @pytest.mark.parametrize("recipe", ["esc50/clip1", "speechcommands/clip1", "fsd50k/clip1", "audioset/ssl1"])

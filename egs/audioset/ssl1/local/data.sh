@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # AudioSet's segments (balanced_train, unbalanced_train and eval_segments.csv, as published) and a folder of audio. Writes data/train and
-# data/dev without labels, and data/as20k/{train,dev,test} with tags; clips that are not there any more are counted and left out.
+# data/dev without labels, and data/{as20k,as2m}/{train,dev,test} with tags; clips that are not there any more are counted and left out.
 set -euo pipefail
 corpus=downloads
 audio=

@@ -2,8 +2,8 @@
 
 CORPUS holds the published segment lists: comment lines with #, then `YTID, start, end, "mid,mid,..."`. AUDIO holds a file a
 segment, somewhere below it, called YTID, Y + YTID, YTID_start or YTID_start_end (seconds, or milliseconds as some tools
-write), in any format that soundfile reads. Pretraining takes all of both training lists; the tags of the balanced one are
-the task: a twentieth of it is its dev.
+write), in any format that soundfile reads. Pretraining takes all of both training lists; their tags are two tasks, as20k of the
+balanced list and as2m of both. A twentieth of the balanced list is the dev set of either.
 """
 
 import hashlib
@@ -70,17 +70,19 @@ def main(corpus: str, audio: str, data: str) -> None:
         write_data_dir(Path(data) / split, [Utterance(i, str(train[i][0])) for i in heard if (i in dev) == mine])
     balanced = sets["balanced_train"]
     chooses = {i for i in balanced if _share(f"probe {i}") < 0.05} or set(sorted(balanced)[:1])
-    task = {
-        "train": {i: r for i, r in balanced.items() if i not in chooses},
-        "dev": {i: r for i, r in balanced.items() if i in chooses},
-        "test": sets["eval"],
+    dev_and_test = {"dev": {i: r for i, r in balanced.items() if i in chooses}, "test": sets["eval"]}
+    tasks = {
+        "as20k": {"train": {i: r for i, r in balanced.items() if i not in chooses}, **dev_and_test},
+        "as2m": {"train": {i: r for i, r in train.items() if i not in chooses}, **dev_and_test},
     }
-    for split, rows in task.items():
-        out = Path(data) / "as20k" / split
-        write_data_dir(out, [Utterance(i, str(path)) for i, (path, _) in sorted(rows.items())])
-        write_labels(out / LABELS, {i: tags for i, (_, tags) in rows.items()})
-    sizes = ", ".join(f"{split} {len(rows)}" for split, rows in task.items())
-    print(f"{data}: {len(heard)} segments to pretrain on, {len(dev)} of them dev; as20k {sizes}")
+    sizes = []
+    for task, splits in tasks.items():
+        for split, rows in splits.items():
+            out = Path(data) / task / split
+            write_data_dir(out, [Utterance(i, str(path)) for i, (path, _) in sorted(rows.items())])
+            write_labels(out / LABELS, {i: tags for i, (_, tags) in rows.items()})
+        sizes.append(f"{task} {', '.join(f'{split} {len(rows)}' for split, rows in splits.items())}")
+    print(f"{data}: {len(heard)} segments to pretrain on, {len(dev)} of them dev; {'; '.join(sizes)}")
 
 
 def _share(key: str) -> float:
