@@ -5,17 +5,20 @@
 Ours: log-mel, views and masks of a batch at once on its device, attention by torch's scaled_dot_product_attention. Official
 arrangement (audiossl, methods/atstframe and methods/atst), written anew: transforms clip by clip, in the same process here,
 attention as matrix products with a softmax of scores to which a mask [B, 1, N, N] is added. Both take the same crops of real
-speech, the same weights and the same optimiser, in turns; a step is everything from waveforms to the teacher's update. Not
-compared: reading audio, and loader workers, which either arrangement may have.
+speech, the same weights and the same optimiser, in turns, each in a process of its own, of which only ours keeps freed memory
+(launch/local.py, as `audiokd fit` does); a step is everything from waveforms to the teacher's update. Not compared: reading
+audio, and loader workers, which either arrangement may have.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import random
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,6 +38,7 @@ from audiokd.nn.ema import ema_update
 from audiokd.nn.vit import Attention, Block, take_rows
 from audiokd.stages.fit import build_module, build_settings, read_config
 
+OFFICIAL = "official arrangement"
 WHEEL = ("moonshine-voice", "0.1.5", "1ed9e0ccf94be4845d69e7fa862dcf4c8b5801a758796966494c694f48184496")
 
 
@@ -119,6 +123,41 @@ def step_of(module: ATSTModule, views_of: Callable[[Tensor, int], Views]) -> Cal
     return step
 
 
+def make_step(name: str, settings: ATSTSettings, device: str) -> Callable[[Tensor, int], float]:
+    """The step of an arrangement."""
+    module = build_module("atst", settings).to(device).train()
+    if name == OFFICIAL:
+        per_clip = PerClipViews(settings, device)
+        for m in module.modules():
+            for kind, forward in ((Attention, eager_attention), (Block, whole_block)):
+                if isinstance(m, kind):
+                    m.forward = forward.__get__(m)  # type: ignore[method-assign]
+        return step_of(module, lambda wav, _: per_clip(wav))
+
+    def views(wav: Tensor, number: int) -> Views:
+        lengths = torch.full((len(wav),), wav.shape[-1], device=device)
+        batch = {"wav": wav.to(device), "lengths": lengths}
+        return module.views(*module.crops_of(batch), [str(i) for i in range(len(wav))], number)
+
+    return step_of(module, views)
+
+
+def worker(name: str, settings: ATSTSettings, threads: int, device: str, speech: Tensor, ends: Any) -> None:
+    """Take batches, say how long each took: in a process of its own, for how it treats memory is of the whole process."""
+    torch.set_num_threads(threads)
+    if name != OFFICIAL:
+        keep_freed_memory()
+    step = make_step(name, settings, device)
+    n = round(settings.data.crop_s * 16000)
+    for number, starts in iter(ends.recv, None):
+        batch = torch.stack([torch.stack([speech[s : s + n] for s in row]) for row in starts])
+        start = time.perf_counter()
+        step(batch, number)
+        if device != "cpu":
+            torch.cuda.synchronize()
+        ends.send(time.perf_counter() - start)
+
+
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--config", default="atst/frame_small")
@@ -127,8 +166,6 @@ def main() -> None:
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--device", default="cpu")
     a = p.parse_args()
-    torch.set_num_threads(a.threads)
-    keep_freed_memory()
     tree: dict[str, dict] = {}
     for key, value in read_config(a.config).items():
         group, _, name = key.partition(".")
@@ -137,44 +174,32 @@ def main() -> None:
     (path,) = fetch_pypi(*WHEEL, downloads_dir() / "benchmarks", ["moonshine_voice/assets/two_cities.wav"])
     wav, rate = load(Utterance("two_cities", str(path)))
     speech = torchaudio.functional.resample(torch.from_numpy(wav), rate, 16000)
-    modules = {
-        name: build_module("atst", settings).to(a.device).train() for name in ("official arrangement", "audiokd")
-    }
-    n, crops = round(settings.data.crop_s * 16000), modules["audiokd"].crops
-    ids = [str(i) for i in range(a.batch_size)]
-
-    def ours(wav: Tensor, number: int) -> Views:
-        batch = {"wav": wav.to(a.device), "lengths": torch.full((len(wav),), n, device=a.device)}
-        return modules["audiokd"].views(*modules["audiokd"].crops_of(batch), ids, number)
-
-    per_clip = PerClipViews(settings, a.device)
-    for module in modules["official arrangement"].modules():
-        for kind, forward in ((Attention, eager_attention), (Block, whole_block)):
-            if isinstance(module, kind):
-                module.forward = forward.__get__(module)  # type: ignore[method-assign]
-    steps = {
-        "official arrangement": step_of(modules["official arrangement"], lambda wav, _: per_clip(wav)),
-        "audiokd": step_of(modules["audiokd"], ours),
-    }
-    times: dict[str, list[float]] = {name: [] for name in steps}
+    crops = build_module("atst", settings).crops
+    context = multiprocessing.get_context("spawn")
+    processes, ends = [], {}
+    for name in (OFFICIAL, "audiokd"):
+        ends[name], theirs = context.Pipe()
+        processes.append(context.Process(target=worker, args=(name, settings, a.threads, a.device, speech, theirs)))
+        processes[-1].start()
+    times: dict[str, list[float]] = {name: [] for name in ends}
+    last = len(speech) - round(settings.data.crop_s * 16000)
     for turn in range(a.repeats + 1):
-        starts = torch.randint(len(speech) - n, (a.batch_size, crops))
-        batch = torch.stack([torch.stack([speech[s : s + n] for s in row]) for row in starts.tolist()])
-        for name, step in steps.items():
-            start = time.perf_counter()
-            step(batch, turn)
-            if a.device != "cpu":
-                torch.cuda.synchronize()
+        starts = torch.randint(last, (a.batch_size, crops)).tolist()
+        for name, end in ends.items():  # in turns: the other one waits
+            end.send((turn, starts))
+            took = end.recv()
             if turn:  # the first is for warming up
-                times[name].append(time.perf_counter() - start)
+                times[name].append(took)
+    for end in ends.values():
+        end.send(None)
     print(f"{a.config}, batch {a.batch_size}, {a.threads} threads, {a.device}, torch {torch.__version__}\n")
     print("| arrangement | clips a second (median, range) | against official |")
     print("| --- | --- | --- |")
-    base = statistics.median(times["official arrangement"])
+    base = statistics.median(times[OFFICIAL])
     for name, of in times.items():
         median = statistics.median(of)
-        rate = f"{a.batch_size / median:.2f} ({a.batch_size / max(of):.2f}-{a.batch_size / min(of):.2f})"
-        print(f"| {name} | {rate} | {base / median:.2f} |")
+        shown = f"{a.batch_size / median:.2f} ({a.batch_size / max(of):.2f}-{a.batch_size / min(of):.2f})"
+        print(f"| {name} | {shown} | {base / median:.2f} |")
 
 
 if __name__ == "__main__":
