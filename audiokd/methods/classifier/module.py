@@ -6,22 +6,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from audiokd.data.crops import rng_of
+from audiokd.data.views.label_mixup import LabelMixup
 from audiokd.data.views.resize_crop import RandomResizeCrop
-from audiokd.errors import AudiokdError
 from audiokd.losses.label_distillation import label_distillation_loss, label_loss
 from audiokd.methods.classifier.model import ClassifierModel
 from audiokd.methods.classifier.settings import ClassifierSettings
 from audiokd.nn.average_precision import mean_average_precision
-from audiokd.training.base import RunModule
-from audiokd.training.layer_decay import layer_decay_groups
-from audiokd.training.schedules import warmup_cosine
+from audiokd.training.taught import TaughtModule
 
 
-class ClassifierModule(RunModule):
-    """The student and its teachers; best.ckpt has the best validation score.
+class ClassifierModule(TaughtModule):
+    """The student and its teachers.
 
     Args:
         settings: configuration.
@@ -31,9 +29,6 @@ class ClassifierModule(RunModule):
         logits: [C] of cached teachers by utterance id.
     """
 
-    shown = ("score", "loss")
-    exported = "model."
-
     def __init__(
         self,
         settings: ClassifierSettings,
@@ -42,51 +37,19 @@ class ClassifierModule(RunModule):
         teachers: Sequence[ClassifierModel] = (),
         logits: Sequence[Mapping[str, Tensor]] = (),
     ):
-        super().__init__(settings.run)
-        self.settings, self.model, self.labels, self.cached = settings, model, labels, list(logits)
-        for teacher in teachers:
-            if teacher.config.labels != model.config.labels:
-                strange = sorted(set(teacher.config.labels) ^ set(model.config.labels))[:5]
-                raise AudiokdError(f"a teacher of other labels, such as {', '.join(strange) or 'another order'}")
-            if type(teacher.encoder.frontend) is not type(model.encoder.frontend):
-                raise AudiokdError(
-                    "a teacher with another front end", fix="extract its logits and give teachers.logits"
-                )
-        # past nn.Module's registry: no optimiser, checkpoint or .train() reaches them
-        self.__dict__["teachers"] = [t.eval().requires_grad_(False) for t in teachers]
+        super().__init__(settings.run, settings.optim, settings.teachers, model, teachers)
+        self.settings, self.labels, self.cached = settings, labels, list(logits)
         self.warp = RandomResizeCrop((1.0, 1.5))
         self._said: list[Tensor] = []
         self._true: list[Tensor] = []
 
-    def _apply(self, fn: Any, recurse: bool = True) -> ClassifierModule:
-        for teacher in self.teachers:
-            teacher._apply(fn)
-        return super()._apply(fn, recurse)
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        o, encoder = self.settings.optim, self.model.encoder
-        groups = layer_decay_groups(encoder, self.model.head, encoder.config.depth, o.layer_decay)
-        return torch.optim.SGD(groups, lr=o.lr, momentum=o.momentum)
-
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         self.reseed()
-        optimizer: Any = self.optimizers()
-        o = self.settings.optim
-        lr = warmup_cosine(
-            self.iteration, peak=o.lr, floor=o.min_lr, warmup_steps=o.warmup_steps, total_steps=self.run.max_steps
-        )
-        for group in optimizer.param_groups:
-            group["lr"] = lr * group["scale"]
         mel, frames, labels, cached = self._augmented(batch)
         logits = self.model.logits_of(mel, frames)
         said = [*cached, *self._ask(mel, frames)]
-        loss = label_distillation_loss(logits, labels, said, self.settings.teachers.weight, self.kind)
-        self.check_finite(loss, batch["ids"])
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), o.grad_clip)
-        optimizer.step()
-        self.step_done({"loss": loss, "grad_norm": norm, "lr": lr})
+        loss = label_distillation_loss(logits, labels, said, self.taught.weight, self.kind)
+        self.step_done(self.learn(loss, batch["ids"]))
 
     @property
     def kind(self) -> Any:
@@ -94,12 +57,9 @@ class ClassifierModule(RunModule):
         single = self.settings.model.task == "class" and not self.settings.augment.mixup
         return "softmax" if single else "binary"
 
-    @torch.no_grad()
     def _ask(self, mel: Tensor, frames: Tensor) -> list[Tensor]:
         """The teachers' logits of the very batch that the student sees."""
-        for teacher in self.teachers:
-            teacher.train(self.settings.teachers.training_mode)
-        return [t.logits_of(mel, frames) for t in self.teachers]
+        return self.ask(lambda t: t.logits_of(mel, frames))
 
     @torch.no_grad()
     def _mel(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
@@ -125,9 +85,8 @@ class ClassifierModule(RunModule):
         if a.mixup and len(ids) > 1:
             share = torch.tensor([r.beta(a.mixup, a.mixup) for r in rngs], dtype=mel.dtype, device=mel.device)
             shift = 1 + int(rng_of(self.run.seed, "partner", self.iteration).integers(len(ids) - 1))
-            mel = share[:, None, None] * mel + (1 - share)[:, None, None] * mel.roll(shift, 0)
-            labels = share[:, None] * labels + (1 - share)[:, None] * labels.roll(shift, 0)
-            cached = [share[:, None] * c + (1 - share)[:, None] * c.roll(shift, 0) for c in cached]
+            mix = LabelMixup(share, torch.arange(len(ids), device=mel.device).roll(shift))
+            mel, labels, cached = mix(mel), mix(labels), [mix(c) for c in cached]
         if a.warp:
             mel = self.warp(mel, torch.tensor([self.warp.draw(r, *mel.shape[1:]) for r in rngs]))
         return mel, frames, labels, cached
@@ -141,7 +100,7 @@ class ClassifierModule(RunModule):
 
     def on_validation_epoch_end(self) -> None:
         if self._said:
-            said, true = self._of_all_processes(torch.cat(self._said)), self._of_all_processes(torch.cat(self._true))
+            said, true = self.of_all_processes(torch.cat(self._said)), self.of_all_processes(torch.cat(self._true))
             if self.settings.model.task == "class":
                 score = (said.argmax(-1) == true.argmax(-1)).float().mean()
             else:
@@ -149,14 +108,3 @@ class ClassifierModule(RunModule):
             self._sums["score"] = score * self._batches
             self._said, self._true = [], []
         super().on_validation_epoch_end()
-
-    def _of_all_processes(self, rows: Tensor) -> Tensor:
-        """Rows [N, C] of every process, for a score of parts is no part of a score."""
-        if self.trainer.world_size == 1:
-            return rows
-        parts: list[Any] = [None] * self.trainer.world_size
-        torch.distributed.all_gather_object(parts, rows.cpu())
-        return torch.cat(parts).to(rows.device)
-
-    def criterion(self) -> float:
-        return -self.val_metrics["score"]
