@@ -74,7 +74,7 @@ class ClassifierRun:
         from audiokd.methods.classifier.config import ClassifierConfig
         from audiokd.methods.classifier.model import ClassifierModel
         from audiokd.methods.classifier.module import ClassifierModule
-        from audiokd.training.cached_logits import read_logits
+        from audiokd.training.cached_logits import StoredLogits
         from audiokd.training.datamodule import CropDataModule
         from audiokd.training.shape_file import write_shape
 
@@ -100,7 +100,8 @@ class ClassifierRun:
             if not isinstance(teacher, ClassifierModel):
                 raise AudiokdError(f"a {type(teacher).__name__} is no classifier", where=path)
         ids = [u.id for u in self.sets["train"]]
-        cached = [{i: of[0] for i, of in read_logits(p, ids, self.names).items()} for p in s.teachers.logits]
+        stores = [StoredLogits(path, ids, self.names, "logits") for path in s.teachers.logits]
+        cached = [{i: of[0] for i, of in store.items()} for store in stores]
         module = ClassifierModule(s, model, labels, teachers, cached)
         return module, CropDataModule(self.sets["train"], self.sets["dev"], model.sample_rate, s.data, s.run)
 
