@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import PreTrainedModel
 
 from audiokd.errors import AudiokdError
 from audiokd.methods.detector.config import DetectorConfig
@@ -66,6 +66,8 @@ class DetectorModel(PreTrainedModel):
     main_input_name = "wav"
 
     def __init__(self, config: DetectorConfig):
+        from transformers import AutoConfig, AutoModel  # which import this module, to know of it
+
         super().__init__(config)
         if not config.labels or not config.encoder:
             raise AudiokdError("a detector needs labels and an encoder", where="detector config")
