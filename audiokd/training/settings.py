@@ -137,7 +137,8 @@ class TeachersSettings:
         logits: feature stores of such models' logits (`audiokd extract`), in place of the models: what they say of the whole
             utterance, without its augmentation.
         weight: their share of the loss.
-        training_mode: run the models in training mode, as the official code does: drop path and batch statistics vary.
+        training_mode: run the models in training mode, as ATST-C2F's official code does for clips: drop path and batch statistics
+            vary.
     """
 
     models: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ import method_settings
 import pytest
 import torch
 from soundscapes import event_corpus, read
+from torch.nn import functional as F
 from transformers import AutoModel
 from whole_runs import checkpoint, differences, finish, reached, rows, start
 
@@ -173,11 +174,11 @@ def test_a_batch_has_of_each_kind(corpus: Path, tmp_path: Path) -> None:
     assert DetectorRun(asked, f"{corpus}/train", f"{corpus}/dev").averaged
 
 
-def test_mixup_keeps_labels_with_their_sound(corpus: Path, tmp_path: Path) -> None:
-    module, data = built(corpus, tmp_path / "run", augment__mixup=0.5)
+def test_mixup_keeps_labels_with_their_sound(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, data = built(corpus, tmp_path / "run", augment__mixup=0.5, model__drop_path=0.0)
     plain, _ = built(corpus, tmp_path / "run", augment__mixup=0.0)
     batch = batch_of(data)
-    mel, _, mix = module._views(batch)
+    mel, frames, mix = module._views(batch)
     whole = {**batch, "lengths": torch.full_like(batch["lengths"], batch["wav"].shape[-1])}
     alone, _, same = plain._views(whole)
     assert sorted(mix.partner[:4].tolist()) == [0, 1, 2, 3]
@@ -191,6 +192,12 @@ def test_mixup_keeps_labels_with_their_sound(corpus: Path, tmp_path: Path) -> No
         torch.testing.assert_close(mel[i], share * alone[i] + (1 - share) * alone[partner])
         torch.testing.assert_close(mix(labels)[i], share * labels[i] + (1 - share) * labels[partner])
     assert ((mix(labels) > 0) & (mix(labels) < 1)).any()
+    with torch.no_grad():
+        events, _, clips = module.model.logits_of(mel, frames)
+    weak = F.binary_cross_entropy_with_logits(clips[4:6], mix(module.labels.clips(batch["ids"]))[4:6])
+    strong = F.binary_cross_entropy_with_logits(events[:4], mix(labels)[:4])
+    (metrics,) = steps(module, data, 1, monkeypatch)
+    assert (metrics["strong"], metrics["weak"]) == pytest.approx((float(strong), float(weak)), rel=1e-5)
 
 
 def test_warping_moves_no_label(corpus: Path, tmp_path: Path) -> None:
