@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "score": ("score:score", (), "compare rebuilt audio with the original"),
     "semantics": ("semantics:semantics", ("store", "data"), "what the tokens know of phones: PNMI, purity, ABX"),
     "probe": ("probe:probe", (), "what a linear probe of extracted features knows: classes, tags, frames"),
+    "classify": ("classify:classify", ("stores",), "score a fine-tuned classifier's logits: accuracy, mAP"),
     "slm": ("slm:slm", ("model_dir", "store"), "score a speech language model: bits, and error rates both ways"),
     "report": ("report:report", ("exp_dir",), "the page of a run: curves, samples, codebooks, scores"),
     "store ls": ("store:ls", ("store",), "what is in a token store"),

@@ -64,6 +64,21 @@ shard_sets() { # folder for shards, sets below data/: stage 3
   done
 }
 
+subset_data() { # data dir, new data dir; utterance ids on stdin: its utterances of these ids
+  local from=$1 to=$2 file ids
+  ids=$(mktemp)
+  cat >"$ids"
+  mkdir -p "$to"
+  for file in "$from"/*; do
+    if [ "${file##*/}" = wav.scp ] && [ -e "$from/segments" ]; then
+      cp "$file" "$to/" # its ids are recordings'
+    elif [ -f "$file" ]; then
+      awk 'NR == FNR { kept[$1]; next } $1 in kept' "$ids" "$file" >"$to/${file##*/}"
+    fi
+  done
+  rm "$ids"
+}
+
 in_range() { # stage name: is it to be run
   local n
   n=$(stage_number "$1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -25,6 +26,18 @@ def score(logits: Tensor, y: Tensor, task: Task) -> float:
     if task == "class":
         return float((logits.argmax(-1) == y).float().mean())
     return mean_average_precision(logits, y)
+
+
+def score_labels(logits: Tensor, y: Tensor, task: Task, names: Sequence[str]) -> dict[str, float | None]:
+    """What each label scores: recall of a class, average precision of a tag; None where no row has it."""
+    found: dict[str, float | None] = {}
+    for k, name in enumerate(names):
+        if task == "class":
+            rows = y == k
+            found[name] = score(logits[rows], y[rows], task) if bool(rows.any()) else None
+        else:
+            found[name] = mean_average_precision(logits[:, [k]], y[:, [k]]) if bool(y[:, k].any()) else None
+    return found
 
 
 def score_summary(logits: Tensor, y: Tensor, task: Task, groups: Tensor | None = None) -> Summary:

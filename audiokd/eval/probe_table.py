@@ -1,4 +1,4 @@
-"""Results of `audiokd probe` as a table."""
+"""Results of `audiokd probe` and `audiokd classify` as tables."""
 
 from __future__ import annotations
 
@@ -21,3 +21,16 @@ def probe_table(results: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[l
         scores = [test.text(), f"{r['chance']:.3f}", f"{max(r['dev']):.3f}", f"{r['rate']:g}"]
         rows.append([r["system"], str(test.n), r["metric"], *scores])
     return headers, rows
+
+
+def classifier_table(results: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Headers and rows, a row a classifier.
+
+    Args:
+        results: contents of the JSON files that `audiokd classify` wrote.
+    """
+    rows = []
+    for r in results:
+        test = Summary(**r["test"])
+        rows.append([r["system"], str(test.n), r["metric"], test.text(), f"{r['chance']:.3f}"])
+    return ["system", "n", "metric", "test ↑", "chance"], rows

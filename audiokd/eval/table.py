@@ -52,6 +52,13 @@ class Summary:
         return f"{self.mean:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
 
 
+def over_folds(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Of the summaries of a cross-validation's folds (as `Summary.as_dict`): the mean, and from the lowest to the highest."""
+    means = [s["mean"] for s in scores]
+    n = sum(s["n"] for s in scores)
+    return Summary(sum(means) / len(means), min(means), max(means), n).as_dict()
+
+
 def summarise(values: Sequence[float | None]) -> Summary:
     """Mean over utterances, each counting once.
 

@@ -7,6 +7,8 @@ triangles on Kaldi's mel scale from 20 Hz on, ln(max(., 2^-23)).
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor, nn
 from transformers.audio_utils import mel_filter_bank
@@ -19,25 +21,24 @@ class KaldiFbank(nn.Module):
 
     def __init__(self, n_mels: int = 80):
         super().__init__()
-        filters = mel_filter_bank(
-            N_FFT // 2 + 1,
-            n_mels,
-            20.0,
-            SAMPLE_RATE / 2,
-            SAMPLE_RATE,
-            norm=None,
-            mel_scale="kaldi",
-            triangularize_in_mel_space=True,
-        )
-        self.register_buffer("filters", torch.from_numpy(filters).float(), persistent=False)
-        povey = torch.hann_window(WIN_LENGTH, periodic=False, dtype=torch.float64).pow(0.85).float()
-        self.register_buffer("window", povey, persistent=False)
+        self.n_mels = n_mels
 
     def forward(self, wav: Tensor) -> Tensor:
         with torch.autocast(wav.device.type, enabled=False):
             x = (wav.float() * 2**15).unfold(-1, WIN_LENGTH, HOP_LENGTH)
             x = x - x.mean(-1, keepdim=True)
             x = torch.cat([x[..., :1] * (1 - 0.97), x[..., 1:] - 0.97 * x[..., :-1]], -1)
-            spec = torch.fft.rfft(x * self.window, N_FFT)
+            window, filters = _constants(self.n_mels, wav.device)
+            spec = torch.fft.rfft(x * window, N_FFT)
             power = spec.real.square() + spec.imag.square()
-            return (power @ self.filters).clamp(min=2.0**-23).log()
+            return (power @ filters).clamp(min=2.0**-23).log()
+
+
+@lru_cache
+def _constants(n_mels: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Povey window [400] and mel filters [257, n_mels]. No buffers: see audiokd.frontends.atst_mel."""
+    options = {"norm": None, "mel_scale": "kaldi", "triangularize_in_mel_space": True}
+    filters = mel_filter_bank(N_FFT // 2 + 1, n_mels, 20.0, SAMPLE_RATE / 2, SAMPLE_RATE, **options)
+    with torch.inference_mode(False):
+        povey = torch.hann_window(WIN_LENGTH, periodic=False, dtype=torch.float64).pow(0.85).float()
+        return povey.to(device), torch.from_numpy(filters).float().to(device)

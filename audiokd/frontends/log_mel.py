@@ -7,6 +7,7 @@ own; openai-whisper takes the batch's when handed one (`floor="batch"` gives tha
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -26,17 +27,23 @@ class WhisperLogMel(nn.Module):
 
     def __init__(self, n_mels: int = 80, floor: Literal["item", "batch"] = "item"):
         super().__init__()
-        self.floor = floor
-        # made in float64: torchaudio's float32 filters are off by 2e-5 after the logarithm at 128 bins
-        filters = mel_filter_bank(N_FFT // 2 + 1, n_mels, 0.0, 8000.0, SAMPLE_RATE, norm="slaney", mel_scale="slaney")
-        self.register_buffer("filters", torch.from_numpy(filters).float().t().contiguous(), persistent=False)
-        self.register_buffer("window", torch.hann_window(N_FFT), persistent=False)
+        self.n_mels, self.floor = n_mels, floor
 
     def forward(self, wav: Tensor) -> Tensor:
         with torch.autocast(wav.device.type, enabled=False):
             wav = wav.float()
-            spec = torch.stft(wav, N_FFT, HOP_LENGTH, window=self.window, center=True, return_complex=True)[..., :-1]
+            window, filters = _constants(self.n_mels, wav.device)
+            spec = torch.stft(wav, N_FFT, HOP_LENGTH, window=window, center=True, return_complex=True)[..., :-1]
             power = spec.real.square() + spec.imag.square()
-            log = (self.filters @ power).clamp(min=1e-10).log10()
+            log = (filters @ power).clamp(min=1e-10).log10()
             top = log.amax() if self.floor == "batch" else log.amax((-2, -1), keepdim=True)
             return (torch.maximum(log, top - 8.0) + 4.0) / 4.0
+
+
+@lru_cache
+def _constants(n_mels: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Window [400] and mel filters [n_mels, 201]. No buffers: see audiokd.frontends.atst_mel."""
+    # made in float64: torchaudio's float32 filters are off by 2e-5 after the logarithm at 128 bins
+    filters = mel_filter_bank(N_FFT // 2 + 1, n_mels, 0.0, 8000.0, SAMPLE_RATE, norm="slaney", mel_scale="slaney")
+    with torch.inference_mode(False):
+        return torch.hann_window(N_FFT, device=device), torch.from_numpy(filters).float().t().contiguous().to(device)

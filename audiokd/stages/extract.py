@@ -59,7 +59,7 @@ def extract(
         **model_hashes(model),
     }
     if layer in getattr(model, "logit_layers", ()):
-        meta["labels"] = model.config.labels
+        meta |= {"labels": model.config.labels, "task": model.config.task}
     return run_corpus(
         model_dir,
         input,

@@ -193,11 +193,11 @@ def _over_folds(several: list[Any]) -> dict[str, Any]:
     """What `as_dict` of a probe has, over folds: the mean, and from the lowest to the highest."""
     import statistics
 
-    means = [r.test.mean for r in several]
-    n = sum(r.test.n for r in several)
+    from audiokd.eval.table import over_folds
+
     return {
         "metric": several[0].metric,
-        "test": {"mean": statistics.mean(means), "low": min(means), "high": max(means), "n": n, "none": 0},
+        "test": over_folds([r.test.as_dict() for r in several]),
         "chance": statistics.mean(r.chance for r in several),
         "rate": statistics.median_low([r.rate for r in several]),
         "rates": several[0].rates,

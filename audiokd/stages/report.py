@@ -13,6 +13,7 @@ CURVES = (
     "distill",
     "total",
     "loss",
+    "score",
     "adversarial",
     "feature_matching",
     "discriminator",
@@ -47,7 +48,7 @@ def report(exp_dir: str, set: str = "test", ref: str = "", samples: int = 3, res
 
     Reads what the recipe's stages left in EXP_DIR: config.yaml, metrics.csv; of a tokenizer tokens/SET,
     scores/SET/<system>.json, semantics/SET/<system>.json and wav/SET/<system>/; of a speech language model scores/SET.json
-    and scores/SET/; of an encoder probes-<checkpoint>/<task>.json.
+    and scores/SET/; of an encoder probes-<checkpoint>/<task>.json; of a classifier classified/<task>.json.
 
     Args:
         exp_dir: folder of the run.
@@ -76,7 +77,7 @@ def report(exp_dir: str, set: str = "test", ref: str = "", samples: int = 3, res
         raise AudiokdError("no run here", where=exp_dir, fix="give the --exp_dir of 'audiokd fit'")
     config = yaml.safe_load((exp / "config.yaml").read_text())
     lm = config["method"] == "speech_lm"
-    leads = {"speech_lm": _lm_lead, "atst": _encoder_lead}
+    leads = {"speech_lm": _lm_lead, "atst": _encoder_lead, "classifier": _classifier_lead}
     page = Report(f"{config['method']}: {exp.name}", leads.get(config["method"], _lead)(config))
 
     if lm and (exp / "scores" / f"{set}.json").exists():
@@ -96,6 +97,7 @@ def report(exp_dir: str, set: str = "test", ref: str = "", samples: int = 3, res
         page.add_table("What the tokens know of phones", headers, rows, semantics[0]["note"])
         print(_text_table(headers, rows))
     _add_probes(page, exp)
+    _add_classified(page, exp)
     if (exp / "metrics.csv").exists():
         known = read_metrics(exp / "metrics.csv")
         page.add_curves("Training", exp / "metrics.csv", [n for n in CURVES if n in known])
@@ -148,6 +150,33 @@ def _add_probes(page: Any, exp: Path) -> None:
         caption += ", cross-validated ones with the range of their folds."
         page.add_table(f"Probes, {name} checkpoint", headers, rows, caption)
         print(_text_table(headers, rows))
+
+
+def _add_classified(page: Any, exp: Path) -> None:
+    """What a classifier scores, and the labels it knows best and least."""
+    from audiokd.eval.probe_table import classifier_table
+
+    found = [json.loads(p.read_text()) for p in sorted((exp / "classified").glob("*.json"))]
+    if not found:
+        return
+    headers, rows = classifier_table(found)
+    page.add_table("Labels", headers, rows, "On the test set, with a 95% bootstrap interval over utterances.")
+    print(_text_table(headers, rows))
+    for r in found:
+        scored = sorted((v, n) for n, v in r["labels"].items() if v is not None)
+        shown = scored if len(scored) <= 20 else [*scored[:10], *scored[-10:]]
+        what = "recall" if r["task"] == "class" else "average precision"
+        title = (
+            f"{r['system']}: each label" if shown == scored else f"{r['system']}: the ten worst and the ten best labels"
+        )
+        page.add_table(title, ["label", what], [[n, f"{v:.3f}"] for v, n in shown])
+
+
+def _classifier_lead(config: dict[str, Any]) -> str:
+    m, run, teachers = config["model"], config["run"], config["teachers"]
+    taught = len(teachers["models"]) + len(teachers["logits"])
+    by = f", taught by {taught} model{'s' * (taught > 1)}" if taught else ""
+    return f"{m['task']} on {m['encoder']}{by}; {run['max_steps']} steps, seed {run['seed']}."
 
 
 def _encoder_lead(config: dict[str, Any]) -> str:

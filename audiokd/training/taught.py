@@ -20,11 +20,11 @@ class TaughtModule(RunModule):
 
     Args:
         run, optim, taught: configuration.
-        model: the student: an `encoder` with blocks, a `head`, and labels in its config.
+        model: the student: an `encoder` of `depth` blocks, a `head`, and labels in its config.
         teachers: fine-tuned models of the same labels.
 
     Raises:
-        AudiokdError: a teacher has other labels or another front end.
+        AudiokdError: a teacher has other labels or another sample rate.
     """
 
     shown = ("score", "loss")
@@ -39,10 +39,9 @@ class TaughtModule(RunModule):
             if teacher.config.labels != model.config.labels:
                 strange = sorted(set(teacher.config.labels) ^ set(model.config.labels))[:5]
                 raise AudiokdError(f"a teacher of other labels, such as {', '.join(strange) or 'another order'}")
-            if type(teacher.encoder.frontend) is not type(model.encoder.frontend):
-                raise AudiokdError(
-                    "a teacher with another front end", fix="extract its logits and give teachers.logits"
-                )
+            if teacher.sample_rate != model.sample_rate:
+                what = f"a teacher at {teacher.sample_rate} Hz, the student takes {model.sample_rate}"
+                raise AudiokdError(what, fix="extract its logits and give teachers.logits")
         # past nn.Module's registry: no optimiser, checkpoint or .train() reaches them
         self.__dict__["teachers"] = [t.eval().requires_grad_(False) for t in teachers]
 
@@ -52,8 +51,8 @@ class TaughtModule(RunModule):
         return super()._apply(fn, recurse)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        o, encoder = self.optim, self.model.encoder
-        groups = layer_decay_groups(encoder, self.model.head, encoder.config.depth, o.layer_decay)
+        o, model = self.optim, self.model
+        groups = layer_decay_groups(model.encoder, model.head, model.depth, o.layer_decay)
         return torch.optim.SGD(groups, lr=o.lr, momentum=o.momentum)
 
     @torch.no_grad()
@@ -101,3 +100,9 @@ class TaughtModule(RunModule):
 
     def criterion(self) -> float:
         return -self.val_metrics["score"]
+
+
+def front_end(model: Any) -> tuple[Any, ...]:
+    """What two models have in common that can be given one log-mel."""
+    front = model.encoder.frontend
+    return type(front), vars(front).get("win_length")

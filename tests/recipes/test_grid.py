@@ -33,6 +33,7 @@ def grid(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     spec = importlib.util.spec_from_file_location("grid_script", RECIPES / "grid.py")
     assert spec is not None
     assert spec.loader is not None
+    monkeypatch.syspath_prepend(RECIPES)
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "grid_script", module)
     spec.loader.exec_module(module)
@@ -172,7 +173,7 @@ def test_a_cell_like_nothing(grid: ModuleType, recipe: Path) -> None:
 
 def test_a_cell_that_another_process_has_is_left(grid: ModuleType, recipe: Path) -> None:
     cell = grid.read_cells("grid.yaml")[0]
-    with grid.alone(cell.folder) as mine:
+    with sys.modules["cells"].alone(cell.folder) as mine:
         assert mine
         assert grid.work(cell, False) == "is being worked on elsewhere"
     assert not grid.said
@@ -186,6 +187,7 @@ def test_a_cell_that_another_process_finished_is_no_second_row(grid: ModuleType,
 
 
 def _add_rows(first: int, script: str) -> None:
+    sys.path.insert(0, str(Path(script).parent))
     spec = importlib.util.spec_from_file_location("grid_script", script)
     assert spec is not None
     assert spec.loader is not None
@@ -206,10 +208,10 @@ def test_two_processes_lose_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_seeds_are_shown_as_mean_and_range(grid: ModuleType) -> None:
     rows = [{"scores": {"a": v}, "intervals": {"a": [0.4, 0.6]}} for v in (0.5, None, 0.7, 0.6)]
-    assert grid._spread(rows[:1], "a") == "0.500 [0.400, 0.600]"
-    assert grid._spread([{**rows[0], "intervals": {}}], "a") == "0.500"
-    assert grid._spread(rows, "a") == "0.600 (0.500 to 0.700)"
-    assert grid._spread(rows, "b") == "-"
+    assert grid.spread(rows[:1], "a") == "0.500 [0.400, 0.600]"
+    assert grid.spread([{**rows[0], "intervals": {}}], "a") == "0.500"
+    assert grid.spread(rows, "a") == "0.600 (0.500 to 0.700)"
+    assert grid.spread(rows, "b") == "-"
 
 
 def test_a_fault_of_the_grids_own_stops_no_other_cell(

@@ -27,20 +27,12 @@ from audiokd.training.layer_decay import layer_decay_groups
 
 
 @pytest.fixture(scope="module")
-def corpus(two_cities: Path, beckett: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Segments of a second of two readers, and encoders of both kinds with random weights."""
-    root = tmp_path_factory.mktemp("corpus")
-    for split, places in (("train", range(7)), ("dev", range(7, 9))):
-        folder = root / split
-        folder.mkdir()
-        (folder / "wav.scp").write_text(f"beckett {beckett}\ntwo_cities {two_cities}\n")
-        ids = [(f"{r}-{i}", r, i) for r in ("beckett", "two_cities") for i in places]
-        (folder / "segments").write_text("".join(f"{u} {r} {i} {i + 1}\n" for u, r, i in ids))
-        (folder / "utt2label").write_text("".join(f"{u} {r}\n" for u, r, _ in ids))
+def corpus(readers: Path) -> Path:
+    """The readers, and encoders of both kinds with random weights."""
     for kind in ("frame", "clip"):
         torch.manual_seed(0)
-        ATSTModel(ATSTConfig(kind=kind, dim=32, depth=2, heads=2)).save_pretrained(root / kind)
-    return root
+        ATSTModel(ATSTConfig(kind=kind, dim=32, depth=2, heads=2)).save_pretrained(readers / kind)
+    return readers
 
 
 def command(corpus: Path, kind: str, *more: str) -> list[str]:

@@ -6,12 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import PreTrainedModel
 
 from audiokd.errors import AudiokdError
 from audiokd.methods.classifier.config import ClassifierConfig
 from audiokd.nn.batch_norm import SyncBatchNorm1d
 from audiokd.nn.waveforms import check_wav
+from audiokd.teachers.trainable import build_trainable
 
 
 class ClassifierModel(PreTrainedModel):
@@ -27,10 +28,7 @@ class ClassifierModel(PreTrainedModel):
         super().__init__(config)
         if not config.labels or not config.encoder:
             raise AudiokdError("a classifier needs labels and an encoder", where="classifier config")
-        encoder = dict(config.encoder)
-        self.encoder: Any = AutoModel.from_config(AutoConfig.for_model(encoder.pop("model_type"), **encoder))
-        if not hasattr(self.encoder, "clip_of"):
-            raise AudiokdError(f"a {type(self.encoder).__name__} gives no clip embedding of its log-mel")
+        self.encoder: Any = build_trainable(config.encoder)
         dim = self.encoder.clip_dim(config.clip_blocks)
         self.norm = SyncBatchNorm1d(dim, affine=False)
         self.head = nn.Linear(dim, len(config.labels))
@@ -62,6 +60,21 @@ class ClassifierModel(PreTrainedModel):
         return self.encoder.frame_rate
 
     @property
+    def depth(self) -> int:
+        """Layers of the encoder."""
+        return self.encoder.config.depth if self.takes_mel else self.encoder.depth
+
+    @property
+    def takes_mel(self) -> bool:
+        """Whether `logits_of` a log-mel is there, which can be mixed and warped; transformers' encoders take waveforms."""
+        return hasattr(self.encoder, "clip_of")
+
+    @property
+    def max_duration_s(self) -> float | None:
+        """Seconds that a clip may have; None is any."""
+        return getattr(self.encoder, "max_duration_s", None)
+
+    @property
     def feature_layers(self) -> tuple[str, ...]:
         """What `extract` can give: the logits, or the encoder's own."""
         return ("logits", *self.encoder.feature_layers)
@@ -73,7 +86,9 @@ class ClassifierModel(PreTrainedModel):
 
     def forward(self, wav: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Logits [B, C] of waveforms [B, T] at `sample_rate` with `lengths` [B] samples."""
-        return self.logits_of(*self.encoder.frontend(wav, check_wav(wav, lengths, wav.device)))
+        if self.takes_mel:
+            return self.logits_of(*self.encoder.frontend(wav, check_wav(wav, lengths, wav.device)))
+        return self.head(self.norm(self.encoder.extract_features(wav, lengths, self.config.clip_blocks).clip))
 
     def extract(self, wav: Tensor, lengths: Tensor | None, layer: str) -> tuple[Tensor, Tensor]:
         """One of `feature_layers`: [B, T', D] and [B] frames; logits are one frame."""

@@ -7,15 +7,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from audiokd.data.crops import rng_of
 from audiokd.data.views.label_mixup import LabelMixup
 from audiokd.data.views.resize_crop import RandomResizeCrop
+from audiokd.errors import AudiokdError
 from audiokd.losses.label_distillation import label_distillation_loss, label_loss
 from audiokd.methods.classifier.model import ClassifierModel
 from audiokd.methods.classifier.settings import ClassifierSettings
 from audiokd.nn.average_precision import mean_average_precision
-from audiokd.training.taught import TaughtModule
+from audiokd.training.taught import TaughtModule, front_end
 
 
 class ClassifierModule(TaughtModule):
@@ -39,15 +41,20 @@ class ClassifierModule(TaughtModule):
     ):
         super().__init__(settings.run, settings.optim, settings.teachers, model, teachers)
         self.settings, self.labels, self.cached = settings, labels, list(logits)
+        #: whether augmented batches are log-mel, which all of them take; else waveforms, each its own way from there
+        self.on_mel = all(m.takes_mel and front_end(m) == front_end(model) for m in (model, *teachers))
+        if settings.augment.warp and not self.on_mel:
+            what = "a log-mel is warped, and these models have none in common"
+            raise AudiokdError(what, where="augment.warp", fix="--augment.warp false; waveforms are mixed all the same")
         self.warp = RandomResizeCrop((1.0, 1.5))
         self._said: list[Tensor] = []
         self._true: list[Tensor] = []
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         self.reseed()
-        mel, frames, labels, cached = self._augmented(batch)
-        logits = self.model.logits_of(mel, frames)
-        said = [*cached, *self._ask(mel, frames)]
+        x, n, labels, cached = self._augmented(batch)
+        logits = self._logits(self.model, x, n)
+        said = [*cached, *self._ask(x, n)]
         loss = label_distillation_loss(logits, labels, said, self.taught.weight, self.kind)
         self.step_done(self.learn(loss, batch["ids"]))
 
@@ -57,20 +64,26 @@ class ClassifierModule(TaughtModule):
         single = self.settings.model.task == "class" and not self.settings.augment.mixup
         return "softmax" if single else "binary"
 
-    def _ask(self, mel: Tensor, frames: Tensor) -> list[Tensor]:
+    def _ask(self, x: Tensor, n: Tensor) -> list[Tensor]:
         """The teachers' logits of the very batch that the student sees."""
-        return self.ask(lambda t: t.logits_of(mel, frames))
+        return self.ask(lambda t: self._logits(t, x, n))
+
+    def _logits(self, model: ClassifierModel, x: Tensor, n: Tensor) -> Tensor:
+        return model.logits_of(x, n) if self.on_mel else model(x, n)
 
     @torch.no_grad()
-    def _mel(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        lengths = batch["lengths"].clamp(min=self.model.min_samples)
-        return self.model.encoder.frontend(batch["wav"], lengths)
+    def _front(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Log-mel [B, F, T] with frames [B], or the waveforms [B, T] with samples [B]."""
+        fewest = max(m.min_samples for m in (self.model, *self.teachers))
+        wav, lengths = batch["wav"], batch["lengths"].clamp(min=fewest)
+        wav = F.pad(wav, (0, max(0, fewest - wav.shape[-1])))
+        return self.model.encoder.frontend(wav, lengths) if self.on_mel else (wav, lengths)
 
     def _of_ids(self, table: Mapping[str, Tensor], ids: list[str]) -> Tensor:
         return torch.stack([table[i] for i in ids]).to(self.device)
 
     def _augmented(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-        """Log-mel, frames, labels and the cached teachers' logits of a training batch.
+        """Log-mel or waveforms, their lengths, labels and the cached teachers' logits of a training batch.
 
         Crops that are mixed or warped count whole, silence at their end, as officially: else a short clip's view would depend
         on the longest of its batch.
@@ -78,21 +91,21 @@ class ClassifierModule(TaughtModule):
         a, ids = self.settings.augment, batch["ids"]
         if a.mixup or a.warp:
             batch = {**batch, "lengths": torch.full_like(batch["lengths"], batch["wav"].shape[-1])}
-        mel, frames = self._mel(batch)
+        x, n = self._front(batch)
         labels = self._of_ids(self.labels, ids).float()
         cached = [self._of_ids(table, ids) for table in self.cached]
         rngs = [rng_of(self.run.seed, "augment", self.iteration, i) for i in ids]
         if a.mixup and len(ids) > 1:
-            share = torch.tensor([r.beta(a.mixup, a.mixup) for r in rngs], dtype=mel.dtype, device=mel.device)
+            share = torch.tensor([r.beta(a.mixup, a.mixup) for r in rngs], dtype=x.dtype, device=x.device)
             shift = 1 + int(rng_of(self.run.seed, "partner", self.iteration).integers(len(ids) - 1))
-            mix = LabelMixup(share, torch.arange(len(ids), device=mel.device).roll(shift))
-            mel, labels, cached = mix(mel), mix(labels), [mix(c) for c in cached]
+            mix = LabelMixup(share, torch.arange(len(ids), device=x.device).roll(shift))
+            x, labels, cached = mix(x), mix(labels), [mix(c) for c in cached]
         if a.warp:
-            mel = self.warp(mel, torch.tensor([self.warp.draw(r, *mel.shape[1:]) for r in rngs]))
-        return mel, frames, labels, cached
+            x = self.warp(x, torch.tensor([self.warp.draw(r, *x.shape[1:]) for r in rngs]))
+        return x, n, labels, cached
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        logits = self.model.logits_of(*self._mel(batch))
+        logits = self._logits(self.model, *self._front(batch))
         labels = self._of_ids(self.labels, batch["ids"]).float()
         self._said.append(logits.float())
         self._true.append(labels)

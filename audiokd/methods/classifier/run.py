@@ -74,20 +74,19 @@ class ClassifierRun:
         from audiokd.methods.classifier.config import ClassifierConfig
         from audiokd.methods.classifier.model import ClassifierModel
         from audiokd.methods.classifier.module import ClassifierModule
+        from audiokd.teachers.trainable import load_trainable, shape_of
         from audiokd.training.cached_logits import StoredLogits
         from audiokd.training.datamodule import CropDataModule
         from audiokd.training.shape_file import write_shape
 
         s = self.settings
-        encoder = AutoModel.from_pretrained(s.model.encoder, drop_path=s.model.drop_path)
-        shape = {
-            k: v for k, v in encoder.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")
-        }
-        config = ClassifierConfig(shape, self.names, s.model.task, s.model.clip_blocks)
+        encoder = load_trainable(s.model.encoder, drop_path=s.model.drop_path)
+        config = ClassifierConfig(shape_of(encoder), self.names, s.model.task, s.model.clip_blocks)
         L.seed_everything(s.run.seed, workers=True, verbose=False)
         model = ClassifierModel(config)
         model.encoder.load_state_dict(encoder.state_dict())
-        model.encoder.mask_embed.requires_grad_(False)  # of pretraining alone
+        if model.takes_mel:
+            model.encoder.mask_embed.requires_grad_(False)  # of pretraining alone
         if rank_zero_only.rank == 0:
             write_shape(folder, config)
         number = {n: k for k, n in enumerate(self.names)}

@@ -16,6 +16,7 @@ from audiokd.errors import AudiokdError
 from audiokd.methods.detector.config import DetectorConfig
 from audiokd.nn.lengths import length_mask
 from audiokd.nn.waveforms import check_wav
+from audiokd.teachers.trainable import build_trainable
 
 #: least attention that a frame gets, as officially
 LEAST = 1e-7
@@ -66,13 +67,10 @@ class DetectorModel(PreTrainedModel):
     main_input_name = "wav"
 
     def __init__(self, config: DetectorConfig):
-        from transformers import AutoConfig, AutoModel  # which import this module, to know of it
-
         super().__init__(config)
         if not config.labels or not config.encoder:
             raise AudiokdError("a detector needs labels and an encoder", where="detector config")
-        encoder = dict(config.encoder)
-        self.encoder: Any = AutoModel.from_config(AutoConfig.for_model(encoder.pop("model_type"), **encoder))
+        self.encoder: Any = build_trainable(config.encoder)
         if not hasattr(self.encoder, "frames_of"):
             raise AudiokdError(f"a {type(self.encoder).__name__} gives no frames of its log-mel")
         self.head = DetectorHead(self.encoder.dim, len(config.labels))
@@ -102,6 +100,11 @@ class DetectorModel(PreTrainedModel):
     def frame_rate(self) -> float:
         """Frames a second."""
         return self.encoder.frame_rate
+
+    @property
+    def depth(self) -> int:
+        """Blocks of the encoder."""
+        return self.encoder.config.depth
 
     @property
     def feature_layers(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from audiokd.data.crops import rng_of
 from audiokd.data.views.frequency_warp import FREQUENCY_WARP
 from audiokd.data.views.label_mixup import LabelMixup
+from audiokd.errors import AudiokdError
 from audiokd.losses.event_detection import clip_loss, consistency_loss, frame_loss
 from audiokd.methods.detector.data import EventLabels
 from audiokd.methods.detector.model import DetectorModel
@@ -20,7 +21,7 @@ from audiokd.nn.average_precision import mean_average_precision
 from audiokd.nn.ema import ema_update
 from audiokd.nn.lengths import length_mask
 from audiokd.training.schedules import exponential_ramp
-from audiokd.training.taught import TaughtModule
+from audiokd.training.taught import TaughtModule, front_end
 
 
 class DetectorModule(TaughtModule):
@@ -45,6 +46,8 @@ class DetectorModule(TaughtModule):
         logits: Sequence[Mapping[str, Tensor]] = (),
     ):
         super().__init__(settings.run, settings.optim, settings.teachers, model, teachers)
+        if any(front_end(t) != front_end(model) for t in teachers):
+            raise AudiokdError("a teacher with another front end", fix="extract its events and give teachers.logits")
         self.settings, self.labels, self.cached = settings, labels, list(logits)
         self.mean = copy.deepcopy(model).requires_grad_(False) if averaged else None
         self._rows: dict[str, list[Tensor]] = {}

@@ -123,21 +123,19 @@ class DetectorRun:
         from audiokd.methods.detector.data import EventDataModule, EventLabels
         from audiokd.methods.detector.model import DetectorModel
         from audiokd.methods.detector.module import DetectorModule
+        from audiokd.teachers.trainable import load_trainable, shape_of
         from audiokd.training.cached_logits import StoredLogits
         from audiokd.training.layer_decay import train_last_blocks
         from audiokd.training.shape_file import write_shape
 
         s = self.settings
-        encoder = AutoModel.from_pretrained(s.model.encoder, drop_path=s.model.drop_path)
-        shape = {
-            k: v for k, v in encoder.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")
-        }
-        config = DetectorConfig(shape, self.names)
+        encoder = load_trainable(s.model.encoder, drop_path=s.model.drop_path)
+        config = DetectorConfig(shape_of(encoder), self.names)
         L.seed_everything(s.run.seed, workers=True, verbose=False)
         model = DetectorModel(config)
         model.encoder.load_state_dict(encoder.state_dict())
         model.encoder.mask_embed.requires_grad_(False)  # of pretraining alone
-        train_last_blocks(model.encoder, encoder.config.depth, s.optim.unfreeze)
+        train_last_blocks(model.encoder, model.depth, s.optim.unfreeze)
         if rank_zero_only.rank == 0:
             write_shape(folder, config)
         teachers = [AutoModel.from_pretrained(path) for path in s.teachers.models]

@@ -1,0 +1,106 @@
+"""A pretrained encoder that is trained on: one of ours, or one of transformers' with its network laid open."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from torch import nn
+
+from audiokd.errors import AudiokdError
+from audiokd.teachers.auto import FAMILIES, load_teacher
+from audiokd.teachers.base import FrozenTeacher, check_name
+from audiokd.teachers.encoder import TransformersEncoder
+
+#: what a shape keeps of a model's preprocessor: HuBERT's and its kin's alone have it
+NORMALIZE = "do_normalize"
+
+
+class TrainableEncoder(TransformersEncoder):
+    """A transformers encoder in the sight of optimisers, checkpoints and `train()`.
+
+    Dropout of the layers is active in training mode; layer drop and SpecAugment of transformers' own forward are not run.
+
+    Args:
+        teacher: as `TransformersEncoder` takes it.
+        trained: names of the parameters that are trained; all others stay.
+    """
+
+    state_dict = nn.Module.state_dict  # type: ignore[assignment]
+    parameters = nn.Module.parameters
+
+    def __init__(self, teacher: FrozenTeacher, trained: set[str]):
+        super().__init__(teacher)
+        self.body = self.net
+        for name, p in self.body.named_parameters():
+            p.requires_grad_(name in trained)
+
+    def clip_dim(self, clip_blocks: int) -> int:
+        """Size of a clip embedding of the last `clip_blocks` layers."""
+        return self.dim * clip_blocks
+
+
+def shape_of(encoder: Any) -> dict[str, Any]:
+    """What `build_trainable` makes `encoder` of, without its weights."""
+    shape = {k: v for k, v in encoder.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")}
+    teacher = getattr(encoder, "teacher", None)
+    return {**shape, NORMALIZE: teacher.normalize} if hasattr(teacher, "normalize") else shape
+
+
+def build_trainable(shape: dict[str, Any]) -> Any:
+    """An encoder with random weights.
+
+    Args:
+        shape: config of an audiokd encoder or a transformers audio encoder, `model_type` in it.
+
+    Raises:
+        AudiokdError: the model is no encoder of sound.
+    """
+    from transformers import AutoConfig, AutoModel
+
+    kwargs = dict(shape)
+    family, normalize = kwargs.pop("model_type"), kwargs.pop(NORMALIZE, None)
+    config = AutoConfig.for_model(family, **kwargs)
+    if family not in FAMILIES:
+        return _ours(AutoModel.from_config(config))
+    if family == "whisper":
+        from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+        net: Any = WhisperEncoder(config)
+    else:
+        net = AutoModel.from_config(config)
+    trained = {name for name, p in net.named_parameters() if p.requires_grad}  # a teacher freezes them
+    module, attribute = FAMILIES[family].split(":")
+    options = {} if normalize is None else {"normalize": normalize}
+    return TrainableEncoder(getattr(importlib.import_module(module), attribute)(net, layer="all", **options), trained)
+
+
+def load_trainable(name: str, **changes: Any) -> Any:
+    """A pretrained encoder with its weights.
+
+    Args:
+        name: folder or hub id of an audiokd encoder, or of one of transformers' that audiokd knows.
+        changes: settings of an audiokd encoder that training wants otherwise, such as drop_path.
+
+    Raises:
+        AudiokdError: it cannot be loaded, or is no encoder of sound.
+    """
+    from transformers import AutoConfig, AutoModel
+
+    check_name(name)
+    try:
+        family = AutoConfig.from_pretrained(name).model_type
+        if family not in FAMILIES:
+            return _ours(AutoModel.from_pretrained(name, **changes))
+    except (OSError, ValueError) as e:
+        raise AudiokdError(f"cannot load the encoder: {str(e).splitlines()[0]}", where=name) from e
+    teacher = load_teacher(name, layer="all")
+    net: Any = teacher.net
+    frozen = {"embed_positions.weight"} if family == "whisper" else set()  # sinusoids
+    return TrainableEncoder(teacher, {n for n, _ in net.named_parameters()} - frozen)
+
+
+def _ours(model: Any) -> Any:
+    if not hasattr(model, "clip_of"):
+        raise AudiokdError(f"a {type(model).__name__} gives no clip embedding of its log-mel")
+    return model

@@ -1,0 +1,149 @@
+"""What the grids of recipes share: cells that are trained and scored once, wherever, and their rows in results.jsonl.
+
+A cell's work lies in exp/grid/<name>-<seed>/; a finished cell is a row of results.jsonl and is not run again, there or anywhere.
+Each command is a process of one thread; every command skips what stands, so a killed grid is started again as it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from audiokd.errors import AudiokdError
+from audiokd.files import jsonl, write_bytes
+
+RESULTS, GRID = Path("results.jsonl"), Path("exp/grid")
+WRITING = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One system of one seed; a subclass has what makes it."""
+
+    name: str
+    seed: int
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """Everything that makes the cell: another setting is another cell."""
+        raise NotImplementedError
+
+    @property
+    def folder(self) -> Path:
+        return GRID / f"{self.name}-{self.seed}"
+
+    @property
+    def sha256(self) -> str:
+        """Of what makes the cell."""
+        return hashlib.sha256(json.dumps(self.key, sort_keys=True).encode()).hexdigest()
+
+
+AnyCell = TypeVar("AnyCell", bound=Cell)
+
+
+def run(cell: Cell, *words: str) -> None:
+    """One audiokd command of one thread; its words and output go to the cell's log. A result that stands is left."""
+    if "--out" in words and Path(words[words.index("--out") + 1]).exists():
+        return
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    log = cell.folder / "log"
+    with open(log, "ab") as f:
+        f.write(f"# audiokd {' '.join(words)}\n".encode())
+        f.flush()
+        done = subprocess.run([sys.executable, "-m", "audiokd.cli", *words], env=env, stdout=f, stderr=f)
+    if done.returncode:
+        last = log.read_text(errors="replace").splitlines()[-1]
+        raise AudiokdError(f"'audiokd {words[0]}' ended with {done.returncode}: {last}", where=str(log))
+
+
+def options(keys: dict[str, Any]) -> list[str]:
+    return [f"--{k}={json.dumps(v) if isinstance(v, (list, bool)) else v}" for k, v in keys.items()]
+
+
+def add_row(row: dict[str, Any]) -> None:
+    """Append a row to RESULTS."""
+    # threads share a process and processes a folder: two rows at once must not be one
+    GRID.mkdir(parents=True, exist_ok=True)
+    with WRITING, open(GRID / ".lock", "w") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        write_bytes(RESULTS, (RESULTS.read_bytes() if RESULTS.exists() else b"") + jsonl([row]))
+
+
+def finished() -> dict[str, dict[str, Any]]:
+    """Rows of the grid's cells by their configuration."""
+    lines = RESULTS.read_bytes().splitlines() if RESULTS.exists() else []
+    rows = [json.loads(line) for line in lines]
+    return {r["config_sha256"]: r for r in rows if r["system"].startswith("grid/")}
+
+
+def spread(rows: list[dict[str, Any]], key: str) -> str:
+    kept = [r["scores"][key] for r in rows if r["scores"].get(key) is not None]
+    if not kept:
+        return "-"
+    mean = f"{statistics.mean(kept):.3f}"
+    if len(kept) > 1:
+        return f"{mean} ({min(kept):.3f} to {max(kept):.3f})"
+    low, high = rows[0]["intervals"].get(key, (None, None))
+    return mean if low is None else f"{mean} [{low:.3f}, {high:.3f}]"
+
+
+def file_sha256(paths: Sequence[str]) -> list[str]:
+    """Of config files: a change in one is a change of the cells."""
+    return [hashlib.sha256(Path(p).read_bytes()).hexdigest() for p in paths]
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[bool]:
+    """Whether this process has the cell; another one that has it is left to its work."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as f:
+        try:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def attempt(cell: Cell, do: Callable[[], str | None]) -> str:
+    """`do` what is left of a cell and say how it ended; one that fails says so and stops no other."""
+    with alone(cell.folder) as mine:
+        if not mine:
+            return "is being worked on elsewhere"
+        if cell.sha256 in finished():  # since this process began
+            return "was done elsewhere"
+        try:
+            return do() or "done"
+        except AudiokdError as e:
+            return f"failed: {e}"
+        except Exception as e:  # a fault of the grid's own: the next cell may not have it, and the log keeps all of it
+            with open(cell.folder / "log", "a") as f:
+                traceback.print_exc(file=f)
+            return f"failed: {type(e).__name__}: {e} (see {cell.folder}/log)"
+
+
+def work_through(cells: Sequence[AnyCell], nj: int, work: Callable[[AnyCell], str]) -> None:
+    """Work on the cells that have no row yet, `nj` at once; exit 1 if one failed."""
+    done = finished()
+    left = [c for c in cells if c.sha256 not in done]
+    print(f"{len(cells) - len(left)} of {len(cells)} cells are in {RESULTS}", flush=True)
+    failed = 0
+    with ThreadPoolExecutor(nj) as pool:
+        for cell, said in zip(left, pool.map(work, left)):
+            print(f"{cell.name} seed {cell.seed}: {said}", flush=True)
+            failed += said.startswith("failed")
+    if failed:
+        sys.exit(1)

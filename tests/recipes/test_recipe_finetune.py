@@ -1,0 +1,89 @@
+"""recipes/finetune.sh from labelled data dirs to the table: taught by another model, and fold by fold."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from recipe_copies import ENV, REPO, bash, copy_recipe
+
+from audiokd.data.inputs import open_input
+from audiokd.data.labels import read_labels
+from audiokd.methods.atst.config import ATSTConfig
+from audiokd.methods.atst.model import ATSTModel
+
+SOURCE = REPO / "egs" / "esc50" / "clip1"
+FIT = "--run.max_steps 4 --run.val_every 2 --run.ckpt_every 2 --run.log_every 1 --run.accelerator cpu"
+FIT += " --data.batch_size 4 --data.num_workers 0 --data.crop_s 1 --data.val_crop_s 1"
+
+
+@pytest.fixture
+def task(readers: Path, tmp_path: Path) -> Path:
+    """A copy of the recipe beside encoders of both kinds and a data dir of the readers, in three folds."""
+    folder = copy_recipe(SOURCE, tmp_path)
+    torch.manual_seed(0)
+    for kind in ("clip", "frame"):
+        ATSTModel(ATSTConfig(kind=kind, dim=24, depth=2, heads=2)).save_pretrained(folder / kind)
+    data = folder / "data" / "readers"
+    data.mkdir(parents=True)
+    for name in ("wav.scp", "segments", "utt2label"):
+        (data / name).write_text((readers / "train" / name).read_text())
+    ids = sorted(read_labels(data))
+    (data / "utt2fold").write_text("".join(f"{u} {k % 3 + 1}\n" for k, u in enumerate(ids)))
+    return folder
+
+
+def run(task: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    command = ["../../../recipes/finetune.sh", "--stage", "fit", "--task", "readers", "--fit_args", FIT, *more]
+    return subprocess.run(command, cwd=task, env=ENV, capture_output=True, text=True)
+
+
+@pytest.mark.slow
+def test_folds_with_a_teacher_each(task: Path) -> None:
+    folds = ("--folds", "true", "--config", "classifier/debug")
+    clip = run(task, *folds, "--encoder", "clip", "--exp", "exp/clip")
+    assert clip.returncode == 0, clip.stderr[-3000:]
+    c2f = run(task, *folds, "--encoder", "frame", "--exp", "exp/c2f", "--teachers", "exp/clip/fold-%fold/export")
+    assert c2f.returncode == 0, c2f.stderr[-3000:]
+    found = json.loads((task / "exp/c2f/classified/readers.json").read_text())
+    assert found["rows"] == 14
+    assert [f["rows"] for f in found["folds"]] == [5, 5, 4]
+    assert "| readers | 14 | accuracy |" in c2f.stdout
+    for k in (1, 2, 3):
+        said = (task / f"exp/c2f/fold-{k}/config.yaml").read_text()
+        assert f"exp/clip/fold-{k}/export" in said
+        parts = {p: set(read_labels(task / f"data/readers-fold-{k}/{p}")) for p in ("train", "dev", "test")}
+        assert sorted(u for ids in parts.values() for u in ids) == sorted(read_labels(task / "data/readers"))
+        fold = read_labels(task / "data/readers/utt2fold")
+        assert {fold[u][0] for u in parts["test"]} == {str(k)}
+        assert {fold[u][0] for u in parts["dev"]} == {str(k % 3 + 1)}
+        assert {u.id for u in open_input(task / f"data/readers-fold-{k}/train").utterances()} == parts["train"]
+
+
+@pytest.mark.slow
+def test_splits_and_the_report(task: Path) -> None:
+    data = task / "data" / "readers"
+    ids = sorted(read_labels(data))
+    for split, chosen in (("train", ids[::2]), ("dev", ids[1::4]), ("test", ids[3::4])):
+        made = bash('. ./lib.sh; subset_data "$1" "$2" <<<"$3"', str(data), str(data / split), "\n".join(chosen))
+        assert made.returncode == 0, made.stderr
+        assert [u.id for u in open_input(data / split).utterances()] == chosen
+    done = run(task, "--encoder", "clip", "--exp", "exp/clip")
+    assert done.returncode == 0, done.stderr[-3000:]
+    page = (task / "exp/clip/report.html").read_text()
+    assert "each label" in page
+    assert "class on clip; 4 steps" in page
+    assert "readers" in done.stdout
+
+
+def test_what_is_missing(task: Path) -> None:
+    for options, said in (
+        (("--encoder", ""), "--encoder is needed"),
+        (("--encoder", "clip", "--task", ""), "--task is needed"),
+    ):
+        done = run(task, *options)
+        assert done.returncode == 2
+        assert said in done.stderr

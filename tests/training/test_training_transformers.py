@@ -1,0 +1,128 @@
+"""Fine-tuning encoders of transformers, and teaching across front ends: from a log-mel to waveforms."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from transformers import (
+    HubertConfig,
+    HubertModel,
+    Wav2Vec2BertConfig,
+    Wav2Vec2BertModel,
+    Wav2Vec2FeatureExtractor,
+    WhisperConfig,
+    WhisperModel,
+)
+from whole_runs import finish, rows
+
+import audiokd
+from audiokd.data.audio import load_at
+from audiokd.data.inputs import open_input
+from audiokd.errors import AudiokdError
+from audiokd.methods.atst.config import ATSTConfig
+from audiokd.methods.atst.model import ATSTModel
+from audiokd.methods.classifier.run import ClassifierRun
+from audiokd.methods.classifier.settings import ClassifierSettings
+from audiokd.stages.export import export
+from audiokd.stages.extract import extract
+from audiokd.teachers.trainable import load_trainable
+
+
+@pytest.fixture(scope="module")
+def encoders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small encoders of each family, with random weights."""
+    root = tmp_path_factory.mktemp("encoders")
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64}
+    hubert = HubertConfig(**shape, conv_dim=[16] * 7, num_conv_pos_embedding_groups=4)
+    HubertModel(hubert).save_pretrained(root / "hubert")
+    Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(root / "hubert")
+    Wav2Vec2BertModel(Wav2Vec2BertConfig(**shape)).save_pretrained(root / "w2v_bert")
+    half = {"layers": 2, "attention_heads": 4, "ffn_dim": 64}
+    whisper = {f"{part}_{k}": v for part in ("encoder", "decoder") for k, v in half.items()}
+    whisper |= {f"{k}_token_id": 1 for k in ("pad", "bos", "eos", "decoder_start")}
+    WhisperModel(WhisperConfig(**whisper, d_model=32, vocab_size=100)).save_pretrained(root / "whisper")
+    ATSTModel(ATSTConfig(kind="clip", dim=32, depth=2, heads=2)).save_pretrained(root / "atst")
+    return root
+
+
+def fitted(readers: Path, encoder: Path, exp: Path, *more: str) -> Path:
+    """The folder of a classifier of the readers, trained for 30 steps."""
+    options = f"--config classifier/debug --train {readers}/train --dev {readers}/dev --run.accelerator cpu"
+    options += f" --data.labels [{readers}/train,{readers}/dev] --model.encoder {encoder} --augment.warp false"
+    options += " --run.max_steps 30 --run.val_every 15 --data.crop_s 1 --data.val_crop_s 1 --data.batch_size 7"
+    command = [str(Path(sys.executable).with_name("audiokd")), "fit", "classifier", *options.split()]
+    finish([*command, *more], exp)
+    export(str(exp), str(exp / "export"))
+    return exp / "export"
+
+
+def two_clips(readers: Path) -> tuple[Tensor, Tensor]:
+    wavs = [load_at(u, 16_000) for u in open_input(str(readers / "dev")).utterances()[1:3]]
+    return torch.from_numpy(np.stack(wavs)), torch.tensor([16_000, 9_000])
+
+
+def losses(exp: Path) -> list[float]:
+    found = rows(exp)
+    return [float(found[s, "train", "loss"]) for s in range(1, 31)]
+
+
+@pytest.mark.parametrize("family", ["hubert", "w2v_bert", "whisper"])
+def test_a_transformers_encoder_is_trained_whole(family: str, readers: Path, encoders: Path, tmp_path: Path) -> None:
+    folder = fitted(readers, encoders / family, tmp_path / "exp", "--augment.mixup", "0")
+    curve = losses(tmp_path / "exp")
+    assert sum(curve[-8:]) < 0.8 * sum(curve[:8]), curve
+    model = audiokd.load_model(folder)
+    before = dict(load_trainable(str(encoders / family)).named_parameters())
+    after = dict(model.encoder.named_parameters())
+    moved = {n for n, p in after.items() if not torch.equal(p, before[n])}
+    assert any(".layers.0." in n for n in moved)
+    assert any(".layers.1." in n for n in moved)
+    assert not any("embed_positions" in n for n in moved)
+    # one command's logits are the model's, alone and in a batch
+    wav, lengths = two_clips(readers)
+    logits = model(wav, lengths)
+    torch.testing.assert_close(logits[1:], model(wav[1:, :9_000]), atol=1e-4, rtol=1e-4)
+    extract(str(folder), str(readers / "dev"), str(tmp_path / "store"), layer="logits")
+    store = audiokd.open_store(tmp_path / "store")
+    assert store.meta["labels"] == ["beckett", "two_cities"]
+    np.testing.assert_allclose(store["beckett-8"].array[0], logits[0].detach(), atol=1e-4)
+
+
+def test_hubert_is_normalised_as_its_preprocessor_says(readers: Path, encoders: Path, tmp_path: Path) -> None:
+    """A classifier's folder has no preprocessor_config.json: its own config says it."""
+    folder = fitted(readers, encoders / "hubert", tmp_path / "exp", "--run.max_steps", "15")
+    model = audiokd.load_model(folder)
+    assert model.encoder.teacher.normalize is False
+    wav, _ = two_clips(readers)
+    assert not torch.allclose(model(wav), model(0.1 * wav), atol=1e-3)
+
+
+def test_log_mel_teaches_waveforms(readers: Path, encoders: Path, tmp_path: Path) -> None:
+    """An ATST teaches a HuBERT on the very waveforms that are mixed for both."""
+    teacher = fitted(readers, encoders / "atst", tmp_path / "atst")
+    s = ClassifierSettings()
+    s.model.encoder, s.data.labels = str(encoders / "hubert"), (str(readers / "train"), str(readers / "dev"))
+    s.teachers.models, s.augment.warp, s.data.crop_s = (str(teacher),), False, 1.0
+    module, data = ClassifierRun(s, str(readers / "train"), str(readers / "dev")).build(tmp_path)
+    batch = data.collate([data.train_set[0, i] for i in (0, 1, 7, 8)])
+    x, n, _, _ = module._augmented(batch)
+    assert x.shape == batch["wav"].shape
+    assert not torch.equal(x, batch["wav"])
+    torch.testing.assert_close(module._ask(x, n)[0], audiokd.load_model(teacher)(x, n), atol=1e-5, rtol=1e-5)
+    s.augment.warp = True
+    with pytest.raises(AudiokdError, match=r"none in common(.|\n)*augment.warp false"):
+        ClassifierRun(s, str(readers / "train"), str(readers / "dev")).build(tmp_path)
+
+
+def test_what_is_no_encoder(encoders: Path, tmp_path: Path) -> None:
+    with pytest.raises(AudiokdError, match="no such folder"):
+        load_trainable(str(tmp_path / "nothing"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(AudiokdError, match="cannot load the encoder"):
+        load_trainable(str(tmp_path / "empty"))
