@@ -88,18 +88,28 @@ class CropDataset:
         crop_s: seconds of a crop; a shorter utterance is padded with zeros on the right.
         seed: of the crop positions; None takes every crop from the start (validation).
         crops: of each utterance, drawn independently of one another.
+        hop_s: crops begin at multiples of so many seconds; 0 lets them begin anywhere.
     """
 
-    def __init__(self, utterances: list[Utterance], sample_rate: int, crop_s: float, seed: int | None, crops: int = 1):
+    def __init__(
+        self,
+        utterances: list[Utterance],
+        sample_rate: int,
+        crop_s: float,
+        seed: int | None,
+        crops: int = 1,
+        hop_s: float = 0.0,
+    ):
         self.utterances, self.sample_rate, self.crop_s, self.seed = utterances, sample_rate, crop_s, seed
-        self.crops = crops
+        self.crops, self.hop_s = crops, hop_s
         self._reported: set[str] = set()
 
     def __len__(self) -> int:
         return len(self.utterances)
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, object]:
-        """`wav` float32 [crop] ([crops, crop] if several), `length` samples that are not padding, `id`."""
+        """`wav` float32 [crop] ([crops, crop] if several), `length` samples that are not padding, `start_s` of the (last) crop
+        in its utterance, `id`."""
         step, index = key
         for attempt in range(MAX_TRIES):
             utt = self.utterances[(index + attempt) % len(self.utterances)]
@@ -123,9 +133,11 @@ class CropDataset:
             if self.seed is not None and duration > self.crop_s:
                 key = (step, utt.id, k) if k else (step, utt.id)
                 start = float(rng_of(self.seed, "crop", *key).uniform(0, duration - self.crop_s))
+                start = start // self.hop_s * self.hop_s if self.hop_s else start
             wavs.append(load_crop(utt, self.sample_rate, start, self.crop_s))
         length = min(size, max(1, round((duration - start) * self.sample_rate)))
-        return {"wav": np.stack(wavs) if self.crops > 1 else wavs[0], "length": length, "id": utt.id}
+        wav = np.stack(wavs) if self.crops > 1 else wavs[0]
+        return {"wav": wav, "length": length, "start_s": start, "id": utt.id}
 
 
 def duration_of(utt: Utterance) -> float:
@@ -137,11 +149,12 @@ def duration_of(utt: Utterance) -> float:
 
 
 def collate(items: list[dict[str, object]]) -> dict[str, object]:
-    """`wav` [B, T] ([B, crops, T] if several) and `lengths` [B] tensors, `ids`."""
+    """`wav` [B, T] ([B, crops, T] if several) and `lengths` [B] tensors, `starts_s`, `ids`."""
     import torch
 
     return {
         "wav": torch.from_numpy(np.stack([i["wav"] for i in items])),  # type: ignore[misc]
         "lengths": torch.tensor([i["length"] for i in items]),
+        "starts_s": [i["start_s"] for i in items],
         "ids": [i["id"] for i in items],
     }

@@ -35,6 +35,14 @@ METHODS: dict[str, dict[str, str]] = {
         "run": "audiokd.methods.classifier.run:ClassifierRun",
         "export": "audiokd.methods.classifier.run:write_model",
     },
+    "detector": {
+        "settings": "audiokd.methods.detector.settings:DetectorSettings",
+        "module": "audiokd.methods.detector.module:DetectorModule",
+        "config": "audiokd.methods.detector.config:DetectorConfig",
+        "model": "audiokd.methods.detector.model:DetectorModel",
+        "run": "audiokd.methods.detector.run:DetectorRun",
+        "export": "audiokd.methods.detector.run:write_model",
+    },
     "lm_spt": {
         "settings": "audiokd.methods.lm_spt.settings:LMSPTSettings",
         "module": "audiokd.methods.lm_spt.module:LMSPTModule",

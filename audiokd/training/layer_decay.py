@@ -6,6 +6,9 @@ import re
 
 from torch import nn
 
+from audiokd.errors import AudiokdError
+from audiokd.nn.vit import DropPath
+
 BLOCK = re.compile(r"(?:^|\.)(?:blocks|layers)\.(\d+)\.")
 
 
@@ -28,3 +31,27 @@ def layer_decay_groups(encoder: nn.Module, head: nn.Module, depth: int, decay: f
         if p.requires_grad:
             groups.setdefault(power, []).append(p)
     return [{"params": of, "scale": decay**power} for power, of in sorted(groups.items()) if of]
+
+
+def train_last_blocks(encoder: nn.Module, depth: int, blocks: int) -> None:
+    """Leave all of an encoder but its last blocks and the norm after them as it is, drop path included.
+
+    Args:
+        encoder: named as above.
+        depth: blocks that it has.
+        blocks: how many are trained; 0 none, nor the norm; -1 everything.
+
+    Raises:
+        AudiokdError: it has not so many.
+    """
+    if blocks < -1 or blocks > depth:
+        raise AudiokdError(f"{blocks} of {depth} blocks cannot be trained", fix="-1 trains all of the encoder")
+    if blocks == -1:
+        return
+    for name, module in encoder.named_modules():
+        block = BLOCK.search(f"{name}.")
+        if not (block and int(block[1]) >= depth - blocks):
+            for p in module.parameters(recurse=False):
+                p.requires_grad_(bool(blocks) and name == "norm")
+            if isinstance(module, DropPath):
+                module.p = 0.0

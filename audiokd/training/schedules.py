@@ -17,3 +17,9 @@ def cosine(step: int, *, first: float, last: float, total_steps: int) -> float:
     """A half cosine from `first` at step 0 to `last` at `total_steps`, where it stays."""
     share = min(1.0, step / max(1, total_steps))
     return last + (first - last) * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def exponential_ramp(step: int, *, peak: float, ramp_steps: int) -> float:
+    """exp(-5 (1 - t)^2) of `peak`, t from 0 to 1 over `ramp_steps`, then `peak` (Laine and Aila, arXiv 1610.02242)."""
+    share = min(1.0, (step + 1) / max(1, ramp_steps))
+    return peak * math.exp(-5.0 * (1.0 - share) ** 2)

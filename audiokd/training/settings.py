@@ -105,3 +105,43 @@ class DiscriminatorSettings:
     windows: tuple[int, ...] = (2048, 1024, 512)
     period_channels: tuple[int, ...] = (32, 128, 512, 1024, 1024)
     band_channels: int = 64
+
+
+@dataclass
+class SGDSettings:
+    """SGD with momentum, warmed up, then along a half cosine; the lower a layer, the smaller its rate.
+
+    Args:
+        lr: peak learning rate of the head.
+        min_lr: at the end of the cosine.
+        warmup_steps: of linear warm-up.
+        momentum: of SGD.
+        layer_decay: rate of a block over that of the block above it.
+        grad_clip: norm that the gradient is clipped to.
+    """
+
+    lr: float = 0.5
+    min_lr: float = 1e-6
+    warmup_steps: int = 100
+    momentum: float = 0.9
+    layer_decay: float = 0.75
+    grad_clip: float = 3.0
+
+
+@dataclass
+class TeachersSettings:
+    """Fine-tuned models whose labels are learnt besides the true ones.
+
+    Args:
+        models: folders of models of the same labels; their probabilities are averaged.
+        logits: feature stores of such models' logits (`audiokd extract`), in place of the models: what they say of the whole
+            utterance, without its augmentation.
+        weight: their share of the loss.
+        training_mode: run the models in training mode, as ATST-C2F's official code does for clips: drop path and batch statistics
+            vary.
+    """
+
+    models: tuple[str, ...] = ()
+    logits: tuple[str, ...] = ()
+    weight: float = 0.5
+    training_mode: bool = False

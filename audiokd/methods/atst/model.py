@@ -187,6 +187,11 @@ class ATSTModel(PreTrainedModel):
         last = range(self.config.depth - clip_blocks, self.config.depth)
         return self._of_mel(mel, frames, last, clip_blocks).clip
 
+    def frames_of(self, mel: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """The last layer's frames [B, T', D] of log-mel [B, 64, F] with `frames` [B], and how many count, as `extract` gives."""
+        f = self._of_mel(mel, frames, [self.config.depth - 1], 0)
+        return f.hidden_states[0], f.lengths
+
     def _of_mel(self, mel: Tensor, frames: Tensor, keep: range | list[int], clip_blocks: int) -> AudioFeatures:
         size = self.config.max_frames
         if self.config.chunks == "weighted":

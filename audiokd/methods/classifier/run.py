@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,7 @@ from audiokd.data.inputs import open_input
 from audiokd.data.labels import read_labels
 from audiokd.data.utterance import Utterance
 from audiokd.errors import AudiokdError
-from audiokd.files import write_json
 from audiokd.methods.classifier.settings import ClassifierSettings
-
-#: file of a run with the classifier's config, encoder and labels in it
-SHAPE = "classifier.json"
 
 
 class ClassifierRun:
@@ -80,7 +75,9 @@ class ClassifierRun:
         from audiokd.methods.classifier.model import ClassifierModel
         from audiokd.methods.classifier.module import ClassifierModule
         from audiokd.teachers.trainable import load_trainable, shape_of
+        from audiokd.training.cached_logits import StoredLogits
         from audiokd.training.datamodule import CropDataModule
+        from audiokd.training.shape_file import write_shape
 
         s = self.settings
         encoder = load_trainable(s.model.encoder, drop_path=s.model.drop_path)
@@ -91,7 +88,7 @@ class ClassifierRun:
         if model.takes_mel:
             model.encoder.mask_embed.requires_grad_(False)  # of pretraining alone
         if rank_zero_only.rank == 0:
-            write_json(folder / SHAPE, config.to_dict())
+            write_shape(folder, config)
         number = {n: k for k, n in enumerate(self.names)}
         labels = {}
         for u in (u for of in self.sets.values() for u in of):
@@ -101,25 +98,11 @@ class ClassifierRun:
         for path, teacher in zip(s.teachers.models, teachers):
             if not isinstance(teacher, ClassifierModel):
                 raise AudiokdError(f"a {type(teacher).__name__} is no classifier", where=path)
-        cached = [self._cached(path) for path in s.teachers.logits]
+        ids = [u.id for u in self.sets["train"]]
+        stores = [StoredLogits(path, ids, self.names, "logits") for path in s.teachers.logits]
+        cached = [{i: of[0] for i, of in store.items()} for store in stores]
         module = ClassifierModule(s, model, labels, teachers, cached)
         return module, CropDataModule(self.sets["train"], self.sets["dev"], model.sample_rate, s.data, s.run)
-
-    def _cached(self, path: str) -> dict[str, Any]:
-        """Logits of every training utterance in a feature store."""
-        import torch
-
-        from audiokd.tokens.store import open_store
-
-        store = open_store(path)
-        found = {i.id: torch.from_numpy(i.array.copy()).float()[0] for i in store.items()}
-        lacking = [u.id for u in self.sets["train"] if u.id not in found]
-        if lacking:
-            raise AudiokdError(f"no logits of {len(lacking)} training utterances, {lacking[0]} first", where=path)
-        size = len(found[self.sets["train"][0].id])
-        if size != len(self.names):
-            raise AudiokdError(f"logits of {size} labels, the training set has {len(self.names)}", where=path)
-        return found
 
 
 def write_model(
@@ -130,20 +113,7 @@ def write_model(
     Raises:
         AudiokdError: `state` is None: an untrained classifier is its encoder with nothing to say.
     """
-    from transformers.utils import logging
-
-    from audiokd.files import atomic_folder
-    from audiokd.methods.classifier.config import ClassifierConfig
     from audiokd.methods.classifier.model import ClassifierModel
+    from audiokd.training.shape_file import write_trained
 
-    if state is None:
-        raise AudiokdError("a classifier has no init checkpoint to export", where=str(exp_dir), fix="--checkpoint last")
-    tree = json.loads((exp_dir / SHAPE).read_text())
-    model = ClassifierModel(ClassifierConfig(**{k: tree[k] for k in ("encoder", "labels", "task", "clip_blocks")}))
-    model.load_state_dict({k.removeprefix("model."): v for k, v in state["state_dict"].items()})
-    params = sum(p.numel() for p in model.parameters())
-    logging.disable_progress_bar()
-    with atomic_folder(out) as folder:
-        model.eval().save_pretrained(folder)
-    what = f"classifier of {len(tree['labels'])} labels, {name} checkpoint, step {state['iteration']}"
-    print(f"{out}: {what}, {params / 1e6:.2f} M parameters")
+    write_trained(exp_dir, ClassifierModel, "model.", state, out, name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from audiokd.training.settings import CropSettings, RunSettings
+from audiokd.training.settings import CropSettings, RunSettings, SGDSettings, TeachersSettings
 
 
 @dataclass
@@ -23,24 +23,6 @@ class ClassifierShape:
     task: Literal["class", "tags"] = "class"
     clip_blocks: int = 1
     drop_path: float = 0.1
-
-
-@dataclass
-class TeachersSettings:
-    """Fine-tuned models whose labels are learnt besides the true ones.
-
-    Args:
-        models: folders of classifiers of the same labels; their probabilities are averaged.
-        logits: feature stores of such models' logits (`audiokd extract --layer logits`), in place of the models: what they
-            say of the whole utterance, without its augmentation.
-        weight: their share of the loss.
-        training_mode: run the models in training mode, as the official code does: drop path and batch statistics vary.
-    """
-
-    models: tuple[str, ...] = ()
-    logits: tuple[str, ...] = ()
-    weight: float = 0.5
-    training_mode: bool = False
 
 
 @dataclass
@@ -69,27 +51,6 @@ class LabelledCropSettings(CropSettings):
     val_crop_s: float = 12.0
     val_utterances: int = 1_000_000
     labels: tuple[str, ...] = ()
-
-
-@dataclass
-class SGDSettings:
-    """SGD with momentum, warmed up, then along a half cosine; the lower a layer, the smaller its rate.
-
-    Args:
-        lr: peak learning rate of the head.
-        min_lr: at the end of the cosine.
-        warmup_steps: of linear warm-up.
-        momentum: of SGD.
-        layer_decay: rate of a block over that of the block above it.
-        grad_clip: norm that the gradient is clipped to.
-    """
-
-    lr: float = 0.5
-    min_lr: float = 1e-6
-    warmup_steps: int = 100
-    momentum: float = 0.9
-    layer_decay: float = 0.75
-    grad_clip: float = 3.0
 
 
 @dataclass

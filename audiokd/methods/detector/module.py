@@ -1,0 +1,169 @@
+"""Fine-tuning for sound events: from strong labels, weak ones and none, alone or taught by models that were fine-tuned before."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audiokd.data.crops import rng_of
+from audiokd.data.views.frequency_warp import FREQUENCY_WARP
+from audiokd.data.views.label_mixup import LabelMixup
+from audiokd.errors import AudiokdError
+from audiokd.losses.event_detection import clip_loss, consistency_loss, frame_loss
+from audiokd.methods.detector.data import EventLabels
+from audiokd.methods.detector.model import DetectorModel
+from audiokd.methods.detector.settings import DetectorSettings
+from audiokd.nn.average_precision import mean_average_precision
+from audiokd.nn.ema import ema_update
+from audiokd.nn.lengths import length_mask
+from audiokd.training.schedules import exponential_ramp
+from audiokd.training.taught import TaughtModule, front_end
+
+
+class DetectorModule(TaughtModule):
+    """The student, its moving average, and teachers.
+
+    Args:
+        settings: configuration.
+        model: the student.
+        labels: of the training and the validation set.
+        averaged: whether there is a mean teacher.
+        teachers: detectors of the same labels and front end.
+        logits: [T', C] of cached teachers by utterance id, of whole utterances.
+    """
+
+    def __init__(
+        self,
+        settings: DetectorSettings,
+        model: DetectorModel,
+        labels: EventLabels,
+        averaged: bool,
+        teachers: Sequence[DetectorModel] = (),
+        logits: Sequence[Mapping[str, Tensor]] = (),
+    ):
+        super().__init__(settings.run, settings.optim, settings.teachers, model, teachers)
+        if any(front_end(t) != front_end(model) for t in teachers):
+            raise AudiokdError("a teacher with another front end", fix="extract its events and give teachers.logits")
+        self.settings, self.labels, self.cached = settings, labels, list(logits)
+        self.mean = copy.deepcopy(model).requires_grad_(False) if averaged else None
+        self._rows: dict[str, list[Tensor]] = {}
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self.reseed()
+        ids, s = batch["ids"], self.settings
+        mel, frames, mix = self._views(batch)
+        heard = self._warped(mel, ids)
+        events, lengths, clips = self.model.logits_of(heard, frames)
+        counted = length_mask(lengths, events.shape[1])
+        labels = self.labels
+        strong, weak = labels.are_strong(ids).to(self.device), labels.are_weak(ids).to(self.device)
+        targets = mix(labels.frames(ids, batch["starts_s"], events.shape[1]).to(self.device))
+        parts = {"strong": frame_loss(events, targets, counted & strong[:, None])}
+        if bool(weak.any()):
+            parts["weak"] = clip_loss(clips, mix(labels.clips(ids).to(self.device)), weak)
+        share = 0.0
+        if self.teachers or self.cached:
+            share = self.taught.weight
+            said = self._ask(heard, frames, mix, batch, events)
+            parts["taught"] = frame_loss(events, said, counted)
+        loss = share * parts.get("taught", 0.0) + (1 - share) * (parts["strong"] + s.loss.weak * parts.get("weak", 0.0))
+        metrics: dict[str, Any] = {}
+        if self.mean is not None:
+            m = s.mean_teacher
+            weight = exponential_ramp(self.iteration, peak=m.weight, ramp_steps=m.ramp_steps)
+            parts["consistency"] = consistency_loss(events, clips, *self._mean_says(mel, frames), counted)
+            loss = loss + weight * parts["consistency"]
+            metrics = {"consistency_weight": weight}
+        metrics |= {**self.learn(loss, ids, parts), **parts}
+        if self.mean is not None:
+            # a plain mean at first, as in the baseline: step n counts 1 / (n + 1)
+            decay = min(1 - 1 / (self.iteration + 2), s.mean_teacher.ema)
+            ema_update(self.mean, self.model, decay)
+        self.step_done(metrics)
+
+    @torch.no_grad()
+    def _views(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, LabelMixup]:
+        """Log-mel, its frames, and what mixes labels as the log-mel is mixed.
+
+        Crops that are mixed count whole, silence at their end, as in the baseline: else a short clip's labels would be
+        judged by its partner's length.
+        """
+        ids = batch["ids"]
+        if self.settings.augment.mixup:
+            batch = {**batch, "lengths": torch.full_like(batch["lengths"], batch["wav"].shape[-1])}
+        mel, frames = self._mel(batch)
+        mix = self._mixup(ids)
+        return mix(mel), frames, mix
+
+    @torch.no_grad()
+    def _mel(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        lengths = batch["lengths"].clamp(min=self.model.min_samples)
+        return self.model.encoder.frontend(batch["wav"], lengths)
+
+    def _mixup(self, ids: list[str]) -> LabelMixup:
+        """Strongly labelled crops with such, weakly labelled ones with such."""
+        a, step, seed = self.settings.augment.mixup, self.iteration, self.run.seed
+        share, partner = torch.ones(len(ids)), torch.arange(len(ids))
+        if a:
+            for kind in (self.labels.are_strong(ids), self.labels.are_weak(ids)):
+                rows = kind.nonzero()[:, 0]
+                if len(rows) > 1:
+                    shift = 1 + int(rng_of(seed, "partner", step).integers(len(rows) - 1))
+                    partner[rows] = rows.roll(shift)
+                    drawn = [float(rng_of(seed, "augment", step, ids[i]).beta(a, a)) for i in rows.tolist()]
+                    share[rows] = torch.tensor(drawn)
+        return LabelMixup(share.to(self.device), partner.to(self.device))
+
+    @torch.no_grad()
+    def _warped(self, mel: Tensor, ids: list[str]) -> Tensor:
+        if not self.settings.augment.warp:
+            return mel
+        rngs = [rng_of(self.run.seed, "warp", self.iteration, i) for i in ids]
+        return FREQUENCY_WARP(mel, torch.tensor([FREQUENCY_WARP.draw(r, *mel.shape[1:]) for r in rngs]))
+
+    @torch.no_grad()
+    def _ask(self, mel: Tensor, frames: Tensor, mix: LabelMixup, batch: dict[str, Any], like: Tensor) -> Tensor:
+        """The mean of the teachers' probabilities [B, T', C]: of models for the very batch that the student sees, of cached
+        ones mixed as the labels are; nothing is on past the end of an utterance."""
+        said = [t.float().sigmoid() for t in self.ask(lambda t: t.logits_of(mel, frames)[0])]
+        for table in self.cached:
+            known = torch.zeros_like(like, dtype=torch.float32)
+            for row, i, start in zip(known, batch["ids"], batch["starts_s"]):
+                first = round(start * self.labels.frame_rate)
+                of = table[i][first : first + len(row)]
+                row[: len(of)] = of.to(self.device).sigmoid()
+            said.append(mix(known))
+        return torch.stack(said).mean(0)
+
+    @torch.no_grad()
+    def _mean_says(self, mel: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
+        assert self.mean is not None
+        events, _, clips = self.mean.eval().logits_of(mel, frames)
+        return events, clips
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        mel, frames = self._mel(batch)
+        models = {"student": self.model} | ({"mean": self.mean} if self.mean is not None else {})
+        for name, model in models.items():
+            events, lengths, _ = model.logits_of(mel, frames)
+            counted = length_mask(lengths, events.shape[1])
+            true = self.labels.frames(batch["ids"], batch["starts_s"], events.shape[1]).to(self.device)
+            if name == self.settings.mean_teacher.exported or len(models) == 1:
+                self.add_val({"loss": frame_loss(events, true, counted)})
+            self._rows.setdefault(name, []).append(events[counted].float().cpu())
+        self._rows.setdefault("true", []).append(true[counted].bool().cpu())
+
+    def on_validation_epoch_end(self) -> None:
+        if self._rows:
+            rows = {k: self.of_all_processes(torch.cat(v)) for k, v in self._rows.items()}
+            true = rows.pop("true")
+            scores = {k: torch.tensor(mean_average_precision(v, true), device=self.device) for k, v in rows.items()}
+            chosen = self.settings.mean_teacher.exported if len(scores) > 1 else "student"
+            self._sums["score"] = scores.pop(chosen) * self._batches
+            self._sums |= {f"score_{k}": v * self._batches for k, v in scores.items()}
+            self._rows = {}
+        super().on_validation_epoch_end()

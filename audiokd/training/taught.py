@@ -1,0 +1,108 @@
+"""Fine-tuning with labels by SGD, and with what models that were fine-tuned before say of the very batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from audiokd.errors import AudiokdError
+from audiokd.training.base import RunModule
+from audiokd.training.layer_decay import layer_decay_groups
+from audiokd.training.schedules import warmup_cosine
+from audiokd.training.settings import RunSettings, SGDSettings, TeachersSettings
+
+
+class TaughtModule(RunModule):
+    """The student and its teachers; best.ckpt has the best validation score.
+
+    Args:
+        run, optim, taught: configuration.
+        model: the student: an `encoder` of `depth` blocks, a `head`, and labels in its config.
+        teachers: fine-tuned models of the same labels.
+
+    Raises:
+        AudiokdError: a teacher has other labels or another sample rate.
+    """
+
+    shown = ("score", "loss")
+    exported = "model."
+
+    def __init__(
+        self, run: RunSettings, optim: SGDSettings, taught: TeachersSettings, model: Any, teachers: Sequence[Any]
+    ):
+        super().__init__(run)
+        self.optim, self.taught, self.model = optim, taught, model
+        for teacher in teachers:
+            if teacher.config.labels != model.config.labels:
+                strange = sorted(set(teacher.config.labels) ^ set(model.config.labels))[:5]
+                raise AudiokdError(f"a teacher of other labels, such as {', '.join(strange) or 'another order'}")
+            if teacher.sample_rate != model.sample_rate:
+                what = f"a teacher at {teacher.sample_rate} Hz, the student takes {model.sample_rate}"
+                raise AudiokdError(what, fix="extract its logits and give teachers.logits")
+        # past nn.Module's registry: no optimiser, checkpoint or .train() reaches them
+        self.__dict__["teachers"] = [t.eval().requires_grad_(False) for t in teachers]
+
+    def _apply(self, fn: Any, recurse: bool = True) -> TaughtModule:
+        for teacher in self.teachers:
+            teacher._apply(fn)
+        return super()._apply(fn, recurse)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        o, model = self.optim, self.model
+        groups = layer_decay_groups(model.encoder, model.head, model.depth, o.layer_decay)
+        return torch.optim.SGD(groups, lr=o.lr, momentum=o.momentum)
+
+    @torch.no_grad()
+    def ask(self, question: Callable[[Any], Tensor]) -> list[Tensor]:
+        """What `question` gets of each teacher, without gradients."""
+        for teacher in self.teachers:
+            teacher.train(self.taught.training_mode)
+        return [question(t) for t in self.teachers]
+
+    def learn(self, loss: Tensor, ids: list[str], parts: dict[str, Tensor] | None = None) -> dict[str, Any]:
+        """One update by the gradient of `loss` at the step's learning rate.
+
+        Args:
+            loss: scalar.
+            ids: utterances of the batch.
+            parts: scalars that `loss` is made of, by name.
+
+        Returns:
+            `loss`, `grad_norm` and `lr`, for the logs.
+
+        Raises:
+            AudiokdError: the loss is not finite.
+        """
+        optimizer: Any = self.optimizers()
+        o = self.optim
+        lr = warmup_cosine(
+            self.iteration, peak=o.lr, floor=o.min_lr, warmup_steps=o.warmup_steps, total_steps=self.run.max_steps
+        )
+        for group in optimizer.param_groups:
+            group["lr"] = lr * group["scale"]
+        self.check_finite(loss, ids, parts)
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), o.grad_clip)
+        optimizer.step()
+        return {"loss": loss, "grad_norm": norm, "lr": lr}
+
+    def of_all_processes(self, rows: Tensor) -> Tensor:
+        """Rows [N, C] of every process, for a score of parts is no part of a score."""
+        if self.trainer.world_size == 1:
+            return rows
+        parts: list[Any] = [None] * self.trainer.world_size
+        torch.distributed.all_gather_object(parts, rows.cpu())
+        return torch.cat(parts).to(rows.device)
+
+    def criterion(self) -> float:
+        return -self.val_metrics["score"]
+
+
+def front_end(model: Any) -> tuple[Any, ...]:
+    """What two models have in common that can be given one log-mel."""
+    front = model.encoder.frontend
+    return type(front), vars(front).get("win_length")
