@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import lightning as L
+import numpy as np
 from torch.utils.data import DataLoader
 
 from audiokd.data.crops import CropDataset, StepSampler, collate
@@ -30,6 +31,7 @@ class StepDataModule(L.LightningDataModule):
         super().__init__()
         self.train_set, self.dev_set, self.collate = train_set, dev_set, collate
         self.settings, self.run = settings, run
+        self.weights: np.ndarray | None = None
 
     def val_keys(self, rank: int, world_size: int) -> list[tuple[Any, int]]:
         """Keys of the validation items of one process."""
@@ -40,7 +42,7 @@ class StepDataModule(L.LightningDataModule):
         t = self.trainer
         assert t is not None
         size, seed = self.settings.batch_size, self.run.seed
-        sampler = StepSampler(len(self.train_set), size, start, stop, seed, t.global_rank, t.world_size)
+        sampler = StepSampler(len(self.train_set), size, start, stop, seed, t.global_rank, t.world_size, self.weights)
         return self._loader(self.train_set, sampler)
 
     def train_dataloader(self) -> DataLoader:
@@ -71,6 +73,7 @@ class CropDataModule(StepDataModule):
         sample_rate: Hz that the model takes.
         settings, run: configuration.
         crops: independent crops of an utterance and step.
+        weights: probability of each training utterance, drawn with replacement; each once an epoch if left out.
     """
 
     def __init__(
@@ -81,7 +84,9 @@ class CropDataModule(StepDataModule):
         settings: CropSettings,
         run: RunSettings,
         crops: int = 1,
+        weights: np.ndarray | None = None,
     ):
         train_set = CropDataset(train, sample_rate, settings.crop_s, run.seed, crops)
         dev_set = CropDataset(dev[: settings.val_utterances], sample_rate, settings.val_crop_s, None, crops)
         super().__init__(train_set, dev_set, collate, settings, run)
+        self.weights = weights

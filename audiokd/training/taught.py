@@ -102,7 +102,18 @@ class TaughtModule(RunModule):
         return -self.val_metrics["score"]
 
 
-def front_end(model: Any) -> tuple[Any, ...]:
-    """What two models have in common that can be given one log-mel."""
-    front = model.encoder.frontend
-    return type(front), vars(front).get("win_length")
+def share_log_mel(models: Sequence[Any]) -> bool:
+    """Whether all models take one log-mel; else each is given waveforms, and goes its own way from there."""
+    if not all(m.takes_mel for m in models):
+        return False
+    ends = [m.encoder.frontend for m in models]
+    return len({(type(e), vars(e).get("win_length")) for e in ends}) == 1
+
+
+def front(batch: dict[str, Any], model: Any, teachers: Sequence[Any], on_mel: bool) -> tuple[Tensor, Tensor]:
+    """What the models are given of a batch's `wav` [B, T] and `lengths` [B]: log-mel [B, F, T] with frames [B], or, not
+    `on_mel`, the waveforms with samples; clips too short for one of them are padded."""
+    fewest = max(m.min_samples for m in (model, *teachers))
+    wav, lengths = batch["wav"], batch["lengths"].clamp(min=fewest)
+    wav = nn.functional.pad(wav, (0, max(0, fewest - wav.shape[-1])))
+    return model.encoder.frontend(wav, lengths) if on_mel else (wav, lengths)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -177,6 +178,30 @@ def test_a_short_clips_view_is_its_own(corpus: Path, tmp_path: Path) -> None:
     alone, n, _, _ = module._augmented(few)
     torch.testing.assert_close(mel[:1], alone, atol=1e-6, rtol=0)
     assert frames[0] == n[0] == 101
+
+
+def test_rare_labels_are_drawn_more_often(corpus: Path, tmp_path: Path) -> None:
+    """One of seven readers' seconds is another's: with balance it is half of what is heard."""
+    lines = (corpus / "train" / "utt2label").read_text().splitlines()
+    few = [line for line in lines if not line.startswith("two_cities") or line.startswith("two_cities-0 ")]
+    folder = tmp_path / "few"
+    folder.mkdir()
+    kept = {line.split()[0] for line in few}
+    for name in ("wav.scp", "segments"):
+        of = (corpus / "train" / name).read_text().splitlines()
+        (folder / name).write_text("".join(f"{x}\n" for x in of if name == "wav.scp" or x.split()[0] in kept))
+    (folder / "utt2label").write_text("".join(f"{x}\n" for x in few))
+    share = {}
+    for balance in (False, True):
+        s = settings_of(corpus, data__labels=(str(folder), str(corpus / "dev")), data__balance=balance)
+        s.data.crop_s, s.data.num_workers, s.run.max_steps, s.run.val_every = 1.0, 0, 10, 10
+        module, data = ClassifierRun(s, str(folder), str(corpus / "dev")).build(tmp_path)
+        cpu = SimpleNamespace(root_device=torch.device("cpu"))
+        data.trainer = SimpleNamespace(global_rank=0, world_size=1, lightning_module=module, strategy=cpu)
+        ids = [data.train_set.utterances[i].id for batch in data.steps(0, 10).batch_sampler for _, i in batch]
+        share[balance] = sum(i.startswith("two_cities") for i in ids) / len(ids)
+    assert share[False] == pytest.approx(1 / 8, abs=0.01)
+    assert share[True] == pytest.approx(1 / 2, abs=0.05)
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from soundscapes import event_corpus, read
 from torch import Tensor
 from transformers import (
     HubertConfig,
@@ -118,6 +119,28 @@ def test_log_mel_teaches_waveforms(readers: Path, encoders: Path, tmp_path: Path
     s.augment.warp = True
     with pytest.raises(AudiokdError, match=r"none in common(.|\n)*augment.warp false"):
         ClassifierRun(s, str(readers / "train"), str(readers / "dev")).build(tmp_path)
+
+
+def test_a_detector_on_waveforms(
+    readers: Path, encoders: Path, two_cities: Path, beckett: Path, tmp_path: Path
+) -> None:
+    """A HuBERT finds who reads when, 50 times a second, and learns from the frames that an untrained one of its kind says."""
+    event_corpus(tmp_path, {"beckett": read(beckett), "two_cities": read(two_cities)})
+    options = f"--config detector/debug --train {tmp_path}/train --dev {tmp_path}/dev --run.accelerator cpu"
+    options += f" --data.events [{tmp_path}/train,{tmp_path}/dev] --data.labels [{tmp_path}/train]"
+    options += f" --model.encoder {encoders}/hubert --run.max_steps 30 --run.val_every 15 --data.val_crop_s 3"
+    options += " --optim.unfreeze -1 --optim.lr 0.05 --augment.mixup 0 --mean_teacher.when never"
+    command = [str(Path(sys.executable).with_name("audiokd")), "fit", "detector", *options.split()]
+    finish(command, tmp_path / "exp")
+    curve = losses(tmp_path / "exp")
+    assert sum(curve[-8:]) < 0.85 * sum(curve[:8]), curve
+    export(str(tmp_path / "exp"), str(tmp_path / "export"))
+    extract(str(tmp_path / "export"), str(tmp_path / "dev"), str(tmp_path / "store"), layer="events")
+    store = audiokd.open_store(tmp_path / "store")
+    assert (store.meta["frame_rate"], store.meta["labels"]) == (50, ["beckett", "two_cities"])
+    assert store["dev-00"].array.shape == (149, 2)
+    finish([*command, "--teachers.models", f"[{tmp_path}/export]", "--run.max_steps", "2"], tmp_path / "taught")
+    assert float(rows(tmp_path / "taught")[2, "train", "taught"]) > 0
 
 
 def test_what_is_no_encoder(encoders: Path, tmp_path: Path) -> None:

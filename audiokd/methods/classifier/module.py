@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from audiokd.data.crops import rng_of
 from audiokd.data.views.label_mixup import LabelMixup
@@ -17,7 +16,7 @@ from audiokd.losses.label_distillation import label_distillation_loss, label_los
 from audiokd.methods.classifier.model import ClassifierModel
 from audiokd.methods.classifier.settings import ClassifierSettings
 from audiokd.nn.average_precision import mean_average_precision
-from audiokd.training.taught import TaughtModule, front_end
+from audiokd.training.taught import TaughtModule, front, share_log_mel
 
 
 class ClassifierModule(TaughtModule):
@@ -41,8 +40,7 @@ class ClassifierModule(TaughtModule):
     ):
         super().__init__(settings.run, settings.optim, settings.teachers, model, teachers)
         self.settings, self.labels, self.cached = settings, labels, list(logits)
-        #: whether augmented batches are log-mel, which all of them take; else waveforms, each its own way from there
-        self.on_mel = all(m.takes_mel and front_end(m) == front_end(model) for m in (model, *teachers))
+        self.on_mel = share_log_mel([model, *teachers])
         if settings.augment.warp and not self.on_mel:
             what = "a log-mel is warped, and these models have none in common"
             raise AudiokdError(what, where="augment.warp", fix="--augment.warp false; waveforms are mixed all the same")
@@ -74,10 +72,7 @@ class ClassifierModule(TaughtModule):
     @torch.no_grad()
     def _front(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """Log-mel [B, F, T] with frames [B], or the waveforms [B, T] with samples [B]."""
-        fewest = max(m.min_samples for m in (self.model, *self.teachers))
-        wav, lengths = batch["wav"], batch["lengths"].clamp(min=fewest)
-        wav = F.pad(wav, (0, max(0, fewest - wav.shape[-1])))
-        return self.model.encoder.frontend(wav, lengths) if self.on_mel else (wav, lengths)
+        return front(batch, self.model, self.teachers, self.on_mel)
 
     def _of_ids(self, table: Mapping[str, Tensor], ids: list[str]) -> Tensor:
         return torch.stack([table[i] for i in ids]).to(self.device)

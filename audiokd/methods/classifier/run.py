@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from audiokd.data.balance import balance_weights
 from audiokd.data.inputs import open_input
 from audiokd.data.labels import read_labels
 from audiokd.data.utterance import Utterance
@@ -102,7 +103,10 @@ class ClassifierRun:
         stores = [StoredLogits(path, ids, self.names, "logits") for path in s.teachers.logits]
         cached = [{i: of[0] for i, of in store.items()} for store in stores]
         module = ClassifierModule(s, model, labels, teachers, cached)
-        return module, CropDataModule(self.sets["train"], self.sets["dev"], model.sample_rate, s.data, s.run)
+        train, weights = self.sets["train"], None
+        if s.data.balance:
+            weights = balance_weights([self.table[u.id] for u in train])
+        return module, CropDataModule(train, self.sets["dev"], model.sample_rate, s.data, s.run, weights=weights)
 
 
 def write_model(

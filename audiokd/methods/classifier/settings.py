@@ -44,6 +44,8 @@ class LabelledCropSettings(CropSettings):
 
     Args:
         labels: data dirs or files with utt2label, of the training and the validation set.
+        balance: draw utterances with replacement, the more often the rarer their labels are (data/balance.py), instead of each
+            once an epoch.
     """
 
     crop_s: float = 10.0
@@ -51,6 +53,7 @@ class LabelledCropSettings(CropSettings):
     val_crop_s: float = 12.0
     val_utterances: int = 1_000_000
     labels: tuple[str, ...] = ()
+    balance: bool = False
 
 
 @dataclass

@@ -71,8 +71,6 @@ class DetectorModel(PreTrainedModel):
         if not config.labels or not config.encoder:
             raise AudiokdError("a detector needs labels and an encoder", where="detector config")
         self.encoder: Any = build_trainable(config.encoder)
-        if not hasattr(self.encoder, "frames_of"):
-            raise AudiokdError(f"a {type(self.encoder).__name__} gives no frames of its log-mel")
         self.head = DetectorHead(self.encoder.dim, len(config.labels))
         self.post_init()
 
@@ -102,9 +100,19 @@ class DetectorModel(PreTrainedModel):
         return self.encoder.frame_rate
 
     @property
+    def takes_mel(self) -> bool:
+        """Whether `logits_of` takes the encoder's log-mel; transformers' encoders take waveforms."""
+        return hasattr(self.encoder, "frames_of")
+
+    @property
     def depth(self) -> int:
         """Blocks of the encoder."""
-        return self.encoder.config.depth
+        return self.encoder.config.depth if self.takes_mel else self.encoder.depth
+
+    @property
+    def max_duration_s(self) -> float | None:
+        """Seconds that a clip may have; None is any."""
+        return getattr(self.encoder, "max_duration_s", None)
 
     @property
     def feature_layers(self) -> tuple[str, ...]:
@@ -114,12 +122,16 @@ class DetectorModel(PreTrainedModel):
     def logits_of(self, mel: Tensor, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits of frames [B, T', C], how many of them count [B], and logits of clips [B, C], of log-mel [B, F, T] with
         `frames` [B] as the encoder's front end gives it."""
-        x, lengths = self.encoder.frames_of(mel, frames)
+        return self._of_frames(*self.encoder.frames_of(mel, frames))
+
+    def _of_frames(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         events, clips = self.head(x, lengths)
         return events, lengths, clips
 
     def forward(self, wav: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """As `logits_of`, of waveforms [B, T] at `sample_rate` with `lengths` [B] samples; of any length."""
+        """As `logits_of`, of waveforms [B, T] at `sample_rate` with `lengths` [B] samples."""
+        if not self.takes_mel:
+            return self._of_frames(*self.encoder.extract(wav, lengths, "frames"))
         return self.logits_of(*self.encoder.frontend(wav, check_wav(wav, lengths, wav.device)))
 
     def extract(self, wav: Tensor, lengths: Tensor | None, layer: str) -> tuple[Tensor, Tensor]:

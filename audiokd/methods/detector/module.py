@@ -21,7 +21,7 @@ from audiokd.nn.average_precision import mean_average_precision
 from audiokd.nn.ema import ema_update
 from audiokd.nn.lengths import length_mask
 from audiokd.training.schedules import exponential_ramp
-from audiokd.training.taught import TaughtModule, front_end
+from audiokd.training.taught import TaughtModule, front, share_log_mel
 
 
 class DetectorModule(TaughtModule):
@@ -32,7 +32,7 @@ class DetectorModule(TaughtModule):
         model: the student.
         labels: of the training and the validation set.
         averaged: whether there is a mean teacher.
-        teachers: detectors of the same labels and front end.
+        teachers: detectors of the same labels and frame rate.
         logits: [T', C] of cached teachers by utterance id, of whole utterances.
     """
 
@@ -46,8 +46,14 @@ class DetectorModule(TaughtModule):
         logits: Sequence[Mapping[str, Tensor]] = (),
     ):
         super().__init__(settings.run, settings.optim, settings.teachers, model, teachers)
-        if any(front_end(t) != front_end(model) for t in teachers):
-            raise AudiokdError("a teacher with another front end", fix="extract its events and give teachers.logits")
+        for t in teachers:
+            if t.frame_rate != model.frame_rate:
+                what = f"a teacher of {t.frame_rate:g} frames a second, the student has {model.frame_rate:g}"
+                raise AudiokdError(what)
+        self.on_mel = share_log_mel([model, *teachers])
+        if settings.augment.warp and not self.on_mel:
+            what = "a log-mel is warped, and these models have none in common"
+            raise AudiokdError(what, where="augment.warp", fix="--augment.warp false; waveforms are mixed all the same")
         self.settings, self.labels, self.cached = settings, labels, list(logits)
         self.mean = copy.deepcopy(model).requires_grad_(False) if averaged else None
         self._rows: dict[str, list[Tensor]] = {}
@@ -55,9 +61,9 @@ class DetectorModule(TaughtModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         self.reseed()
         ids, s = batch["ids"], self.settings
-        mel, frames, mix = self._views(batch)
-        heard = self._warped(mel, ids)
-        events, lengths, clips = self.model.logits_of(heard, frames)
+        x, n, mix = self._views(batch)
+        heard = self._warped(x, ids)
+        events, lengths, clips = self._logits(self.model, heard, n)
         counted = length_mask(lengths, events.shape[1])
         labels = self.labels
         strong, weak = labels.are_strong(ids).to(self.device), labels.are_weak(ids).to(self.device)
@@ -68,14 +74,14 @@ class DetectorModule(TaughtModule):
         share = 0.0
         if self.teachers or self.cached:
             share = self.taught.weight
-            said = self._ask(heard, frames, mix, batch, events)
+            said = self._ask(heard, n, mix, batch, events)
             parts["taught"] = frame_loss(events, said, counted)
         loss = share * parts.get("taught", 0.0) + (1 - share) * (parts["strong"] + s.loss.weak * parts.get("weak", 0.0))
         metrics: dict[str, Any] = {}
         if self.mean is not None:
             m = s.mean_teacher
             weight = exponential_ramp(self.iteration, peak=m.weight, ramp_steps=m.ramp_steps)
-            parts["consistency"] = consistency_loss(events, clips, *self._mean_says(mel, frames), counted)
+            parts["consistency"] = consistency_loss(events, clips, *self._mean_says(x, n), counted)
             loss = loss + weight * parts["consistency"]
             metrics = {"consistency_weight": weight}
         metrics |= {**self.learn(loss, ids, parts), **parts}
@@ -87,7 +93,7 @@ class DetectorModule(TaughtModule):
 
     @torch.no_grad()
     def _views(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, LabelMixup]:
-        """Log-mel, its frames, and what mixes labels as the log-mel is mixed.
+        """Log-mel and its frames, or waveforms and their samples, and what mixes labels as they are mixed.
 
         Crops that are mixed count whole, silence at their end, as in the baseline: else a short clip's labels would be
         judged by its partner's length.
@@ -95,14 +101,17 @@ class DetectorModule(TaughtModule):
         ids = batch["ids"]
         if self.settings.augment.mixup:
             batch = {**batch, "lengths": torch.full_like(batch["lengths"], batch["wav"].shape[-1])}
-        mel, frames = self._mel(batch)
+        x, n = self._front(batch)
         mix = self._mixup(ids)
-        return mix(mel), frames, mix
+        return mix(x), n, mix
 
     @torch.no_grad()
-    def _mel(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        lengths = batch["lengths"].clamp(min=self.model.min_samples)
-        return self.model.encoder.frontend(batch["wav"], lengths)
+    def _front(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Log-mel [B, F, T] with frames [B], or the waveforms [B, T] with samples [B]."""
+        return front(batch, self.model, self.teachers, self.on_mel)
+
+    def _logits(self, model: Any, x: Tensor, n: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return model.logits_of(x, n) if self.on_mel else model(x, n)
 
     def _mixup(self, ids: list[str]) -> LabelMixup:
         """Strongly labelled crops with such, weakly labelled ones with such."""
@@ -126,10 +135,10 @@ class DetectorModule(TaughtModule):
         return FREQUENCY_WARP(mel, torch.tensor([FREQUENCY_WARP.draw(r, *mel.shape[1:]) for r in rngs]))
 
     @torch.no_grad()
-    def _ask(self, mel: Tensor, frames: Tensor, mix: LabelMixup, batch: dict[str, Any], like: Tensor) -> Tensor:
+    def _ask(self, x: Tensor, n: Tensor, mix: LabelMixup, batch: dict[str, Any], like: Tensor) -> Tensor:
         """The mean of the teachers' probabilities [B, T', C]: of models for the very batch that the student sees, of cached
         ones mixed as the labels are; nothing is on past the end of an utterance."""
-        said = [t.float().sigmoid() for t in self.ask(lambda t: t.logits_of(mel, frames)[0])]
+        said = [t.float().sigmoid() for t in self.ask(lambda t: self._logits(t, x, n)[0])]
         for table in self.cached:
             known = torch.zeros_like(like, dtype=torch.float32)
             for row, i, start in zip(known, batch["ids"], batch["starts_s"]):
@@ -140,16 +149,16 @@ class DetectorModule(TaughtModule):
         return torch.stack(said).mean(0)
 
     @torch.no_grad()
-    def _mean_says(self, mel: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
+    def _mean_says(self, x: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:
         assert self.mean is not None
-        events, _, clips = self.mean.eval().logits_of(mel, frames)
+        events, _, clips = self._logits(self.mean.eval(), x, n)
         return events, clips
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        mel, frames = self._mel(batch)
+        x, n = self._front(batch)
         models = {"student": self.model} | ({"mean": self.mean} if self.mean is not None else {})
         for name, model in models.items():
-            events, lengths, _ = model.logits_of(mel, frames)
+            events, lengths, _ = self._logits(model, x, n)
             counted = length_mask(lengths, events.shape[1])
             true = self.labels.frames(batch["ids"], batch["starts_s"], events.shape[1]).to(self.device)
             if name == self.settings.mean_teacher.exported or len(models) == 1:

@@ -134,7 +134,8 @@ class DetectorRun:
         L.seed_everything(s.run.seed, workers=True, verbose=False)
         model = DetectorModel(config)
         model.encoder.load_state_dict(encoder.state_dict())
-        model.encoder.mask_embed.requires_grad_(False)  # of pretraining alone
+        if model.takes_mel:
+            model.encoder.mask_embed.requires_grad_(False)  # of pretraining alone
         train_last_blocks(model.encoder, model.depth, s.optim.unfreeze)
         if rank_zero_only.rank == 0:
             write_shape(folder, config)
