@@ -28,6 +28,10 @@ CURVES = (
     "codebook/semantic0/dead",
     "codebook/acoustic0/perplexity",
     "codebook/acoustic0/dead",
+    "strong",
+    "weak",
+    "taught",
+    "consistency",
     "feature",
     "tts_nats",
     "stt_nats",
@@ -78,7 +82,7 @@ def report(exp_dir: str, set: str = "test", ref: str = "", samples: int = 3, res
         raise AudiokdError("no run here", where=exp_dir, fix="give the --exp_dir of 'audiokd fit'")
     config = yaml.safe_load((exp / "config.yaml").read_text())
     lm = config["method"] == "speech_lm"
-    leads = {"speech_lm": _lm_lead, "atst": _encoder_lead, "classifier": _classifier_lead}
+    leads = {"speech_lm": _lm_lead, "atst": _encoder_lead, "classifier": _classifier_lead, "detector": _detector_lead}
     page = Report(f"{config['method']}: {exp.name}", leads.get(config["method"], _lead)(config))
 
     if lm and (exp / "scores" / f"{set}.json").exists():
@@ -193,6 +197,12 @@ def _add_detections(page: Any, exp: Path) -> None:
         )
         page.add_table("Sound events", headers, rows, caption)
         print(_text_table(headers, rows))
+
+
+def _detector_lead(config: dict[str, Any]) -> str:
+    run, data = config["run"], config["inputs"]
+    clips = [f"{data[f'train_{k}']['utterances']} {k}" for k in ("strong", "weak", "unlabelled")]
+    return f"{config['model']['encoder']} on {', '.join(clips)} clips; {run['max_steps']} steps, seed {run['seed']}."
 
 
 def _encoder_lead(config: dict[str, Any]) -> str:
