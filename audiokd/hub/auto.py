@@ -130,21 +130,18 @@ def load_model(name: str | os.PathLike[str], device: str = "cpu") -> Any:
         _check_folder(Path(name))
     elif name.count("/") != 1 or name.startswith((".", "/")):
         raise AudiokdError("no such folder", where=name, fix="give a folder that 'audiokd export' wrote, or a hub id")
-    from safetensors import SafetensorError
     from transformers import AutoModel
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     from audiokd.teachers.auto import FAMILIES, load_teacher
+    from audiokd.teachers.base import load_pretrained
 
     if _family(name) in FAMILIES:
         from audiokd.teachers.encoder import TransformersEncoder
 
         return TransformersEncoder(load_teacher(name, layer="all")).eval().to(device)
-    try:
-        model = AutoModel.from_pretrained(name)
-    except (OSError, ValueError, SafetensorError) as e:
-        raise AudiokdError(f"cannot load the model: {str(e).splitlines()[0]}", where=name) from e
+    model = load_pretrained(AutoModel, name, "the model")
     return model.eval().requires_grad_(False).to(device)
 
 

@@ -20,6 +20,10 @@ from audiokd.nn.lengths import length_mask, zero_beyond
 Layer: TypeAlias = int | Literal["mean", "all"] | None
 
 
+#: weights of HuBERT and its kin that published folders may lack: what hides a frame in pretraining
+OF_PRETRAINING = "masked_spec_embed"
+
+
 class FrozenTeacher(nn.Module):
     """A module that holds `net` out of torch's sight.
 
@@ -139,11 +143,25 @@ def load_pretrained(transformers_class: Any, name: str, what: str, fix: str = ""
     """`transformers_class.from_pretrained(name, **kwargs)` for a folder or hub id.
 
     Raises:
-        AudiokdError: nothing there, or not `what`.
+        AudiokdError: nothing there, not `what`, or not all of its weights: transformers draws the rest at random, with a warning.
     """
+    from safetensors import SafetensorError
+    from transformers import FeatureExtractionMixin
+
     check_name(name)
+    has_weights = not issubclass(transformers_class, FeatureExtractionMixin)
     try:
-        return transformers_class.from_pretrained(name, **kwargs)
-    except (OSError, ValueError) as e:
+        found = transformers_class.from_pretrained(
+            name, **kwargs, **({"output_loading_info": True} if has_weights else {})
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as e:
         fix = fix or "give a hub id or a transformers folder"
         raise AudiokdError(f"cannot load {what}: {str(e).splitlines()[0]}", where=name, fix=fix) from e
+    if not has_weights:
+        return found
+    model, info = found
+    missing = sorted(k for k in info["missing_keys"] if not k.endswith(OF_PRETRAINING))
+    if missing:
+        what = f"cannot load {what}: {len(missing)} weights are missing, {missing[0]} first"
+        raise AudiokdError(what, where=name, fix="its config is of another model, or the file of weights is not whole")
+    return model

@@ -9,7 +9,7 @@ from torch import nn
 
 from audiokd.errors import AudiokdError
 from audiokd.teachers.auto import FAMILIES, load_teacher
-from audiokd.teachers.base import FrozenTeacher, check_name
+from audiokd.teachers.base import FrozenTeacher, check_name, load_pretrained
 from audiokd.teachers.encoder import TransformersEncoder
 
 #: what a shape keeps of a model's preprocessor: HuBERT's and its kin's alone have it
@@ -91,7 +91,7 @@ def load_trainable(name: str, **changes: Any) -> Any:
     try:
         family = AutoConfig.from_pretrained(name).model_type
         if family not in FAMILIES:
-            return _ours(AutoModel.from_pretrained(name, **changes))
+            return _ours(load_pretrained(AutoModel, name, "the encoder", **changes))
     except (OSError, ValueError) as e:
         raise AudiokdError(f"cannot load the encoder: {str(e).splitlines()[0]}", where=name) from e
     teacher = load_teacher(name, layer="all")

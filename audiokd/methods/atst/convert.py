@@ -18,6 +18,7 @@ from audiokd.files import atomic_folder, atomic_write
 from audiokd.methods.atst.config import ATSTConfig
 from audiokd.methods.atst.model import ATSTModel
 from audiokd.methods.atst.settings import PATCH
+from audiokd.teachers.base import load_pretrained
 
 #: ours -> the official encoder's
 NAMES = {"patch_embed": "patch_embed.patch_embed", "norm.frame": "norm_frame", "norm.clip": "norm"}
@@ -91,7 +92,7 @@ def convert_atst_official(src: str | os.PathLike[str], dst: str | os.PathLike[st
     if there != ATSTConfig.model_type:
         raise AudiokdError(f"a {there} model, not {ATSTConfig.model_type}", where=str(path), fix=fix)
     logging.disable_progress_bar()
-    model = ATSTModel.from_pretrained(src)
+    model = load_pretrained(ATSTModel, str(src), "the model")
     kind, width = model.config.kind, model.config.dim
     weights = {_theirs(k, kind): v.contiguous() for k, v in model.state_dict().items()}
     tree = {

@@ -75,6 +75,7 @@ class ClassifierRun:
         from audiokd.methods.classifier.config import ClassifierConfig
         from audiokd.methods.classifier.model import ClassifierModel
         from audiokd.methods.classifier.module import ClassifierModule
+        from audiokd.teachers.base import load_pretrained
         from audiokd.teachers.trainable import load_trainable, shape_of
         from audiokd.training.cached_logits import StoredLogits
         from audiokd.training.datamodule import CropDataModule
@@ -95,7 +96,7 @@ class ClassifierRun:
         for u in (u for of in self.sets.values() for u in of):
             labels[u.id] = torch.zeros(len(self.names))
             labels[u.id][[number[n] for n in self.table[u.id]]] = 1
-        teachers = [AutoModel.from_pretrained(path) for path in s.teachers.models]
+        teachers = [load_pretrained(AutoModel, path, "the teacher") for path in s.teachers.models]
         for path, teacher in zip(s.teachers.models, teachers):
             if not isinstance(teacher, ClassifierModel):
                 raise AudiokdError(f"a {type(teacher).__name__} is no classifier", where=path)

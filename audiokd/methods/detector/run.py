@@ -123,6 +123,7 @@ class DetectorRun:
         from audiokd.methods.detector.data import EventDataModule, EventLabels
         from audiokd.methods.detector.model import DetectorModel
         from audiokd.methods.detector.module import DetectorModule
+        from audiokd.teachers.base import load_pretrained
         from audiokd.teachers.trainable import load_trainable, shape_of
         from audiokd.training.cached_logits import StoredLogits
         from audiokd.training.layer_decay import train_last_blocks
@@ -139,7 +140,7 @@ class DetectorRun:
         train_last_blocks(model.encoder, model.depth, s.optim.unfreeze)
         if rank_zero_only.rank == 0:
             write_shape(folder, config)
-        teachers = [AutoModel.from_pretrained(path) for path in s.teachers.models]
+        teachers = [load_pretrained(AutoModel, path, "the teacher") for path in s.teachers.models]
         for path, teacher in zip(s.teachers.models, teachers):
             if not isinstance(teacher, DetectorModel):
                 raise AudiokdError(f"a {type(teacher).__name__} is no detector", where=path)
