@@ -11,6 +11,7 @@
 #   --class_tasks "T ..." --tag_tasks "T ..." --frame_tasks "T ..."   of data/T/{train,dev,test}: one label an utterance, any
 #                                         number of them (utt2label), or a label a frame (phones.ctm)
 #   --fold_tasks "T ..."                  of data/T, not split: one label an utterance, cross-validated by its utt2fold
+#   --clip_layer clip                     of which layers a clip's features are: clip, all; clip1, clip2, ..., the last so many
 #   --checkpoint best|last|init           which weights are exported, extracted and probed; init is the untrained model
 #   --model DIR                           probe this encoder: nothing is trained, stages 2 to 6 do nothing
 #   --data_args "..."                     passed to local/data.sh
@@ -33,6 +34,7 @@ class_tasks=
 tag_tasks=
 frame_tasks=
 fold_tasks=
+clip_layer=clip
 checkpoint=best
 model=
 data_args=
@@ -77,7 +79,7 @@ if [ -z "$model" ] && in_range export; then
 fi
 
 probe_task() { # task kind: its splits' features, or the probe on them, as the stage wants
-  local task=$1 kind=$2 layer=clip s
+  local task=$1 kind=$2 layer=$clip_layer s
   [ "$kind" != frames ] || layer=frames
   local stores=$exp/features-$checkpoint/$task
   if in_range extract; then
@@ -96,8 +98,8 @@ probe_task() { # task kind: its splits' features, or the probe on them, as the s
 fold_task() { # task: as probe_task, for a set that is cross-validated
   local task=$1
   if in_range extract; then
-    log "stage 7: extract clip of $task"
-    audiokd extract "$trained" "data/$task" "$exp/features-$checkpoint/$task" --layer clip --nj "$nj" --device "$device"
+    log "stage 7: extract $clip_layer of $task"
+    audiokd extract "$trained" "data/$task" "$exp/features-$checkpoint/$task" --layer "$clip_layer" --nj "$nj" --device "$device"
   fi
   if in_range score; then
     log "stage 8: probe $task, cross-validated"

@@ -27,15 +27,24 @@ class AudioFeatures:
     cls: list[Tensor] | None = None
 
     def part(self, name: str) -> tuple[Tensor, Tensor]:
-        """One of `part_names`: [B, T', D] and [B] frames; the clip embedding is one frame."""
-        if name == "clip":
+        """One of `part_names`: [B, T', D] and [B] frames; the clip embedding is one frame, of as many layers as it was made of."""
+        if clip_blocks_of(name, len(self.hidden_states)):
             return self.clip[:, None], torch.ones_like(self.lengths)
         return self.hidden_states[layer_index(name, len(self.hidden_states))], self.lengths
 
 
 def part_names(depth: int) -> tuple[str, ...]:
-    """What an encoder of `depth` layers can give: the last layer's frames, the clip embedding, the frames of each layer."""
-    return ("frames", "clip", *(f"layer{i + 1}" for i in range(depth)))
+    """What an encoder of `depth` layers can give: the last layer's frames; the clip embedding, of all layers or of the last n;
+    the frames of each layer."""
+    numbers = range(1, depth + 1)
+    return ("frames", "clip", *(f"clip{n}" for n in numbers), *(f"layer{n}" for n in numbers))
+
+
+def clip_blocks_of(name: str, depth: int) -> int:
+    """Of how many last layers the clip embedding `name` is; 0 where it names no clip embedding."""
+    if name not in part_names(depth) or not name.startswith("clip"):
+        return 0
+    return int(name.removeprefix("clip") or depth)
 
 
 def layer_index(name: str, depth: int) -> int:
@@ -45,6 +54,6 @@ def layer_index(name: str, depth: int) -> int:
         AudiokdError: there is no such part.
     """
     names = part_names(depth)
-    if name not in names or name == "clip":
+    if name not in names or name.startswith("clip"):
         raise AudiokdError(f"no features {name!r}", fix=f"layers: {', '.join(names)}")
     return depth - 1 if name == "frames" else int(name.removeprefix("layer")) - 1

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from audiokd.errors import AudiokdError
-from audiokd.nn.features import AudioFeatures, part_names
+from audiokd.nn.features import AudioFeatures, clip_blocks_of, part_names
 from audiokd.nn.lengths import length_mask
 from audiokd.nn.waveforms import check_wav
 from audiokd.teachers.base import FrozenTeacher
@@ -74,7 +74,7 @@ class TransformersEncoder(nn.Module):
 
     @property
     def feature_layers(self) -> tuple[str, ...]:
-        """What `extract` can give: the last layer's frames, the clip embedding, the frames of each layer."""
+        """What `extract` can give: see `audiokd.nn.features.part_names`."""
         return part_names(self.depth)
 
     def extract_features(
@@ -106,4 +106,4 @@ class TransformersEncoder(nn.Module):
 
     def extract(self, wav: Tensor, lengths: Tensor | None, layer: str) -> tuple[Tensor, Tensor]:
         """One of `feature_layers`: [B, T', D] and [B] frames; the clip embedding is one frame."""
-        return self.extract_features(wav, lengths).part(layer)
+        return self.extract_features(wav, lengths, clip_blocks_of(layer, self.depth) or None).part(layer)

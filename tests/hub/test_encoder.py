@@ -49,7 +49,9 @@ def test_hubert(hubert: Path, clips: tuple[Tensor, Tensor]) -> None:
             torch.testing.assert_close(ours[i, :frames], expected[0], atol=2e-5, rtol=1e-4)
             assert not ours[i, frames:].any()
         torch.testing.assert_close(f.clip[i], torch.cat([s[0].mean(0) for s in states]), atol=2e-5, rtol=1e-4)
-    assert model.extract_features(wav, lengths, clip_blocks=1).clip.shape == (2, 32)
+    last = model.extract_features(wav, lengths, clip_blocks=1).clip
+    assert last.shape == (2, 32)
+    torch.testing.assert_close(model.extract(wav, lengths, "clip1")[0][:, 0], last)
     assert not any(p.requires_grad for p in model.parameters())
 
 

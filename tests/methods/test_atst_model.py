@@ -131,12 +131,21 @@ def test_chunks_count_by_their_frames(kind: str, speech: Tensor) -> None:
 def test_extract_gives_each_layer(kind: str, speech: Tensor) -> None:
     model, wav = tiny(kind), speech[None, :48_000]
     f = model.extract_features(wav)
-    for layer, expected in (("frames", f.hidden_states[2]), ("layer1", f.hidden_states[0]), ("clip", f.clip[:, None])):
+    last = model.extract_features(wav, clip_blocks=1).clip[:, None]
+    wanted = {
+        "frames": f.hidden_states[2],
+        "layer1": f.hidden_states[0],
+        "clip": f.clip[:, None],
+        "clip3": f.clip[:, None],
+    }
+    for layer, expected in {**wanted, "clip1": last}.items():
         got, n = model.extract(wav, None, layer)
         torch.testing.assert_close(got, expected, atol=1e-6, rtol=0)
         assert int(n) == got.shape[1]
     with pytest.raises(AudiokdError, match="layer4"):
         model.extract(wav, None, "layer4")
+    with pytest.raises(AudiokdError, match="clip4"):
+        model.extract(wav, None, "clip4")
 
 
 def test_there_and_back(kind: str, speech: Tensor, tmp_path: Path) -> None:

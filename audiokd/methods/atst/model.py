@@ -17,7 +17,7 @@ from audiokd.errors import AudiokdError
 from audiokd.frontends.atst_mel import HOP_LENGTH, MIN_SAMPLES, N_MELS, SAMPLE_RATE, ATSTLogMel
 from audiokd.methods.atst.config import ATSTConfig
 from audiokd.methods.atst.settings import PATCH
-from audiokd.nn.features import AudioFeatures, layer_index, part_names
+from audiokd.nn.features import AudioFeatures, clip_blocks_of, layer_index, part_names
 from audiokd.nn.lengths import length_mask
 from audiokd.nn.vit import Block, init_vit
 from audiokd.nn.waveforms import check_wav
@@ -85,7 +85,7 @@ class ATSTModel(PreTrainedModel):
 
     @property
     def feature_layers(self) -> tuple[str, ...]:
-        """What `extract` can give: the last layer's frames, the clip embedding, the frames of each layer."""
+        """What `extract` can give: see `audiokd.nn.features.part_names`."""
         return part_names(self.config.depth)
 
     @property
@@ -172,8 +172,8 @@ class ATSTModel(PreTrainedModel):
 
     def extract(self, wav: Tensor, lengths: Tensor | None, layer: str) -> tuple[Tensor, Tensor]:
         """One of `feature_layers`: [B, T', D] and [B] frames; the clip embedding is one frame."""
-        if layer == "clip":
-            return self.extract_features(wav, lengths).part(layer)
+        if blocks := clip_blocks_of(layer, self.config.depth):
+            return self.extract_features(wav, lengths, blocks).part(layer)
         f = self._features(wav, lengths, [layer_index(layer, self.config.depth)], 0)
         return f.hidden_states[0], f.lengths
 
