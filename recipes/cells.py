@@ -59,6 +59,7 @@ def run(cell: Cell, *words: str) -> None:
     if "--out" in words and Path(words[words.index("--out") + 1]).exists():
         return
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    cell.folder.mkdir(parents=True, exist_ok=True)
     log = cell.folder / "log"
     with open(log, "ab") as f:
         f.write(f"# audiokd {' '.join(words)}\n".encode())
@@ -118,6 +119,15 @@ def alone(folder: Path) -> Iterator[bool]:
         yield True
 
 
+@contextlib.contextmanager
+def making(folder: Path) -> Iterator[None]:
+    """Wait until nobody else makes what is in the folder, in this process or another, then make it alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".making", "w") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        yield
+
+
 def attempt(cell: Cell, do: Callable[[], str | None]) -> str:
     """`do` what is left of a cell and say how it ended; one that fails says so and stops no other."""
     with alone(cell.folder) as mine:
@@ -135,11 +145,16 @@ def attempt(cell: Cell, do: Callable[[], str | None]) -> str:
             return f"failed: {type(e).__name__}: {e} (see {cell.folder}/log)"
 
 
-def work_through(cells: Sequence[AnyCell], nj: int, work: Callable[[AnyCell], str]) -> None:
-    """Work on the cells that have no row yet, `nj` at once; exit 1 if one failed."""
+def unfinished(cells: Sequence[AnyCell]) -> list[AnyCell]:
+    """The cells that have no row yet; says how many have one."""
     done = finished()
     left = [c for c in cells if c.sha256 not in done]
     print(f"{len(cells) - len(left)} of {len(cells)} cells are in {RESULTS}", flush=True)
+    return left
+
+
+def work_through(left: Sequence[AnyCell], nj: int, work: Callable[[AnyCell], str]) -> None:
+    """Work on cells, `nj` at once; exit 1 if one failed."""
     failed = 0
     with ThreadPoolExecutor(nj) as pool:
         for cell, said in zip(left, pool.map(work, left)):

@@ -6,13 +6,15 @@
 #   --nj N                                processes for validate, extract
 #   --train_set S --dev_set S             folders below data/: clips with events.tsv, utt2label, or neither; dev's all with events
 #   --test_sets "S ..."                   folders below data/ with events.tsv
-#   --encoder DIR                         the pretrained encoder
+#   --encoder DIR                         the pretrained encoder: ours, or HuBERT, WavLM, wav2vec 2.0, w2v-BERT 2.0, Whisper
 #   --teachers "DIR ..."                  fine-tuned detectors of the same labels
 #   --config FILE                         settings of the detector
 #   --fit_args "--run.seed 1 ..."         further options of `audiokd fit`
 #   --exp DIR                             where
 #   --data_args "..."                     passed to local/data.sh
 #   --score_args "..."                    passed to `audiokd detect`
+#   --max_error_rate R                    share of utterances that may be bad
+#   --device DEVICE                       for extract
 #
 # Every stage skips what is done and can be killed and started again.
 set -euo pipefail
@@ -35,7 +37,7 @@ device=cpu
 
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 stage_options "$@"
-[ -n "$encoder" ] || die "--encoder is needed: a pretrained model, as 'audiokd export' writes it"
+[ -n "$encoder" ] || die "--encoder is needed: a pretrained model, ours or one of transformers'"
 
 if in_range data; then
   log "stage 1: data"

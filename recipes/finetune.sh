@@ -8,12 +8,14 @@
 #   --labels class|tags                   one label an utterance, or any number
 #   --folds true                          cross-validate by utt2fold: each fold is tested once, by a model that is chosen on the
 #                                         next fold and trained on the others
-#   --encoder DIR                         the pretrained encoder
+#   --encoder DIR                         the pretrained encoder: ours, or HuBERT, WavLM, wav2vec 2.0, w2v-BERT 2.0, Whisper
 #   --teachers "DIR ..."                  fine-tuned models of the same labels; %fold stands for the fold's number
 #   --config FILE                         settings of the classifier
 #   --fit_args "--run.seed 1 ..."         further options of `audiokd fit`
 #   --exp DIR                             where
 #   --data_args "..."                     passed to local/data.sh
+#   --score_args "..."                    passed to `audiokd classify`
+#   --device DEVICE                       for extract
 #
 # Every stage skips what is done and can be killed and started again.
 set -euo pipefail
@@ -37,7 +39,7 @@ device=cpu
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 stage_options "$@"
 [ -n "$task" ] || die "--task is needed: a folder below data/"
-[ -n "$encoder" ] || die "--encoder is needed: a pretrained model, as 'audiokd export' writes it"
+[ -n "$encoder" ] || die "--encoder is needed: a pretrained model, ours or one of transformers'"
 [ -n "$exp" ] || exp=exp/finetune-$task
 
 if in_range data; then
@@ -74,6 +76,7 @@ if [ "$folds" = true ]; then
     fold=${names[k]} next=${names[(k + 1) % ${#names[@]}]}
     data=data/$task-fold-$fold
     for part in train dev test; do
+      [ ! -e "$data/$part" ] || continue
       awk -v fold="$fold" -v next_fold="$next" -v part="$part" \
         '{ is = $2 == fold ? "test" : $2 == next_fold ? "dev" : "train" } is == part { print $1 }' \
         "data/$task/utt2fold" | subset_data "data/$task" "$data/$part"

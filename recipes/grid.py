@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from cells import Cell, add_row, attempt, file_sha256, finished, options, run, spread, work_through
+from cells import Cell, add_row, attempt, file_sha256, finished, options, run, spread, unfinished, work_through
 
 from audiokd.errors import ConfigError
 from audiokd.eval.bitrate import count_parameters
@@ -217,7 +217,7 @@ def main() -> None:
         for title, spec in yaml.safe_load(Path(args.grid).read_text())["tables"].items():
             print(f"{title}\n\n{table(cells, spec['columns'], spec['bits'])}")
         return
-    work_through(cells, args.nj, lambda c: work(c, args.train_only))
+    work_through(unfinished(cells), args.nj, lambda c: work(c, args.train_only))
 
 
 if __name__ == "__main__":

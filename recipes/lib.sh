@@ -65,18 +65,26 @@ shard_sets() { # folder for shards, sets below data/: stage 3
 }
 
 subset_data() { # data dir, new data dir; utterance ids on stdin: its utterances of these ids
-  local from=$1 to=$2 file ids
+  local from=$1 to=$2 new=$2.tmp file name ids
   ids=$(mktemp)
   cat >"$ids"
-  mkdir -p "$to"
+  rm -rf "$new" && mkdir -p "$new"
   for file in "$from"/*; do
-    if [ "${file##*/}" = wav.scp ] && [ -e "$from/segments" ]; then
-      cp "$file" "$to/" # its ids are recordings'
-    elif [ -f "$file" ]; then
-      awk 'NR == FNR { kept[$1]; next } $1 in kept' "$ids" "$file" >"$to/${file##*/}"
+    name=${file##*/}
+    if [ ! -f "$file" ] || [ "$name" = spk2utt ]; then
+      continue
+    elif [ "$name" = wav.scp ] && [ -e "$from/segments" ]; then
+      cp "$file" "$new/" # its ids are recordings'
+    elif [ "$name" = events.tsv ]; then
+      awk -F '\t' 'NR == FNR { kept[$1]; next } FNR == 1 || $1 in kept' "$ids" "$file" >"$new/$name"
+    else
+      awk 'NR == FNR { kept[$1]; next } $1 in kept' "$ids" "$file" >"$new/$name"
     fi
   done
-  rm "$ids"
+  if [ -e "$new/utt2spk" ]; then
+    awk '{ of[$2] = of[$2] " " $1 } END { for (s in of) print s of[s] }' "$new/utt2spk" | sort >"$new/spk2utt"
+  fi
+  rm -rf "$to" && mv "$new" "$to" && rm "$ids"
 }
 
 in_range() { # stage name: is it to be run

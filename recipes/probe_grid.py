@@ -12,8 +12,8 @@ default):
     encoder, teachers    a cell of the same seed fine-tuned on each class task (by the config `finetune`), taught by these
                          fine-tuned cells
 
-Pretrained encoders are probed linearly, fine-tuned ones are scored themselves. A cell's work lies in exp/grid/<name>-<seed>/;
-what another cell needs of it is made again where it is not there. --tables prints what there is.
+Pretrained encoders are probed linearly, fine-tuned ones are scored themselves. A cell's work lies in
+exp/grid/<name>-<seed>-<hash>/; what another cell needs of it is made again where it is not there. --tables prints what there is.
 """
 
 from __future__ import annotations
@@ -21,13 +21,12 @@ from __future__ import annotations
 import argparse
 import json
 import threading
-from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
-from cells import Cell, add_row, attempt, file_sha256, finished, run, spread, work_through
+from cells import GRID, Cell, add_row, attempt, file_sha256, finished, making, run, spread, unfinished, work_through
 
 from audiokd.errors import ConfigError
 from audiokd.eval.bitrate import count_parameters
@@ -36,8 +35,6 @@ from audiokd.stages.fit import source
 
 SPLITS = ("train", "dev", "test")
 WAYS = ("config", "init_of", "model", "encoder")
-#: a lock for each training run that several cells may want at once
-MAKING: dict[str, threading.Lock] = defaultdict(threading.Lock)
 #: of the cells that this process works through, by hash: set when one has ended, well or not
 ENDED: dict[str, threading.Event] = {}
 
@@ -55,9 +52,14 @@ class EncoderCell(Cell):
         return {"made": self.made, "seed": self.seed, **self.shared, "needs": [c.sha256 for c in self.needs]}
 
     @property
+    def folder(self) -> Path:
+        """Its own for every setting: what others made by another one is never taken for its."""
+        return GRID / f"{self.name}-{self.seed}-{self.sha256[:8]}"
+
+    @property
     def scores(self) -> Path:
-        """Where its scores lie: with another way of scoring they are made anew."""
-        return self.folder / f"scores-{self.sha256[:8]}"
+        """Where its scores lie."""
+        return self.folder / "scores"
 
     @property
     def model(self) -> str:
@@ -99,7 +101,7 @@ def prepare(cell: EncoderCell) -> None:
         return
     for needed in cell.needs:
         prepare(needed)
-    with MAKING[cell.model]:
+    with making(Path(cell.model).parent):
         if Path(cell.model).exists():
             return
         exp, shared = str(cell.folder), cell.shared
@@ -133,7 +135,7 @@ def finetune(cell: EncoderCell, task: str) -> str:
     prepare(encoder)
     taught = [finetune(t, task) for t in teachers]
     exp, data = f"{cell.folder}/{task}", f"data/{task}"
-    with MAKING[exp]:
+    with making(Path(exp)):
         if not Path(f"{exp}/export").exists():
             words = ["--config", cell.made["finetune"], "--model.encoder", encoder.model, f"--run.seed={cell.seed}"]
             words += ["--data.labels", f"[{data}/train,{data}/dev]", "--train", f"{data}/train", "--dev", f"{data}/dev"]
@@ -216,8 +218,9 @@ def main() -> None:
     if args.tables:
         print(table(cells))
     else:
-        ENDED.update({c.sha256: threading.Event() for c in cells if c.sha256 not in finished()})
-        work_through(cells, args.nj, work)
+        left = unfinished(cells)
+        ENDED.update({c.sha256: threading.Event() for c in left})
+        work_through(left, args.nj, work)
 
 
 if __name__ == "__main__":

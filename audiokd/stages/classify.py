@@ -47,7 +47,8 @@ def classify(stores: str | list[str], data: list[str], out: str, system: str = "
     found = folds[0]
     if len(folds) > 1:
         # a label's score over the folds that have it
-        kept = {n: [f["labels"][n] for f in folds if f["labels"].get(n) is not None] for n in found["labels"]}
+        names = sorted({n for f in folds for n in f["labels"]})
+        kept = {n: [f["labels"][n] for f in folds if f["labels"].get(n) is not None] for n in names}
         found = {
             **{k: found[k] for k in ("task", "metric")},
             "test": over_folds([f["test"] for f in folds]),

@@ -16,6 +16,47 @@ from audiokd.teachers.encoder import TransformersEncoder
 NORMALIZE = "do_normalize"
 
 
+class OnEncoder:
+    """What a model with an `encoder` from `build_trainable` says of itself."""
+
+    encoder: Any
+
+    @property
+    def takes_mel(self) -> bool:
+        """Whether the encoder takes a log-mel, which can be mixed and warped; transformers' encoders take waveforms."""
+        return not isinstance(self.encoder, TrainableEncoder)
+
+    @property
+    def depth(self) -> int:
+        """Layers of the encoder."""
+        return self.encoder.config.depth if self.takes_mel else self.encoder.depth
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz of the waveform in."""
+        return self.encoder.sample_rate
+
+    @property
+    def min_samples(self) -> int:
+        """Samples that a clip needs."""
+        return self.encoder.min_samples
+
+    @property
+    def max_duration_s(self) -> float | None:
+        """Seconds that a clip may have; None is any."""
+        return getattr(self.encoder, "max_duration_s", None)
+
+    @property
+    def frame_size(self) -> int:
+        """Samples a frame of the encoder."""
+        return self.encoder.frame_size
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second of the encoder."""
+        return self.encoder.frame_rate
+
+
 class TrainableEncoder(TransformersEncoder):
     """A transformers encoder in the sight of optimisers, checkpoints and `train()`.
 
@@ -32,6 +73,8 @@ class TrainableEncoder(TransformersEncoder):
     def __init__(self, teacher: FrozenTeacher, trained: set[str]):
         super().__init__(teacher)
         self.body = self.net
+        #: the norm after the last layer, where what is used comes after it
+        self.last_norm = "body.layer_norm" if self.config.model_type == "whisper" else ""
         for name, p in self.body.named_parameters():
             p.requires_grad_(name in trained)
 
@@ -101,6 +144,6 @@ def load_trainable(name: str, **changes: Any) -> Any:
 
 
 def _ours(model: Any) -> Any:
-    if not hasattr(model, "clip_of"):
-        raise AudiokdError(f"a {type(model).__name__} gives no clip embedding of its log-mel")
+    if not (hasattr(model, "clip_of") and hasattr(model, "frames_of")):
+        raise AudiokdError(f"a {type(model).__name__} is no encoder of sound")
     return model

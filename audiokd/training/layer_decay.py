@@ -11,6 +11,8 @@ from audiokd.nn.vit import DropPath
 
 BLOCK = re.compile(r"(?:^|\.)(?:blocks|layers)\.(\d+)\.")
 
+DROPOUTS = ("dropout", "activation_dropout", "attention_dropout")
+
 
 def layer_decay_groups(encoder: nn.Module, head: nn.Module, depth: int, decay: float) -> list[dict]:
     """Parameter groups with `scale`, what the head's rate is multiplied by.
@@ -19,22 +21,23 @@ def layer_decay_groups(encoder: nn.Module, head: nn.Module, depth: int, decay: f
     (audiossl, atstframe/downstream/train_finetune.py).
 
     Args:
-        encoder: its blocks are called blocks.N or layers.N, its last norm norm.
+        encoder: its blocks are called blocks.N or layers.N, the norm after them `last_norm`, or norm where it does not say.
         head: trained at the full rate.
         depth: blocks of the encoder.
         decay: rate of a block over that of the block above it.
     """
+    top = getattr(encoder, "last_norm", "norm")
     groups: dict[int, list[nn.Parameter]] = {0: [p for p in head.parameters() if p.requires_grad]}
     for name, p in encoder.named_parameters():
         block = BLOCK.search(name)
-        power = depth - int(block[1]) if block else 1 if name.startswith("norm.") else depth
+        power = depth - int(block[1]) if block else 1 if name.startswith(f"{top}.") else depth
         if p.requires_grad:
             groups.setdefault(power, []).append(p)
     return [{"params": of, "scale": decay**power} for power, of in sorted(groups.items()) if of]
 
 
 def train_last_blocks(encoder: nn.Module, depth: int, blocks: int) -> None:
-    """Leave all of an encoder but its last blocks and the norm after them as it is, drop path included.
+    """Leave all of an encoder but its last blocks and the norm after them as it is: no gradient, no drop path, no dropout.
 
     Args:
         encoder: named as above.
@@ -48,10 +51,14 @@ def train_last_blocks(encoder: nn.Module, depth: int, blocks: int) -> None:
         raise AudiokdError(f"{blocks} of {depth} blocks cannot be trained", fix="-1 trains all of the encoder")
     if blocks == -1:
         return
+    top = getattr(encoder, "last_norm", "norm")
     for name, module in encoder.named_modules():
         block = BLOCK.search(f"{name}.")
         if not (block and int(block[1]) >= depth - blocks):
             for p in module.parameters(recurse=False):
-                p.requires_grad_(bool(blocks) and name == "norm")
-            if isinstance(module, DropPath):
+                p.requires_grad_(bool(blocks) and name == top)
+            if isinstance(module, (DropPath, nn.Dropout)):
                 module.p = 0.0
+            for rate in DROPOUTS:  # of transformers' layers, which hand them to functions
+                if isinstance(getattr(module, rate, None), float):
+                    setattr(module, rate, 0.0)

@@ -20,18 +20,29 @@ class TaughtModule(RunModule):
 
     Args:
         run, optim, taught: configuration.
-        model: the student: an `encoder` of `depth` blocks, a `head`, and labels in its config.
+        model: the student, `OnEncoder` with a `head` and labels in its config.
         teachers: fine-tuned models of the same labels.
+        warp: whether log-mels are warped; None where there is one that all models take.
+
+    Attributes:
+        on_mel: whether all models take one log-mel; else each is given waveforms, and goes its own way from there.
+        warped: whether log-mels are.
 
     Raises:
-        AudiokdError: a teacher has other labels or another sample rate.
+        AudiokdError: a teacher has other labels or another sample rate, or there is no log-mel to warp.
     """
 
     shown = ("score", "loss")
     exported = "model."
 
     def __init__(
-        self, run: RunSettings, optim: SGDSettings, taught: TeachersSettings, model: Any, teachers: Sequence[Any]
+        self,
+        run: RunSettings,
+        optim: SGDSettings,
+        taught: TeachersSettings,
+        model: Any,
+        teachers: Sequence[Any],
+        warp: bool | None,
     ):
         super().__init__(run)
         self.optim, self.taught, self.model = optim, taught, model
@@ -42,6 +53,11 @@ class TaughtModule(RunModule):
             if teacher.sample_rate != model.sample_rate:
                 what = f"a teacher at {teacher.sample_rate} Hz, the student takes {model.sample_rate}"
                 raise AudiokdError(what, fix="extract its logits and give teachers.logits")
+        self.on_mel = _share_log_mel([model, *teachers])
+        if warp and not self.on_mel:
+            what = "a log-mel is warped, and these models have none in common"
+            raise AudiokdError(what, where="augment.warp", fix="--augment.warp false; waveforms are mixed all the same")
+        self.warped = self.on_mel if warp is None else warp
         # past nn.Module's registry: no optimiser, checkpoint or .train() reaches them
         self.__dict__["teachers"] = [t.eval().requires_grad_(False) for t in teachers]
 
@@ -54,6 +70,19 @@ class TaughtModule(RunModule):
         o, model = self.optim, self.model
         groups = layer_decay_groups(model.encoder, model.head, model.depth, o.layer_decay)
         return torch.optim.SGD(groups, lr=o.lr, momentum=o.momentum)
+
+    @torch.no_grad()
+    def front(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """What the models are given of a batch's `wav` [B, T] and `lengths` [B]: log-mel [B, F, T] with frames [B], or, not
+        `on_mel`, the waveforms with samples; clips too short for one of them are padded."""
+        fewest = max(m.min_samples for m in (self.model, *self.teachers))
+        wav, lengths = batch["wav"], batch["lengths"].clamp(min=fewest)
+        wav = nn.functional.pad(wav, (0, max(0, fewest - wav.shape[-1])))
+        return self.model.encoder.frontend(wav, lengths) if self.on_mel else (wav, lengths)
+
+    def logits(self, model: Any, x: Tensor, n: Tensor) -> Any:
+        """What a model says of `front`'s."""
+        return model.logits_of(x, n) if self.on_mel else model(x, n)
 
     @torch.no_grad()
     def ask(self, question: Callable[[Any], Tensor]) -> list[Tensor]:
@@ -102,18 +131,8 @@ class TaughtModule(RunModule):
         return -self.val_metrics["score"]
 
 
-def share_log_mel(models: Sequence[Any]) -> bool:
-    """Whether all models take one log-mel; else each is given waveforms, and goes its own way from there."""
+def _share_log_mel(models: Sequence[Any]) -> bool:
     if not all(m.takes_mel for m in models):
         return False
     ends = [m.encoder.frontend for m in models]
     return len({(type(e), vars(e).get("win_length")) for e in ends}) == 1
-
-
-def front(batch: dict[str, Any], model: Any, teachers: Sequence[Any], on_mel: bool) -> tuple[Tensor, Tensor]:
-    """What the models are given of a batch's `wav` [B, T] and `lengths` [B]: log-mel [B, F, T] with frames [B], or, not
-    `on_mel`, the waveforms with samples; clips too short for one of them are padded."""
-    fewest = max(m.min_samples for m in (model, *teachers))
-    wav, lengths = batch["wav"], batch["lengths"].clamp(min=fewest)
-    wav = nn.functional.pad(wav, (0, max(0, fewest - wav.shape[-1])))
-    return model.encoder.frontend(wav, lengths) if on_mel else (wav, lengths)

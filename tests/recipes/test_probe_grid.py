@@ -5,15 +5,16 @@ from __future__ import annotations
 import importlib
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import yaml
 
 from audiokd.cli import main
-from audiokd.errors import AudiokdError, ConfigError
+from audiokd.errors import ConfigError
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 RUN = {"max_steps": 4, "val_every": 2, "ckpt_every": 2, "log_every": 1, "accelerator": "cpu"}
@@ -29,16 +30,16 @@ def grid(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     module = importlib.import_module("probe_grid")
     module.said = []
 
-    def run(cell, *words: str) -> None:
-        if "--out" in words and Path(words[words.index("--out") + 1]).exists():
-            return
-        module.said.append((cell.name, *words))
+    def run(argv: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
+        words = argv[argv.index("audiokd.cli") + 1 :]
+        module.said.append(words)
         try:
-            main(list(words))
+            main(words)
         except SystemExit as e:
-            raise AudiokdError(f"'audiokd {words[0]}' ended with {e.code}") from e
+            return subprocess.CompletedProcess(argv, int(e.code or 0))
+        return subprocess.CompletedProcess(argv, 0)
 
-    monkeypatch.setattr(module, "run", run)
+    monkeypatch.setattr(sys.modules["cells"], "subprocess", SimpleNamespace(run=run))
     return module
 
 
@@ -68,6 +69,12 @@ def start(grid: ModuleType, monkeypatch: pytest.MonkeyPatch, *options: str) -> N
     grid.main()
 
 
+def fitted(grid: ModuleType) -> list[str]:
+    """Cells that were trained, in order."""
+    folders = [Path(words[words.index("--exp_dir") + 1]) for words in grid.said if words[0] == "fit"]
+    return [str(f.relative_to("exp/grid")).split("-")[0] for f in folders]
+
+
 @pytest.mark.slow
 def test_every_cell_is_a_row_once(
     grid: ModuleType, recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -79,10 +86,11 @@ def test_every_cell_is_a_row_once(
     assert all(0 <= r["scores"]["readers"] <= 1 and r["chance"]["readers"] == 0.5 for r in rows)
     assert rows[0]["scores"]["readers"] == 1.0  # the readers are loud and quiet
     assert rows[1]["parameters"] == rows[2]["parameters"] < rows[3]["parameters"]
-    assert [words[:2] for words in grid.said].count(("frame", "fit")) == 1
-    taught = next(words for words in grid.said if words[:2] == ("taught", "fit"))
-    assert taught[taught.index("--teachers.models") + 1] == "[exp/grid/tuned-0/readers/export]"
-    assert taught[taught.index("--model.encoder") + 1] == "exp/grid/frame-0/export-init"
+    assert fitted(grid) == ["frame", "tuned", "taught"]
+    of = {c.name: c.folder for c in grid.read_cells("grid.yaml")}
+    taught = next(w for w in grid.said if w[0] == "fit" and str(of["taught"]) in w[w.index("--exp_dir") + 1])
+    assert taught[taught.index("--teachers.models") + 1] == f"[{of['tuned']}/readers/export]"
+    assert taught[taught.index("--model.encoder") + 1] == f"{of['frame']}/export-init"
 
     start(grid, monkeypatch)
     assert not grid.said
@@ -101,11 +109,7 @@ def test_what_a_cell_needs_is_made_again(grid: ModuleType, recipe: Path, monkeyp
     Path("results.jsonl").write_text("".join(lines[:-1]))
     shutil.rmtree("exp")
     start(grid, monkeypatch, "--nj", "2")
-    assert [words[:2] for words in grid.said if words[1] == "fit"] == [
-        ("frame", "fit"),
-        ("tuned", "fit"),
-        ("taught", "fit"),
-    ]
+    assert fitted(grid) == ["frame", "tuned", "taught"]
     again = json.loads(Path("results.jsonl").read_text().splitlines()[-1])
     first = json.loads(lines[-1])
     assert again["scores"] == first["scores"]
@@ -127,8 +131,10 @@ def test_cells_that_cannot_be(grid: ModuleType, recipe: Path) -> None:
 
 
 def test_another_config_is_another_cell(grid: ModuleType, recipe: Path) -> None:
-    """And so is every cell that needs it."""
+    """And so is every cell that needs it; none takes a model from the folder of another."""
     before = {c.name: c.sha256 for c in grid.read_cells("grid.yaml")}
+    folders = {c.folder for c in grid.read_cells("grid.yaml")}
     Path("finetune.yaml").write_text(yaml.safe_dump({"data": DATA, "run": {**RUN, "max_steps": 5}}))
     after = {c.name: c.sha256 for c in grid.read_cells("grid.yaml")}
     assert {n for n in before if before[n] != after[n]} == {"tuned", "taught"}
+    assert len(folders | {c.folder for c in grid.read_cells("grid.yaml")}) == 5 + 2

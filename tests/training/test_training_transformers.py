@@ -23,15 +23,21 @@ from whole_runs import finish, rows
 
 import audiokd
 from audiokd.data.audio import load_at
+from audiokd.data.crops import collate
 from audiokd.data.inputs import open_input
 from audiokd.errors import AudiokdError
 from audiokd.methods.atst.config import ATSTConfig
 from audiokd.methods.atst.model import ATSTModel
 from audiokd.methods.classifier.run import ClassifierRun
 from audiokd.methods.classifier.settings import ClassifierSettings
+from audiokd.methods.detector.config import DetectorConfig
+from audiokd.methods.detector.model import DetectorModel
+from audiokd.methods.detector.run import DetectorRun
+from audiokd.methods.detector.settings import DetectorSettings
 from audiokd.stages.export import export
 from audiokd.stages.extract import extract
-from audiokd.teachers.trainable import load_trainable
+from audiokd.teachers.trainable import load_trainable, shape_of
+from audiokd.training.layer_decay import layer_decay_groups, train_last_blocks
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +61,7 @@ def encoders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fitted(readers: Path, encoder: Path, exp: Path, *more: str) -> Path:
     """The folder of a classifier of the readers, trained for 30 steps."""
     options = f"--config classifier/debug --train {readers}/train --dev {readers}/dev --run.accelerator cpu"
-    options += f" --data.labels [{readers}/train,{readers}/dev] --model.encoder {encoder} --augment.warp false"
+    options += f" --data.labels [{readers}/train,{readers}/dev] --model.encoder {encoder}"
     options += " --run.max_steps 30 --run.val_every 15 --data.crop_s 1 --data.val_crop_s 1 --data.batch_size 7"
     command = [str(Path(sys.executable).with_name("audiokd")), "fit", "classifier", *options.split()]
     finish([*command, *more], exp)
@@ -109,7 +115,7 @@ def test_log_mel_teaches_waveforms(readers: Path, encoders: Path, tmp_path: Path
     teacher = fitted(readers, encoders / "atst", tmp_path / "atst")
     s = ClassifierSettings()
     s.model.encoder, s.data.labels = str(encoders / "hubert"), (str(readers / "train"), str(readers / "dev"))
-    s.teachers.models, s.augment.warp, s.data.crop_s = (str(teacher),), False, 1.0
+    s.teachers.models, s.data.crop_s = (str(teacher),), 1.0
     module, data = ClassifierRun(s, str(readers / "train"), str(readers / "dev")).build(tmp_path)
     batch = data.collate([data.train_set[0, i] for i in (0, 1, 7, 8)])
     x, n, _, _ = module._augmented(batch)
@@ -141,6 +147,48 @@ def test_a_detector_on_waveforms(
     assert store["dev-00"].array.shape == (149, 2)
     finish([*command, "--teachers.models", f"[{tmp_path}/export]", "--run.max_steps", "2"], tmp_path / "taught")
     assert float(rows(tmp_path / "taught")[2, "train", "taught"]) > 0
+
+
+def test_a_teacher_with_a_frame_less(
+    readers: Path, encoders: Path, two_cities: Path, beckett: Path, tmp_path: Path
+) -> None:
+    """HuBERT gives 49 frames a second where Whisper gives 50; what both have is learnt."""
+    event_corpus(tmp_path, {"beckett": read(beckett), "two_cities": read(two_cities)})
+    torch.manual_seed(0)
+    teacher = DetectorModel(
+        DetectorConfig(shape_of(load_trainable(str(encoders / "hubert"))), ["beckett", "two_cities"])
+    )
+    teacher.save_pretrained(tmp_path / "hubert")
+    s = DetectorSettings()
+    s.model.encoder, s.teachers.models, s.data.crop_s = str(encoders / "whisper"), (str(tmp_path / "hubert"),), 1.0
+    s.data.events, s.augment.mixup = (str(tmp_path / "train"), str(tmp_path / "dev")), 0.0
+    module, data = DetectorRun(s, str(tmp_path / "train"), str(tmp_path / "dev")).build(tmp_path)
+    batch = collate([data.train_set[0, 0, i] for i in range(3)])
+    x, n, mix = module._views(batch)
+    events, _, _ = module.logits(module.model, x, n)
+    said = module._ask(x, n, mix, batch, events)
+    assert (events.shape[1], said.shape[1]) == (50, 49)
+    torch.testing.assert_close(said, teacher.eval()(x, n)[0].sigmoid(), atol=1e-5, rtol=1e-5)
+
+
+def test_the_last_block_and_its_norm(encoders: Path) -> None:
+    """Whisper's last norm is trained with its last block, at its rate; what is frozen is the same twice in training mode."""
+    model = load_trainable(str(encoders / "whisper"))
+    groups = layer_decay_groups(model, torch.nn.Linear(2, 2), model.depth, 0.5)
+    scale = {id(p): g["scale"] for g in groups for p in g["params"]}
+    assert scale[id(model.body.layer_norm.weight)] == scale[id(model.body.layers[1].fc1.weight)] == 0.5
+    assert scale[id(model.body.conv1.weight)] == 0.25
+    train_last_blocks(model, model.depth, 1)
+    trained = {n.split(".")[1] + "." + n.split(".")[2] for n, p in model.named_parameters() if p.requires_grad}
+    assert trained == {"layers.1", "layer_norm.weight", "layer_norm.bias"}
+    hubert = load_trainable(str(encoders / "hubert"))
+    train_last_blocks(hubert, hubert.depth, 1)
+    hubert.train()
+    wav = torch.randn(1, 8000, generator=torch.Generator().manual_seed(0))
+    a, b = (hubert.extract(wav, None, "layer2")[0] for _ in range(2))
+    assert torch.equal(a, b)
+    a, b = (hubert.extract(wav, None, "layer3")[0] for _ in range(2))
+    assert not torch.equal(a, b)
 
 
 def test_what_is_no_encoder(encoders: Path, tmp_path: Path) -> None:

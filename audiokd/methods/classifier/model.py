@@ -12,10 +12,10 @@ from audiokd.errors import AudiokdError
 from audiokd.methods.classifier.config import ClassifierConfig
 from audiokd.nn.batch_norm import SyncBatchNorm1d
 from audiokd.nn.waveforms import check_wav
-from audiokd.teachers.trainable import build_trainable
+from audiokd.teachers.trainable import OnEncoder, build_trainable
 
 
-class ClassifierModel(PreTrainedModel):
+class ClassifierModel(OnEncoder, PreTrainedModel):
     """Logits of labels from waveforms, or from the encoder's log-mel."""
 
     config_class = ClassifierConfig
@@ -38,41 +38,6 @@ class ClassifierModel(PreTrainedModel):
         if module is getattr(self, "head", None):
             nn.init.normal_(self.head.weight, std=0.01)
             nn.init.zeros_(self.head.bias)
-
-    @property
-    def sample_rate(self) -> int:
-        """Hz of the waveform in."""
-        return self.encoder.sample_rate
-
-    @property
-    def min_samples(self) -> int:
-        """Samples that a clip needs."""
-        return self.encoder.min_samples
-
-    @property
-    def frame_size(self) -> int:
-        """Samples a frame of the encoder."""
-        return self.encoder.frame_size
-
-    @property
-    def frame_rate(self) -> float:
-        """Frames a second of the encoder."""
-        return self.encoder.frame_rate
-
-    @property
-    def depth(self) -> int:
-        """Layers of the encoder."""
-        return self.encoder.config.depth if self.takes_mel else self.encoder.depth
-
-    @property
-    def takes_mel(self) -> bool:
-        """Whether `logits_of` a log-mel is there, which can be mixed and warped; transformers' encoders take waveforms."""
-        return hasattr(self.encoder, "clip_of")
-
-    @property
-    def max_duration_s(self) -> float | None:
-        """Seconds that a clip may have; None is any."""
-        return getattr(self.encoder, "max_duration_s", None)
 
     @property
     def feature_layers(self) -> tuple[str, ...]:

@@ -11,12 +11,11 @@ from torch import Tensor
 from audiokd.data.crops import rng_of
 from audiokd.data.views.label_mixup import LabelMixup
 from audiokd.data.views.resize_crop import RandomResizeCrop
-from audiokd.errors import AudiokdError
 from audiokd.losses.label_distillation import label_distillation_loss, label_loss
 from audiokd.methods.classifier.model import ClassifierModel
 from audiokd.methods.classifier.settings import ClassifierSettings
 from audiokd.nn.average_precision import mean_average_precision
-from audiokd.training.taught import TaughtModule, front, share_log_mel
+from audiokd.training.taught import TaughtModule
 
 
 class ClassifierModule(TaughtModule):
@@ -38,12 +37,8 @@ class ClassifierModule(TaughtModule):
         teachers: Sequence[ClassifierModel] = (),
         logits: Sequence[Mapping[str, Tensor]] = (),
     ):
-        super().__init__(settings.run, settings.optim, settings.teachers, model, teachers)
+        super().__init__(settings.run, settings.optim, settings.teachers, model, teachers, settings.augment.warp)
         self.settings, self.labels, self.cached = settings, labels, list(logits)
-        self.on_mel = share_log_mel([model, *teachers])
-        if settings.augment.warp and not self.on_mel:
-            what = "a log-mel is warped, and these models have none in common"
-            raise AudiokdError(what, where="augment.warp", fix="--augment.warp false; waveforms are mixed all the same")
         self.warp = RandomResizeCrop((1.0, 1.5))
         self._said: list[Tensor] = []
         self._true: list[Tensor] = []
@@ -51,7 +46,7 @@ class ClassifierModule(TaughtModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         self.reseed()
         x, n, labels, cached = self._augmented(batch)
-        logits = self._logits(self.model, x, n)
+        logits = self.logits(self.model, x, n)
         said = [*cached, *self._ask(x, n)]
         loss = label_distillation_loss(logits, labels, said, self.taught.weight, self.kind)
         self.step_done(self.learn(loss, batch["ids"]))
@@ -64,15 +59,7 @@ class ClassifierModule(TaughtModule):
 
     def _ask(self, x: Tensor, n: Tensor) -> list[Tensor]:
         """The teachers' logits of the very batch that the student sees."""
-        return self.ask(lambda t: self._logits(t, x, n))
-
-    def _logits(self, model: ClassifierModel, x: Tensor, n: Tensor) -> Tensor:
-        return model.logits_of(x, n) if self.on_mel else model(x, n)
-
-    @torch.no_grad()
-    def _front(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """Log-mel [B, F, T] with frames [B], or the waveforms [B, T] with samples [B]."""
-        return front(batch, self.model, self.teachers, self.on_mel)
+        return self.ask(lambda t: self.logits(t, x, n))
 
     def _of_ids(self, table: Mapping[str, Tensor], ids: list[str]) -> Tensor:
         return torch.stack([table[i] for i in ids]).to(self.device)
@@ -84,9 +71,9 @@ class ClassifierModule(TaughtModule):
         on the longest of its batch.
         """
         a, ids = self.settings.augment, batch["ids"]
-        if a.mixup or a.warp:
+        if a.mixup or self.warped:
             batch = {**batch, "lengths": torch.full_like(batch["lengths"], batch["wav"].shape[-1])}
-        x, n = self._front(batch)
+        x, n = self.front(batch)
         labels = self._of_ids(self.labels, ids).float()
         cached = [self._of_ids(table, ids) for table in self.cached]
         rngs = [rng_of(self.run.seed, "augment", self.iteration, i) for i in ids]
@@ -95,12 +82,12 @@ class ClassifierModule(TaughtModule):
             shift = 1 + int(rng_of(self.run.seed, "partner", self.iteration).integers(len(ids) - 1))
             mix = LabelMixup(share, torch.arange(len(ids), device=x.device).roll(shift))
             x, labels, cached = mix(x), mix(labels), [mix(c) for c in cached]
-        if a.warp:
+        if self.warped:
             x = self.warp(x, torch.tensor([self.warp.draw(r, *x.shape[1:]) for r in rngs]))
         return x, n, labels, cached
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        logits = self._logits(self.model, *self._front(batch))
+        logits = self.logits(self.model, *self.front(batch))
         labels = self._of_ids(self.labels, batch["ids"]).float()
         self._said.append(logits.float())
         self._true.append(labels)

@@ -32,7 +32,7 @@ class ClassifierRun:
             raise AudiokdError("no labels given", fix="--data.labels [data/train,data/dev], data dirs with utt2label")
         if not settings.model.encoder:
             raise AudiokdError(
-                "no encoder given", fix="--model.encoder FOLDER, a pretrained model that audiokd exported"
+                "no encoder given", fix="--model.encoder FOLDER, a pretrained model, ours or one of transformers'"
             )
         table: dict[str, tuple[str, ...]] = {}
         for path in settings.data.labels:

@@ -13,7 +13,7 @@ class ClassifierShape:
     """The model.
 
     Args:
-        encoder: folder or hub id of a pretrained audiokd encoder.
+        encoder: folder or hub id of a pretrained encoder, ours or one of transformers'.
         task: class, one label a clip; tags, any number.
         clip_blocks: last blocks of the encoder that the clip embedding is made of.
         drop_path: of the encoder's last block in training.
@@ -31,11 +31,11 @@ class AugmentSettings:
 
     Args:
         mixup: a of Beta(a, a), by which a crop and its labels are mixed with another's of the batch; 0 mixes nothing.
-        warp: resize random crops of both axes.
+        warp: resize random crops of both axes of the log-mel; null where there is one that all models take.
     """
 
     mixup: float = 0.5
-    warp: bool = True
+    warp: bool | None = None
 
 
 @dataclass

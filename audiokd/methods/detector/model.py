@@ -16,7 +16,7 @@ from audiokd.errors import AudiokdError
 from audiokd.methods.detector.config import DetectorConfig
 from audiokd.nn.lengths import length_mask
 from audiokd.nn.waveforms import check_wav
-from audiokd.teachers.trainable import build_trainable
+from audiokd.teachers.trainable import OnEncoder, build_trainable
 
 #: least attention that a frame gets, as officially
 LEAST = 1e-7
@@ -57,7 +57,7 @@ class DetectorHead(nn.Module):
         return events, clips
 
 
-class DetectorModel(PreTrainedModel):
+class DetectorModel(OnEncoder, PreTrainedModel):
     """Logits of sound events from waveforms, or from the encoder's log-mel."""
 
     config_class = DetectorConfig
@@ -78,41 +78,6 @@ class DetectorModel(PreTrainedModel):
         if isinstance(module, nn.Linear) and module in (self.head.events, self.head.attention):
             nn.init.normal_(module.weight, std=0.01)
             nn.init.zeros_(module.bias)
-
-    @property
-    def sample_rate(self) -> int:
-        """Hz of the waveform in."""
-        return self.encoder.sample_rate
-
-    @property
-    def min_samples(self) -> int:
-        """Samples that a clip needs."""
-        return self.encoder.min_samples
-
-    @property
-    def frame_size(self) -> int:
-        """Samples a frame."""
-        return self.encoder.frame_size
-
-    @property
-    def frame_rate(self) -> float:
-        """Frames a second."""
-        return self.encoder.frame_rate
-
-    @property
-    def takes_mel(self) -> bool:
-        """Whether `logits_of` takes the encoder's log-mel; transformers' encoders take waveforms."""
-        return hasattr(self.encoder, "frames_of")
-
-    @property
-    def depth(self) -> int:
-        """Blocks of the encoder."""
-        return self.encoder.config.depth if self.takes_mel else self.encoder.depth
-
-    @property
-    def max_duration_s(self) -> float | None:
-        """Seconds that a clip may have; None is any."""
-        return getattr(self.encoder, "max_duration_s", None)
 
     @property
     def feature_layers(self) -> tuple[str, ...]:

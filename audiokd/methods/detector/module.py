@@ -21,7 +21,7 @@ from audiokd.nn.average_precision import mean_average_precision
 from audiokd.nn.ema import ema_update
 from audiokd.nn.lengths import length_mask
 from audiokd.training.schedules import exponential_ramp
-from audiokd.training.taught import TaughtModule, front, share_log_mel
+from audiokd.training.taught import TaughtModule
 
 
 class DetectorModule(TaughtModule):
@@ -45,15 +45,11 @@ class DetectorModule(TaughtModule):
         teachers: Sequence[DetectorModel] = (),
         logits: Sequence[Mapping[str, Tensor]] = (),
     ):
-        super().__init__(settings.run, settings.optim, settings.teachers, model, teachers)
+        super().__init__(settings.run, settings.optim, settings.teachers, model, teachers, settings.augment.warp)
         for t in teachers:
             if t.frame_rate != model.frame_rate:
                 what = f"a teacher of {t.frame_rate:g} frames a second, the student has {model.frame_rate:g}"
                 raise AudiokdError(what)
-        self.on_mel = share_log_mel([model, *teachers])
-        if settings.augment.warp and not self.on_mel:
-            what = "a log-mel is warped, and these models have none in common"
-            raise AudiokdError(what, where="augment.warp", fix="--augment.warp false; waveforms are mixed all the same")
         self.settings, self.labels, self.cached = settings, labels, list(logits)
         self.mean = copy.deepcopy(model).requires_grad_(False) if averaged else None
         self._rows: dict[str, list[Tensor]] = {}
@@ -63,7 +59,7 @@ class DetectorModule(TaughtModule):
         ids, s = batch["ids"], self.settings
         x, n, mix = self._views(batch)
         heard = self._warped(x, ids)
-        events, lengths, clips = self._logits(self.model, heard, n)
+        events, lengths, clips = self.logits(self.model, heard, n)
         counted = length_mask(lengths, events.shape[1])
         labels = self.labels
         strong, weak = labels.are_strong(ids).to(self.device), labels.are_weak(ids).to(self.device)
@@ -75,7 +71,8 @@ class DetectorModule(TaughtModule):
         if self.teachers or self.cached:
             share = self.taught.weight
             said = self._ask(heard, n, mix, batch, events)
-            parts["taught"] = frame_loss(events, said, counted)
+            both = said.shape[1]  # encoders of one rate may differ by a frame at the end
+            parts["taught"] = frame_loss(events[:, :both], said, counted[:, :both])
         loss = share * parts.get("taught", 0.0) + (1 - share) * (parts["strong"] + s.loss.weak * parts.get("weak", 0.0))
         metrics: dict[str, Any] = {}
         if self.mean is not None:
@@ -101,17 +98,9 @@ class DetectorModule(TaughtModule):
         ids = batch["ids"]
         if self.settings.augment.mixup:
             batch = {**batch, "lengths": torch.full_like(batch["lengths"], batch["wav"].shape[-1])}
-        x, n = self._front(batch)
+        x, n = self.front(batch)
         mix = self._mixup(ids)
         return mix(x), n, mix
-
-    @torch.no_grad()
-    def _front(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """Log-mel [B, F, T] with frames [B], or the waveforms [B, T] with samples [B]."""
-        return front(batch, self.model, self.teachers, self.on_mel)
-
-    def _logits(self, model: Any, x: Tensor, n: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return model.logits_of(x, n) if self.on_mel else model(x, n)
 
     def _mixup(self, ids: list[str]) -> LabelMixup:
         """Strongly labelled crops with such, weakly labelled ones with such."""
@@ -129,16 +118,16 @@ class DetectorModule(TaughtModule):
 
     @torch.no_grad()
     def _warped(self, mel: Tensor, ids: list[str]) -> Tensor:
-        if not self.settings.augment.warp:
+        if not self.warped:
             return mel
         rngs = [rng_of(self.run.seed, "warp", self.iteration, i) for i in ids]
         return FREQUENCY_WARP(mel, torch.tensor([FREQUENCY_WARP.draw(r, *mel.shape[1:]) for r in rngs]))
 
     @torch.no_grad()
     def _ask(self, x: Tensor, n: Tensor, mix: LabelMixup, batch: dict[str, Any], like: Tensor) -> Tensor:
-        """The mean of the teachers' probabilities [B, T', C]: of models for the very batch that the student sees, of cached
-        ones mixed as the labels are; nothing is on past the end of an utterance."""
-        said = [t.float().sigmoid() for t in self.ask(lambda t: self._logits(t, x, n)[0])]
+        """The mean of the teachers' probabilities [B, T', C], of as many frames as all have: of models for the very batch that the
+        student sees, of cached ones mixed as the labels are; nothing is on past the end of an utterance."""
+        said = [t.float().sigmoid() for t in self.ask(lambda t: self.logits(t, x, n)[0])]
         for table in self.cached:
             known = torch.zeros_like(like, dtype=torch.float32)
             for row, i, start in zip(known, batch["ids"], batch["starts_s"]):
@@ -146,19 +135,20 @@ class DetectorModule(TaughtModule):
                 of = table[i][first : first + len(row)]
                 row[: len(of)] = of.to(self.device).sigmoid()
             said.append(mix(known))
-        return torch.stack(said).mean(0)
+        both = min(s.shape[1] for s in (like, *said))
+        return torch.stack([s[:, :both] for s in said]).mean(0)
 
     @torch.no_grad()
     def _mean_says(self, x: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:
         assert self.mean is not None
-        events, _, clips = self._logits(self.mean.eval(), x, n)
+        events, _, clips = self.logits(self.mean.eval(), x, n)
         return events, clips
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        x, n = self._front(batch)
+        x, n = self.front(batch)
         models = {"student": self.model} | ({"mean": self.mean} if self.mean is not None else {})
         for name, model in models.items():
-            events, lengths, _ = self._logits(model, x, n)
+            events, lengths, _ = self.logits(model, x, n)
             counted = length_mask(lengths, events.shape[1])
             true = self.labels.frames(batch["ids"], batch["starts_s"], events.shape[1]).to(self.device)
             if name == self.settings.mean_teacher.exported or len(models) == 1:

@@ -39,7 +39,7 @@ class DetectorRun:
         self.settings = settings
         if not settings.model.encoder:
             raise AudiokdError(
-                "no encoder given", fix="--model.encoder FOLDER, a pretrained model that audiokd exported"
+                "no encoder given", fix="--model.encoder FOLDER, a pretrained model, ours or one of transformers'"
             )
         self.events: dict[str, list[Event]] = {}
         for path in settings.data.events:

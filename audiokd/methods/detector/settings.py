@@ -14,7 +14,7 @@ class DetectorShape:
     """The model.
 
     Args:
-        encoder: folder or hub id of a pretrained audiokd encoder that gives frames.
+        encoder: folder or hub id of a pretrained encoder, ours or one of transformers'.
         drop_path: of the encoder's last block in training; blocks that are not trained have none.
     """
 
