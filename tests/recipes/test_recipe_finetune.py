@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 from pathlib import Path
@@ -14,8 +15,10 @@ from audiokd.data.events import Event, read_events, write_events
 from audiokd.data.inputs import open_input
 from audiokd.data.kaldi import check_data_dir
 from audiokd.data.labels import read_labels
+from audiokd.hub.auto import part
 from audiokd.methods.atst.config import ATSTConfig
 from audiokd.methods.atst.model import ATSTModel
+from audiokd.stages.fit import flatten, read_config
 
 SOURCE = REPO / "egs" / "esc50" / "clip1"
 FIT = "--run.max_steps 4 --run.val_every 2 --run.ckpt_every 2 --run.log_every 1 --run.accelerator cpu"
@@ -109,3 +112,12 @@ def test_what_is_missing(task: Path) -> None:
         done = run(task, *options)
         assert done.returncode == 2
         assert said in done.stderr
+
+
+@pytest.mark.parametrize(("method", "pattern"), [("classifier", "finetune.yaml"), ("detector", "mean_teacher.yaml")])
+def test_the_recipes_configs_are_known(method: str, pattern: str) -> None:
+    known = flatten(dataclasses.asdict(part(method, "settings")()))
+    files = sorted((REPO / "egs").glob(f"*/*/conf/{pattern}"))
+    assert files
+    for path in files:
+        assert not read_config(str(path)).keys() - known.keys(), path
