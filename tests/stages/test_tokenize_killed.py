@@ -68,19 +68,24 @@ def test_killed_twenty_times(model_dir: str, two_cities: Path, tmp_path: Path) -
             pass
         return int(line)
 
+    def begun() -> set[str]:
+        return {p.name for p in killed.glob("0*") if not (p / "shard.json").exists()}
+
     rng, seen, half = random.Random(1), [], set()
     try:
-        for _ in range(20):
+        for kill in range(20):
             before, pid = finished(), start()
             deadline = time.monotonic() + 60
             while finished() == before:
                 assert time.monotonic() < deadline
                 time.sleep(0.001)
             time.sleep(rng.uniform(0, 0.04))
+            while kill % 2 and not begun():  # every other time in the middle of a shard, however fast the machine
+                assert time.monotonic() < deadline
             os.kill(pid, signal.SIGKILL)
             assert ended() == -signal.SIGKILL, "it was done before it could be killed"
             seen.append(finished())
-            half |= {p.name for p in killed.glob("0*") if not (p / "shard.json").exists()}
+            half |= begun()
             for item in open_store(str(killed)).items():  # what is there can be read
                 assert item.array.shape == (8, 13)
         assert seen == sorted(seen)
