@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,16 +31,16 @@ WRITING = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Cell:
+class Cell(ABC):
     """One system of one seed; a subclass has what makes it."""
 
     name: str
     seed: int
 
     @property
+    @abstractmethod
     def key(self) -> dict[str, Any]:
         """Everything that makes the cell: another setting is another cell."""
-        raise NotImplementedError
 
     @property
     def folder(self) -> Path:

@@ -34,6 +34,8 @@ from audiokd.eval.table import markdown
 from audiokd.stages.fit import source
 
 SPLITS = ("train", "dev", "test")
+#: of a probe: a corpus has hundreds of clips, and a hundred thousand frames
+EPOCHS = {"class": 100, "tags": 100, "frames": 20}
 WAYS = ("config", "init_of", "model", "encoder")
 #: of the cells that this process works through, by hash: set when one has ended, well or not
 ENDED: dict[str, threading.Event] = {}
@@ -49,7 +51,13 @@ class EncoderCell(Cell):
 
     @property
     def key(self) -> dict[str, Any]:
-        return {"made": self.made, "seed": self.seed, **self.shared, "needs": [c.sha256 for c in self.needs]}
+        return {
+            "made": self.made,
+            "seed": self.seed,
+            **self.shared,
+            "probe_epochs": EPOCHS,
+            "needs": [c.sha256 for c in self.needs],
+        }
 
     @property
     def folder(self) -> Path:
@@ -115,7 +123,6 @@ def prepare(cell: EncoderCell) -> None:
 
 def probe(cell: EncoderCell) -> None:
     """A linear probe of each task."""
-    epochs = {"class": 100, "tags": 100, "frames": 20}  # a corpus has hundreds of clips, and a hundred thousand frames
     for kind, tasks in cell.shared["tasks"].items():
         layer = "frames" if kind == "frames" else "clip"
         for task in tasks:
@@ -125,7 +132,7 @@ def probe(cell: EncoderCell) -> None:
                 run(cell, "extract", cell.model, f"data/{task}/{split}", store, "--layer", layer)
             words = [w for s, store in stores.items() for w in (f"--{s}", store)]
             data = ",".join(f"data/{task}/{s}" for s in SPLITS)
-            words += ["--data", f"[{data}]", "--task", kind, "--seed", str(cell.seed), "--epochs", str(epochs[kind])]
+            words += ["--data", f"[{data}]", "--task", kind, "--seed", str(cell.seed), "--epochs", str(EPOCHS[kind])]
             run(cell, "probe", *words, "--out", out)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from audiokd.data.text import read_utf8
 from audiokd.errors import AudiokdError
 from audiokd.files import write_text
 
@@ -40,14 +41,7 @@ def read_events(path: str | os.PathLike[str]) -> dict[str, list[Event]]:
         AudiokdError: no such file, another header, or a row that is no event (file:line).
     """
     file = Path(path) / EVENTS if Path(path).is_dir() else Path(path)
-    try:
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError as e:
-        raise AudiokdError(
-            "no such file", where=str(file), fix="event times are a table `filename onset offset event_label`"
-        ) from e
-    except UnicodeDecodeError as e:
-        raise AudiokdError(f"not UTF-8: {e}", where=str(file)) from e
+    text = read_utf8(file, f"event times are a table `{' '.join(COLUMNS)}`")
     rows = list(csv.reader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE))
     if not rows or tuple(rows[0]) != COLUMNS:
         what = f"header {' '.join(rows[0]) if rows else 'missing'}"

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from audiokd.data.text import read_utf8
 from audiokd.errors import AudiokdError
 from audiokd.files import write_text
 
@@ -22,14 +23,7 @@ def read_labels(path: str | os.PathLike[str]) -> dict[str, tuple[str, ...]]:
         AudiokdError: no such file, not UTF-8, or an utterance that stands twice (file:line).
     """
     file = Path(path) / LABELS if Path(path).is_dir() else Path(path)
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError as e:
-        raise AudiokdError(
-            "no such file", where=str(file), fix="labels are lines `utterance-id label [label ...]`"
-        ) from e
-    except UnicodeDecodeError as e:
-        raise AudiokdError(f"not UTF-8: {e}", where=str(file)) from e
+    lines = read_utf8(file, "labels are lines `utterance-id label [label ...]`").splitlines()
     found: dict[str, tuple[str, ...]] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip():

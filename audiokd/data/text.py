@@ -1,0 +1,25 @@
+"""Reading the text files of a data dir."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from audiokd.errors import AudiokdError
+
+
+def read_utf8(file: Path, fix: str) -> str:
+    """The text of a file.
+
+    Args:
+        file: to read.
+        fix: what its lines look like, for who has none.
+
+    Raises:
+        AudiokdError: no such file, or not UTF-8.
+    """
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError as e:
+        raise AudiokdError("no such file", where=str(file), fix=fix) from e
+    except UnicodeDecodeError as e:
+        raise AudiokdError(f"not UTF-8: {e}", where=str(file)) from e
