@@ -29,8 +29,8 @@ def classify(stores: str | list[str], data: list[str], out: str, system: str = "
         None where no utterance has it).
 
     Raises:
-        AudiokdError: a store holds no logits, an utterance has no label or (of a class) several, or one that the classifier
-            does not know.
+        AudiokdError: a store holds no logits, or NaN; none of its utterances has a label; or one has several (of a class) or one
+            that the classifier does not know.
     """
     from audiokd.data.labels import read_labels
     from audiokd.eval.probe_table import classifier_table
