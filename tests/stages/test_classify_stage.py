@@ -69,12 +69,17 @@ def test_folds(store: Path, readers: Path, tmp_path: Path) -> None:
     """The mean of two folds' scores, from the lower to the higher."""
     extract(str(store.parent / "model"), str(readers / "dev"), str(tmp_path / "dev"), layer="logits")
     data = [str(readers / "train"), str(readers / "dev")]
-    alone = [classify(str(s), data, str(tmp_path / "x.json"))["test"] for s in (store, tmp_path / "dev")]
+    results = [classify(str(s), data, str(tmp_path / "x.json")) for s in (store, tmp_path / "dev")]
+    alone = [r["test"] for r in results]
     found = classify([str(store), str(tmp_path / "dev")], data, str(tmp_path / "both.json"))
     means = sorted(a["mean"] for a in alone)
     assert found["test"]["mean"] == pytest.approx(sum(means) / 2)
     assert [found["test"]["low"], found["test"]["high"]] == means
     assert (found["test"]["n"], found["rows"]) == (18, 18)
+    a, b = (r["labels"] for r in results)
+    assert found["labels"] == {"nobody": None, **{n: pytest.approx((a[n] + b[n]) / 2) for n in a if n != "nobody"}}
+    if found["task"] == "class":
+        assert 0.0 in a.values()  # a score of nothing counts, and no score does not
     assert "the mean over 2 folds" in (tmp_path / "both.md").read_text()
 
 

@@ -28,6 +28,8 @@ from audiokd.data.inputs import open_input
 from audiokd.errors import AudiokdError
 from audiokd.methods.atst.config import ATSTConfig
 from audiokd.methods.atst.model import ATSTModel
+from audiokd.methods.classifier.config import ClassifierConfig
+from audiokd.methods.classifier.model import ClassifierModel
 from audiokd.methods.classifier.run import ClassifierRun
 from audiokd.methods.classifier.settings import ClassifierSettings
 from audiokd.methods.detector.config import DetectorConfig
@@ -125,6 +127,28 @@ def test_log_mel_teaches_waveforms(readers: Path, encoders: Path, tmp_path: Path
     s.augment.warp = True
     with pytest.raises(AudiokdError, match=r"none in common(.|\n)*augment.warp false"):
         ClassifierRun(s, str(readers / "train"), str(readers / "dev")).build(tmp_path)
+
+
+def test_log_mels_of_two_windows(readers: Path, encoders: Path, tmp_path: Path) -> None:
+    """ATST-Frame small hears windows of 640 samples and base of 1024: neither's log-mel is the other's, each makes its own."""
+    narrow = ATSTConfig(kind="clip", dim=32, depth=2, heads=2, win_length=640)
+    names = ["beckett", "two_cities"]
+    ClassifierModel(ClassifierConfig(narrow.to_dict(), names, "class")).save_pretrained(tmp_path / "narrow")
+    ClassifierModel(ClassifierConfig({**narrow.to_dict(), "win_length": 1024}, names, "class")).save_pretrained(
+        tmp_path / "wide"
+    )
+    s = ClassifierSettings()
+    s.model.encoder, s.data.labels = str(encoders / "atst"), (str(readers / "train"), str(readers / "dev"))
+    built = {}
+    for teacher in ("narrow", "wide"):
+        s.teachers.models = (str(tmp_path / teacher),)
+        module, _ = ClassifierRun(s, str(readers / "train"), str(readers / "dev")).build(tmp_path / teacher)
+        built[teacher] = module
+    assert built["wide"].on_mel
+    assert not built["narrow"].on_mel
+    wav, lengths = two_clips(readers)
+    said = built["narrow"]._ask(*built["narrow"].front({"wav": wav, "lengths": lengths}))[0]
+    torch.testing.assert_close(said, audiokd.load_model(tmp_path / "narrow")(wav, lengths), atol=1e-5, rtol=1e-5)
 
 
 def test_a_detector_on_waveforms(
