@@ -54,6 +54,7 @@ class PerClipViews:
         self.memory: list[list[Tensor]] = [[], []]
         self.rng = np.random.default_rng(0)
         self.clip = settings.model.kind == "clip"
+        self.both = self.clip if settings.views.both is None else settings.views.both
 
     def __call__(self, crops: Tensor) -> Views:
         """Views of waveforms [B, crops, T]."""
@@ -63,7 +64,7 @@ class PerClipViews:
             features = [2 * (self.db(self.mel(c[None])) + 79.6482) / 130.3324 - 1 for c in clip]
             for v in (0, 1):
                 x = features[min(v, len(features) - 1)]
-                mels[v].append(self.change(x, self.memory[v]) if v or self.settings.views.both else x)
+                mels[v].append(self.change(x, self.memory[v]) if v or self.both else x)
             masks.append(torch.from_numpy(draw_mask(self.rng, mels[0][0].shape[-1] // PATCH)))
         mel = torch.cat([torch.cat(m) for m in mels]).to(self.device)
         frames = torch.full((len(mel),), mel.shape[-1], device=self.device)

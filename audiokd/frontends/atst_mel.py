@@ -41,6 +41,11 @@ class ATSTLogMel(nn.Module):
         """Frames of a clip of so many samples."""
         return samples // HOP_LENGTH + 1
 
+    @staticmethod
+    def seconds(frames: int) -> float:
+        """Shortest clip of so many frames."""
+        return (frames - 1) * HOP_LENGTH / SAMPLE_RATE
+
     def forward(self, wav: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Log-mel and frames of each clip.
 

@@ -13,23 +13,25 @@ def convert(
     dst: str,
     branch: Literal["teacher", "student"] = "teacher",
     num_heads: int = 0,
+    win_length: int = 0,
 ) -> None:
     """Convert a model.
 
     Args:
         what: whisper_ct2: a CTranslate2 Whisper (as faster-whisper users have) to a transformers folder. lm_spt: an official
             LM-SPT checkpoint (weights and yaml) to a model folder. lm_spt_official: a model folder to an official
-            checkpoint. atst: an official ATST-Clip or ATST-Frame checkpoint file (Lightning's, weights only, or the bare
-            encoder) to a model folder. atst_official: a model folder to such a file.
+            checkpoint. atst: an official ATST-Clip or ATST-Frame checkpoint file (Lightning's, the first code's, weights only, or
+            the bare encoder) to a model folder. atst_official: a model folder to such a file.
         src: folder or file to read.
         dst: folder or file to write.
         branch: atst: which of the two networks of a checkpoint.
         num_heads: atst: of attention; by default the published ones of the encoder's width.
+        win_length: atst: of the log-mel's window, samples, where the file does not say; the published ATST-Frame small has 640.
 
     Raises:
         ConfigError: an option of another conversion.
     """
-    options = {"branch": (branch, "teacher"), "num_heads": (num_heads, 0)}
+    options = {"branch": (branch, "teacher"), "num_heads": (num_heads, 0), "win_length": (win_length, 0)}
     given = {k: v for k, (v, usual) in options.items() if v != usual}
     if given and what != "atst":
         raise ConfigError(f"--{next(iter(given))} is an option of 'convert atst', not of 'convert {what}'")

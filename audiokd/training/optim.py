@@ -18,7 +18,7 @@ def matrices_decay(parameters: Iterable[nn.Parameter], optim: AdamWSettings) -> 
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": optim.weight_decay},
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=optim.lr, betas=(optim.beta1, optim.beta2))
+    return torch.optim.AdamW(groups, lr=optim.lr, betas=(optim.beta1, optim.beta2), eps=optim.eps)
 
 
 def set_learning_rate(step: int, optim: AdamWSettings, run: RunSettings, *optimizers: torch.optim.Optimizer) -> float:

@@ -63,6 +63,7 @@ class AdamWSettings:
         warmup_steps: of linear warm-up.
         beta1: first moment decay.
         beta2: second moment decay.
+        eps: added to the second moment's root.
         weight_decay: AdamW's; 0.01 is torch's default.
         grad_clip: norm that each network's gradient is clipped to.
     """
@@ -72,6 +73,7 @@ class AdamWSettings:
     warmup_steps: int = 100
     beta1: float = 0.8
     beta2: float = 0.9
+    eps: float = 1e-8
     weight_decay: float = 0.01
     grad_clip: float = 1.0
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
+import io
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import soundfile as sf
 import torch
@@ -17,6 +21,8 @@ from audiokd.methods.atst.convert import convert_atst, convert_atst_official
 from audiokd.methods.atst.model import ATSTModel
 
 DATA = Path(__file__).parent / "data" / "atst"
+#: frames of clips that the official encoders were given under their downstream rule with chunks of 601
+LENGTHS_601 = [500, 601, 605, 903, 1202, 1400, 3500]
 LENGTHS = [1001, 1002, 1003, 1004, 1005, 1400, 1502, 2002, 2003, 3500]
 
 
@@ -40,8 +46,10 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 def converted(kind: str, folder: Path, **options: str) -> ATSTModel:
+    """All 1,001 positions at once, which ATST-Clip's official code does on demand alone."""
     convert_atst(DATA / f"{kind}.ckpt", folder, num_heads=3, **options)
-    return audiokd.load_model(folder)
+    assert audiokd.load_model(folder).config.chunk_frames == (601 if kind == "clip" else 0)
+    return ATSTModel.from_pretrained(folder, chunk_frames=1001).eval()
 
 
 @pytest.mark.parametrize("branch", ["teacher", "student"])
@@ -73,8 +81,19 @@ def test_masked_tokens_equal_the_official_students(speech: Tensor, tmp_path: Pat
 @pytest.mark.parametrize("frames", LENGTHS)
 def test_long_clips_by_the_official_rule(frames: int, speech: Tensor, tmp_path: Path) -> None:
     convert_atst(DATA / "clip.ckpt", tmp_path / "model", num_heads=3)
-    model = ATSTModel.from_pretrained(tmp_path / "model", chunks="official_half").eval()
+    model = ATSTModel.from_pretrained(tmp_path / "model", chunks="official_half", chunk_frames=1001).eval()
     gold = load_file(DATA / "clip.safetensors")[f"teacher.scene{frames}"]
+    clip = model.extract_features(speech[None, : 160 * (frames - 1)]).clip[0]
+    torch.testing.assert_close(clip, gold, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("frames", LENGTHS_601)
+def test_chunks_of_the_official_length(kind: str, frames: int, speech: Tensor, tmp_path: Path) -> None:
+    """6 s: ATST-Clip's by default, as officially; ATST-Frame's crop is in its hyperparameters (tests of the forms)."""
+    convert_atst(DATA / f"{kind}.ckpt", tmp_path / "model", num_heads=3)
+    size = {"chunk_frames": 601} if kind == "frame" else {}
+    model = ATSTModel.from_pretrained(tmp_path / "model", chunks="official_half", **size).eval()
+    gold = load_file(DATA / f"{kind}.safetensors")[f"teacher.scene601.{frames}"]
     clip = model.extract_features(speech[None, : 160 * (frames - 1)]).clip[0]
     torch.testing.assert_close(clip, gold, atol=1e-5, rtol=0)
 
@@ -162,6 +181,29 @@ def test_there_and_back(kind: str, speech: Tensor, tmp_path: Path) -> None:
     assert all(torch.equal(ours[k], theirs[k]) for k in ours if k.startswith(prefix))
 
 
+def test_back_as_the_official_modules_are(kind: str, tmp_path: Path) -> None:
+    """Their `load_from_checkpoint` is strict and hands every hyperparameter on: names and sizes as of the official classes."""
+    model = ATSTModel(ATSTConfig(kind=kind, dim=384, depth=1, heads=6, win_length=640, chunk_frames=601))
+    model.save_pretrained(tmp_path / "model")
+    convert_atst_official(tmp_path / "model", tmp_path / "back.ckpt")
+    tree = torch.load(tmp_path / "back.ckpt", weights_only=True)
+    length = "train_len" if kind == "clip" else "anchor_len"
+    assert tree["hyper_parameters"] == {"arch": "small", "win_length": 640, "n_mels": 64, length: 6.0}
+    norm = {f"1.{k}": (4096,) for k in ("weight", "bias", "running_mean", "running_var")} | {
+        "1.num_batches_tracked": ()
+    }
+    projector, predictor = ({"0.weight": (4096, n), **norm, "3.weight": (256, 4096)} for n in (384, 256))
+    heads = {
+        **{f"{b}.projector.{k}": s for b in ("student", "teacher") for k, s in projector.items()},
+        **{f"student.predictor.{k}": s for k, s in predictor.items()},
+    }
+    state = {k.removeprefix("model."): tuple(v.shape) for k, v in tree["state_dict"].items()}
+    assert {k: s for k, s in state.items() if ".encoder." not in k} == heads
+    convert_atst(tmp_path / "back.ckpt", tmp_path / "again")
+    config = audiokd.load_model(tmp_path / "again").config
+    assert (config.kind, config.heads, config.win_length, config.chunk_frames) == (kind, 6, 640, 601)
+
+
 def test_other_forms_of_a_checkpoint(kind: str, tmp_path: Path) -> None:
     """Weights only, one branch only, and the bare encoder."""
     weights = torch.load(DATA / f"{kind}.ckpt", weights_only=True)["state_dict"]
@@ -177,6 +219,48 @@ def test_other_forms_of_a_checkpoint(kind: str, tmp_path: Path) -> None:
         convert_atst(tmp_path / "1.pt", tmp_path / "x", branch="student", num_heads=3)
     with pytest.raises(AudiokdError, match="width 24"):
         convert_atst(tmp_path / "2.pt", tmp_path / "x")
+
+
+def test_what_the_official_training_leaves_in_a_checkpoint(kind: str, tmp_path: Path) -> None:
+    """Rates and decays of numpy's in the optimiser's groups; the first code's dict of networks with its arguments; a fine-tuned
+    model's encoder."""
+    tree = torch.load(DATA / f"{kind}.ckpt", weights_only=True)
+    weights = tree["state_dict"]
+    group = {"lr": np.float64(1e-3), "weight_decay": np.float64(0.1), "step": np.int64(3)}
+    length = {"anchor_len": 8.0} if kind == "frame" else {"train_len": 8.0}
+    full = {**tree, "optimizer_states": [{"state": {}, "param_groups": [group]}], "hyper_parameters": {**length}}
+    of = {b: {k.removeprefix(f"model.{b}."): v for k, v in weights.items() if b in k} for b in ("student", "teacher")}
+    first: dict[str, Any] = {
+        b: {k.replace("encoder.", "module.backbone."): v for k, v in w.items() if "encoder" in k} for b, w in of.items()
+    }
+    first["args"] = argparse.Namespace(arch="ast", anchor_len=[8.0, 8.0])
+    tuned = {f"encoder.{k}": v for k, v in of["teacher"].items() if "encoder" in k} | {
+        "head.linear.bias": torch.zeros(3)
+    }
+    plain = converted(kind, tmp_path / "plain").state_dict()
+    raw = io.BytesIO()
+    torch.save(full, raw, _use_new_zipfile_serialization=False)
+    (tmp_path / "numpy1").write_bytes(raw.getvalue().replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
+    assert (tmp_path / "numpy1").read_bytes() != raw.getvalue()
+    for name, form in (("full", full), ("first", first), ("tuned", {"state_dict": tuned, "hyper_parameters": length})):
+        torch.save(form, tmp_path / name)
+    for name in ("full", "first", "tuned", "numpy1"):
+        convert_atst(tmp_path / name, tmp_path / f"{name}-model", num_heads=3)
+        model = audiokd.load_model(tmp_path / f"{name}-model")
+        assert all(torch.equal(v, plain[k]) for k, v in model.state_dict().items()), name
+        assert model.config.chunk_frames == 801, name
+
+
+def test_a_frame_small_that_does_not_say_its_window(tmp_path: Path) -> None:
+    """Bare weights: 640 samples and 1,024 give other features, and nothing in the file tells them apart."""
+    model = ATSTModel(ATSTConfig(kind="frame", dim=384, depth=1, heads=6))
+    model.save_pretrained(tmp_path / "model")
+    convert_atst_official(tmp_path / "model", tmp_path / "back.ckpt")
+    torch.save(torch.load(tmp_path / "back.ckpt", weights_only=True)["state_dict"], tmp_path / "bare.pt")
+    with pytest.raises(AudiokdError, match="win_length 640"):
+        convert_atst(tmp_path / "bare.pt", tmp_path / "x")
+    convert_atst(tmp_path / "bare.pt", tmp_path / "x", win_length=640)
+    assert audiokd.load_model(tmp_path / "x").config.win_length == 640
 
 
 def test_checkpoints_that_are_none(tmp_path: Path) -> None:
@@ -213,3 +297,5 @@ def test_what_the_encoder_refuses(speech: Tensor) -> None:
         model.extract_features(speech[None, :16_000], clip_blocks=4)
     with pytest.raises(AudiokdError, match="30 does not split into 4"):
         ATSTConfig(dim=30, heads=4)
+    with pytest.raises(AudiokdError, match="chunk_frames 1002 is none of 4 to 1001"):
+        ATSTConfig(chunk_frames=1002)

@@ -102,6 +102,27 @@ def test_the_student_learns_and_the_teacher_follows(kind: str, corpus: tuple[Pat
     assert sum(p.numel() for g in module.configure_optimizers().param_groups for p in g["params"]) == students
 
 
+def test_what_decays(corpus: tuple[Path, Path]) -> None:
+    """Matrices, and with them positions, mask embedding and the clip's token, as officially; biases and norms never."""
+    module = module_of(model__kind="clip")
+    optimizer = module.configure_optimizers()
+    decayed, kept = (g["params"] for g in optimizer.param_groups)
+    names = {id(p): n for n, p in module.student.named_parameters()}
+    assert {"encoder.pos_embed", "encoder.mask_embed", "encoder.cls_token"} <= {names[id(p)] for p in decayed}
+    assert {n for p in kept for n in [names[id(p)]]} == {n for n, p in module.student.named_parameters() if p.ndim < 2}
+    assert [g["weight_decay"] for g in optimizer.param_groups] == [0.04, 0.0]
+    module.iteration = 4
+    now = module._schedule(optimizer)
+    o = module.settings.optim
+    assert (
+        now["weight_decay"] == optimizer.param_groups[0]["weight_decay"] == pytest.approx(0.22)
+    )  # half way of 8 steps
+    assert optimizer.param_groups[1]["weight_decay"] == 0.0
+    assert {g["lr"] for g in optimizer.param_groups} == {now["lr"]}
+    expected = 1e-6 + (o.lr - 1e-6) * (1 + math.cos(math.pi / 3)) / 2  # two of the six steps after the warm-up
+    assert now["lr"] == pytest.approx(expected)
+
+
 def test_the_teacher_is_the_students_average(command: list[str], tmp_path: Path) -> None:
     """teacher.ema 1 stays at the first weights; a decay of its own norms' statistics is none of the student's."""
     finish(command, tmp_path / "one", "--teacher.ema", "1.0")
@@ -152,7 +173,7 @@ def test_averaged_targets(corpus: tuple[Path, Path]) -> None:
 
 @pytest.mark.parametrize("kind", ["frame", "clip"])
 def test_views_depend_on_the_utterance_and_the_step_alone(kind: str, corpus: tuple[Path, Path]) -> None:
-    module = module_of(model__kind=kind, views__mixup=0.0, views__both=kind == "clip")
+    module = module_of(model__kind=kind, views__mixup=0.0)
     whole, part = batch_of(corpus[0], module, 3), batch_of(corpus[0], module, 3, range(3, 1, -1))
     a = module.views(*module.crops_of(whole), whole["ids"], 3)
     b = module.views(*module.crops_of(part), part["ids"], 3)
@@ -214,7 +235,10 @@ def test_silence_gives_a_finite_loss() -> None:
 def test_the_loss_falls_and_nothing_collapses(kind: str, command: list[str], tmp_path: Path) -> None:
     options = f"--model.kind {kind} --run.max_steps 60 --run.val_every 60 --run.log_every 5 --teacher.ema 0.97"
     options += " --optim.warmup_steps 5"
-    finish([*command, *options.split()], tmp_path / "exp", *(["--views.both", "true"] if kind == "clip" else []))
+    finish(
+        [*command, *options.split()],
+        tmp_path / "exp",
+    )
     found = {k: float(v) for k, v in rows(tmp_path / "exp").items()}
     losses = [found[s, "train", "loss"] for s in range(5, 65, 5)]
     assert sum(losses[-3:]) / 3 < 0.85 * sum(losses[:2]) / 2, losses
@@ -229,7 +253,7 @@ def test_the_loss_falls_and_nothing_collapses(kind: str, command: list[str], tmp
 @pytest.mark.parametrize("kind", ["frame", "clip"])
 def test_killed_and_started_again_equals_never_killed(kind: str, command: list[str], tmp_path: Path) -> None:
     """Also that the mixup's memory is there again: views of the steps after the kill mix what came before it."""
-    kinds = ["--model.kind", kind, *(["--views.both", "true"] if kind == "clip" else [])]
+    kinds = ["--model.kind", kind]
     finish(command, tmp_path / "whole", *kinds)
     run = start(command, tmp_path / "killed", *kinds)
     while reached(tmp_path / "killed") < 6 and run.poll() is None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 
-from audiokd.training.schedules import warmup_cosine
+from audiokd.training.schedules import cosine, warmup_cosine
 
 PEAK, FLOOR, WARMUP, TOTAL = 2e-4, 5e-5, 10, 200
 ARGS = {"peak": PEAK, "floor": FLOOR, "warmup_steps": WARMUP, "total_steps": TOTAL}
@@ -34,6 +34,15 @@ def test_ends_and_turns() -> None:
     assert warmup_cosine(10 * TOTAL, **ARGS) == pytest.approx(FLOOR)
     falling = [warmup_cosine(s, **ARGS) for s in range(WARMUP, TOTAL + 1)]
     assert falling == sorted(falling, reverse=True)
+
+
+def test_the_half_cosine_between_its_ends() -> None:
+    """ATST's decay of the teacher (0.9996 to 1) and of the weights (0.04 to 0.4), and past the end."""
+    for first, last in ((0.9996, 1.0), (0.04, 0.4)):
+        at = {s: cosine(s, first=first, last=last, total_steps=400) for s in (0, 100, 200, 300, 400, 500)}
+        quarter = (1 + math.cos(math.pi / 4)) / 2
+        for step, share in ((0, 1.0), (100, quarter), (200, 0.5), (300, 1 - quarter), (400, 0.0), (500, 0.0)):
+            assert at[step] == pytest.approx(last + (first - last) * share, abs=1e-12)
 
 
 @pytest.mark.parametrize(("warmup", "total"), [(0, 10), (10, 10), (20, 10), (0, 0)])

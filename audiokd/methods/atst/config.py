@@ -8,7 +8,7 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from audiokd.errors import AudiokdError
-from audiokd.methods.atst.settings import ATSTShape
+from audiokd.methods.atst.settings import PATCH, ATSTShape
 
 
 class ATSTConfig(PreTrainedConfig):
@@ -27,5 +27,8 @@ class ATSTConfig(PreTrainedConfig):
             raise AudiokdError(f"chunks {self.chunks} is not known", where="ATST config", fix=f"use {', '.join(rules)}")
         if self.kind not in ("frame", "clip"):
             raise AudiokdError(f"kind {self.kind} is not known", where="ATST config", fix="use frame or clip")
+        if self.chunk_frames and not PATCH <= self.chunk_frames <= self.max_frames:
+            what = f"chunk_frames {self.chunk_frames} is none of {PATCH} to {self.max_frames}, the positions there are"
+            raise AudiokdError(what, where="ATST config", fix="0 for as many as are sensible")
         if self.dim % self.heads:
             raise AudiokdError(f"dim {self.dim} does not split into {self.heads} heads", where="ATST config")

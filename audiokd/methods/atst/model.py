@@ -89,6 +89,10 @@ class ATSTModel(PreTrainedModel):
         return part_names(self.config.depth)
 
     @property
+    def _chunk_frames(self) -> int:
+        return self.config.chunk_frames or self.config.max_frames
+
+    @property
     def cls_tokens(self) -> int:
         """Tokens in front of the frames: 1 for ATST-Clip, 0 for ATST-Frame."""
         return int(self.cls_token is not None)
@@ -152,10 +156,10 @@ class ATSTModel(PreTrainedModel):
     ) -> AudioFeatures:
         """Features of waveforms of any length; a clip's do not depend on its batch.
 
-        Clips of more frames than there are positions for go through the transformer in chunks that do not see each other:
-        1,000 frames each, so that token k stays at 40 k ms. A clip's embedding is the mean over its last `clip_blocks` blocks'
-        frames, one after another (ATST-Clip: its own tokens' means over the chunks, weighted by their frames, before
-        them). `config.chunks` has the official rules.
+        Clips of more than `config.chunk_frames` go through the transformer in chunks that do not see each other, of whole
+        tokens (1,000 frames of 1,001), so that token k stays at 40 k ms. A clip's embedding is the mean over its last
+        `clip_blocks` blocks' frames, one after another (ATST-Clip: its own tokens' means over the chunks, weighted by their
+        frames, before them). `config.chunks` has the official rules.
 
         Args:
             wav: [B, T] at 16 kHz.
@@ -193,7 +197,7 @@ class ATSTModel(PreTrainedModel):
         return f.hidden_states[0], f.lengths
 
     def _of_mel(self, mel: Tensor, frames: Tensor, keep: range | list[int], clip_blocks: int) -> AudioFeatures:
-        size = self.config.max_frames
+        size = self._chunk_frames
         if self.config.chunks == "weighted":
             size = size // PATCH * PATCH
         chunks = F.pad(mel, (0, -mel.shape[-1] % size)).unflatten(-1, (-1, size)).transpose(1, 2)
@@ -233,7 +237,7 @@ class ATSTModel(PreTrainedModel):
             return frames // PATCH
         if self.config.chunks == "official_all":
             return (frames > 0).long()
-        counts = frames > self.config.max_frames // 2
+        counts = frames > self._chunk_frames // 2
         counts[:, 0] = True
         return counts.long()
 

@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from audiokd.errors import AudiokdError
+from audiokd.frontends.atst_mel import ATSTLogMel
 from audiokd.losses.byol import byol_loss
 from audiokd.methods.atst.config import ATSTConfig
 from audiokd.methods.atst.model import ATSTModel
@@ -26,6 +27,13 @@ from audiokd.training.optim import matrices_decay, set_learning_rate
 from audiokd.training.schedules import cosine
 
 
+def trained_frames(settings: ATSTSettings) -> int:
+    """Frames that the exported encoder is to run at once: those of a crop, whose positions are trained, if nothing is said."""
+    shape = settings.model
+    crop = ATSTLogMel.frames(round(settings.data.crop_s * shape.sample_rate))
+    return shape.chunk_frames or min(shape.max_frames, crop)
+
+
 class Branch(nn.Module):
     """Encoder, projector and, for the student, predictor. Parameters in this order, which the average relies on.
 
@@ -37,7 +45,7 @@ class Branch(nn.Module):
     def __init__(self, settings: ATSTSettings, predictor: bool):
         super().__init__()
         dim, h = settings.model.dim, settings.heads
-        self.encoder = ATSTModel(ATSTConfig(**asdict(settings.model)))
+        self.encoder = ATSTModel(ATSTConfig(**asdict(settings.model) | {"chunk_frames": trained_frames(settings)}))
         self.projector: nn.Module
         self.predictor: nn.Module = nn.Identity()
         if settings.teacher.average_blocks:

@@ -25,8 +25,10 @@ class ATSTShape:
         drop_path: of the last block in training; it grows linearly from 0 at the first.
         max_frames: of 10 ms that there are positions for.
         win_length: of the log-mel's window, samples; the published ATST-Frame small has 640.
+        chunk_frames: of 10 ms that `extract_features` runs at once (601 for the published ATST-Clip base); 0 is, in training, the
+            crop, for positions beyond it are never trained, and else max_frames.
         chunks: how clips that are longer are cut. weighted: into whole tokens, each chunk counting in the clip embedding by its
-            frames. The official code cuts every max_frames, which loses their last frame, and lets chunks count the same:
+            frames. The official code cuts every chunk_frames, which loses their last frame, and lets chunks count the same:
             official_half those more than half full and the first (its downstream tasks; for ATST-Clip a chunk's mean over
             frames is divided by all frames from its start to the clip's end, as there), official_all every one, and a tail of
             1 to 3 frames, which has no token, as zeros (its embedding.py).
@@ -41,6 +43,7 @@ class ATSTShape:
     drop_path: float = 0.1
     max_frames: int = 1001
     win_length: int = 1024
+    chunk_frames: int = 0
     chunks: Literal["weighted", "official_half", "official_all"] = "weighted"
 
     @property
@@ -57,7 +60,7 @@ class ViewSettings:
         mixup: share of another clip that is mixed in at most (log-mixup-exp); 0 mixes nothing.
         mixup_memory: clips of this process that went before from which the other is drawn.
         warp: resize a random crop of the mel axis, for ATST-Clip of both axes.
-        both: change both views; false leaves the first as it is.
+        both: change both views, or leave the first as it is; by default both of ATST-Clip and one of ATST-Frame.
         mask: for ATST-Frame, what is hidden from the student, in both views alike: block (spans of mask_length), uniform
             (spans of 2 to 2 mask_length) or random (single tokens).
         mask_share: of the tokens that the spans would hide if they did not overlap.
@@ -67,7 +70,7 @@ class ViewSettings:
     mixup: float = 0.4
     mixup_memory: int = 2000
     warp: bool = True
-    both: bool = False
+    both: bool | None = None
     mask: Literal["block", "uniform", "random"] = "block"
     mask_share: float = 0.65
     mask_length: int = 5
@@ -102,7 +105,7 @@ class TeacherSettings:
 
 @dataclass
 class SSLOptimSettings(AdamWSettings):
-    """AdamW whose weight decay grows.
+    """AdamW whose weight decay grows; eps is that of transformers' former AdamW, which the official code uses.
 
     Args:
         lr: peak learning rate of the whole batch (the published 8e-5 per 256 clips, times 864 / 256).
@@ -116,6 +119,7 @@ class SSLOptimSettings(AdamWSettings):
     warmup_steps: int = 19_900
     beta1: float = 0.9
     beta2: float = 0.999
+    eps: float = 1e-6
     weight_decay: float = 0.04
     last_weight_decay: float = 0.4
     grad_clip: float = 0.0

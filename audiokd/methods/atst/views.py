@@ -43,6 +43,7 @@ class ViewMaker:
 
     def __init__(self, settings: ViewSettings, clip: bool, seed: int):
         self.settings, self.clip, self.seed = settings, clip, seed
+        self.both = clip if settings.both is None else settings.both
         self.warp = RandomResizeCrop() if clip else FREQUENCY_WARP
         self.memory = MixupMemory(settings.mixup_memory if settings.mixup else 0)
 
@@ -59,7 +60,7 @@ class ViewMaker:
         views = []
         for v in (0, 1):
             mel = crops[:, min(v, crops.shape[1] - 1)]
-            if v == 1 or self.settings.both:
+            if v == 1 or self.both:
                 rngs = [rng_of(self.seed, "view", step, i, v) for i in ids]
                 mel = self._change(mel, rngs, v, mix)
             views.append(mel)
