@@ -140,7 +140,7 @@ def load_model(name: str | os.PathLike[str], device: str = "cpu") -> Any:
     if _family(name) in FAMILIES:
         from audiokd.teachers.encoder import TransformersEncoder
 
-        return TransformersEncoder(load_teacher(name, layer="all")).eval().to(device)
+        return TransformersEncoder(load_teacher(name, layer="normed")).eval().to(device)
     model = load_pretrained(AutoModel, name, "the model")
     return model.eval().requires_grad_(False).to(device)
 

@@ -15,7 +15,8 @@ class AudioFeatures:
     """Features of B clips.
 
     Attributes:
-        hidden_states: frames [B, T', D] of each layer in order, as the encoder's final norm (if it has one) leaves them.
+        hidden_states: frames [B, T', D] of each layer in order, each through the encoder's final norm (if it has one, as pre-norm
+            encoders do), so that the last is its output.
         lengths: [B] frames of each clip; what lies past them is zeros.
         clip: [B, D'] one embedding a clip.
         cls: [B, D] of each layer, where the encoder has a token for the clip.

@@ -30,8 +30,8 @@ def load_teacher(
 
     Args:
         name: hub id or folder of a Whisper, HuBERT, WavLM, wav2vec 2.0 or w2v-BERT 2.0 model, or a .hama file.
-        layer: which hidden state: k is transformers' `hidden_states[k]`, "mean" the mean of all of them, "all" all of them side
-            by side, None the model's output.
+        layer: which hidden state: k is transformers' `hidden_states[k]`, "mean" the mean of all of them, "normed" those
+            after each layer, through the model's final norm and side by side, None the model's output.
         window: crop for the clip's true length; full pads to 30 s, which only Whisper does.
         floor: of Whisper's log-mel, from each item's maximum or the batch's.
 

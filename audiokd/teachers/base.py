@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from audiokd.errors import AudiokdError
 from audiokd.nn.lengths import length_mask, zero_beyond
 
-#: which hidden state is the feature: k as transformers' `hidden_states[k]` has it, the mean of them all, all side by side, or
-#: the last
-Layer: TypeAlias = int | Literal["mean", "all"] | None
+#: which hidden state is the feature: k as transformers' `hidden_states[k]` has it, the mean of them all, what each layer gives
+#: through the final norm (side by side), or the network's output
+Layer: TypeAlias = int | Literal["mean", "normed"] | None
 
 
 #: weights of HuBERT and its kin that published folders may lack: what hides a frame in pretraining
@@ -33,8 +33,8 @@ class FrozenTeacher(nn.Module):
     Args:
         net: the network.
         num_layers: of the network; it has the hidden states 0 to num_layers.
-        layer: the hidden state that is the feature, "mean" for the mean of all of them, "all" for all of them side by side,
-            None for the network's output.
+        layer: the hidden state that is the feature as transformers has it, "mean" for the mean of all of them, "normed" for the
+            states after each layer, each through `final_norm`, side by side [B, T', num_layers D]; None for the net's output.
 
     Attributes:
         sample_rate: Hz of the waveform it takes.
@@ -43,6 +43,7 @@ class FrozenTeacher(nn.Module):
         window: "crop" where features cover a clip's true length, "full" where every clip is padded to one length.
         min_samples: that give a frame.
         max_duration_s: of a clip, or None.
+        final_norm: name in `net` of the norm after the last layer, which gives its output; empty where none follows that layer.
 
     Raises:
         AudiokdError: no such layer.
@@ -54,11 +55,12 @@ class FrozenTeacher(nn.Module):
     window: Literal["full", "crop"] = "crop"
     min_samples: int = 1
     max_duration_s: float | None = None
+    final_norm: str = ""
 
     def __init__(self, net: nn.Module, num_layers: int, layer: Layer = None):
         super().__init__()
-        if not (layer in (None, "mean", "all") or (isinstance(layer, int) and 0 <= layer <= num_layers)):
-            fix = f"use 0 (before the first layer) to {num_layers}, mean, all, or null for the network's output"
+        if not (layer in (None, "mean", "normed") or (isinstance(layer, int) and 0 <= layer <= num_layers)):
+            fix = f"use 0 (before the first layer) to {num_layers}, mean, normed, or null for the network's output"
             raise AudiokdError(f"no layer {layer!r}: this teacher has {num_layers} layers", fix=fix)
         self.layer, self.num_layers = layer, num_layers
         self.__dict__["net"] = net.eval().requires_grad_(False)  # past nn.Module's registry, on purpose
@@ -103,12 +105,17 @@ class FrozenTeacher(nn.Module):
             out = _resampler(sample_rate, self.sample_rate, wav.device)(wav.float())
         return out, -(-n * self.sample_rate // sample_rate)
 
+    def _state(self, k: int, x: Tensor) -> Tensor:
+        """What `k` layers leave; through the final norm where all are wanted so, or the output is and this is the last."""
+        wanted = self.layer == "normed" or (self.layer is None and k == self.num_layers)
+        return self.net.get_submodule(self.final_norm)(x) if wanted and self.final_norm else x
+
     def _pick(self, states: Iterable[Tensor]) -> Tensor:
-        """The feature out of hidden states 0 to num_layers; none after it is computed."""
+        """The feature out of hidden states 0 to num_layers, as `_state` gives them; none after it is computed."""
         if self.layer == "mean":
             return torch.stack(list(states)).mean(0)
-        if self.layer == "all":
-            return torch.cat(list(states), -1)
+        if self.layer == "normed":
+            return torch.cat(list(islice(states, 1, None)), -1)
         wanted = self.num_layers if self.layer is None else self.layer
         return next(islice(states, wanted, None))
 

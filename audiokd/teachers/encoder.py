@@ -18,7 +18,7 @@ class TransformersEncoder(nn.Module):
     """`extract_features` and `extract` over a frozen encoder; a clip's features do not depend on its batch.
 
     Args:
-        teacher: the encoder, with `layer="all"`.
+        teacher: the encoder, with `layer="normed"`.
     """
 
     teacher: FrozenTeacher
@@ -82,13 +82,19 @@ class TransformersEncoder(nn.Module):
     ) -> AudioFeatures:
         """Features of waveforms.
 
-        Hidden states are those of transformers after each layer. A clip's embedding is the mean over the frames of its last
-        `clip_blocks` layers, one after another; all by default.
+        A hidden state is what a layer gives, through the norm that the model has after its last layer, as its output is: the
+        last one is transformers' `last_hidden_state`. In models where every layer ends in a norm of its own and none follows
+        (HuBERT base and its kin, w2v-BERT 2.0), all are transformers' `hidden_states`. A clip's embedding is the mean over the
+        frames of its last `clip_blocks` layers, one after another; all by default.
 
         Args:
             wav: [B, T] at `sample_rate`; at most 30 s for Whisper.
             lengths: [B] samples; all of T by default.
             clip_blocks: layers that the clip embedding is made of.
+
+        Returns:
+            `hidden_states` [B, T', D] of each layer at `frame_rate`, zeros past a clip's `lengths` [B] frames; `clip`
+            [B, clip_blocks D].
 
         Raises:
             AudiokdError: a waveform that cannot be, is too long, or is too short for a frame.
@@ -100,7 +106,7 @@ class TransformersEncoder(nn.Module):
         if int(frames.min()) < 1:
             raise AudiokdError(f"item {int(frames.argmin())} is too short for a frame", fix="leave it out or pad it")
         valid = length_mask(frames, x.shape[1])[..., None]
-        states = [s * valid for s in x.chunk(self.depth + 1, -1)[1:]]
+        states = [s * valid for s in x.chunk(self.depth, -1)]
         clip = torch.cat([s.sum(1) / frames[:, None] for s in states[-n:]], -1)
         return AudioFeatures(states, frames, clip)
 

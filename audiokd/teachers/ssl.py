@@ -37,6 +37,7 @@ class SSLTeacher(FrozenTeacher):
         config = model.config
         super().__init__(model, config.num_hidden_layers, layer)
         self.normalize, self.dim = normalize, config.hidden_size
+        self.final_norm = "encoder.layer_norm" if config.do_stable_layer_norm else ""
         self.frame_rate = SAMPLE_RATE / prod(config.conv_stride)
         for kernel, stride in reversed([*zip(config.conv_kernel, config.conv_stride)]):
             self.min_samples = (self.min_samples - 1) * stride + kernel
@@ -59,8 +60,6 @@ class SSLTeacher(FrozenTeacher):
             x = self.net.feature_projection(x.transpose(1, 2))
             x = x[0] if isinstance(x, tuple) else x
             feature = self._pick(self._states(x, frames))
-            if self.layer is None and self.net.config.do_stable_layer_norm:
-                feature = self.net.encoder.layer_norm(feature)
             feature = zero_beyond(feature.transpose(1, 2), frames).transpose(1, 2)
         return feature[:, : int(frames.max())].float(), frames
 
@@ -85,7 +84,7 @@ class SSLTeacher(FrozenTeacher):
         return x, n
 
     def _states(self, x: Tensor, frames: Tensor) -> Iterator[Tensor]:
-        """transformers' `hidden_states` from projected features [B, T', D]."""
+        """transformers' `hidden_states` from projected features [B, T', D], or what `_state` makes of them."""
         encoder, config = self.net.encoder, self.net.config
         x = zero_beyond(x.transpose(1, 2), frames)
         position = encoder.pos_conv_embed
@@ -94,18 +93,18 @@ class SSLTeacher(FrozenTeacher):
         x = (x + position.activation(position.padding(y))).transpose(1, 2)
         if not config.do_stable_layer_norm:
             x = encoder.layer_norm(x)
-        yield x
+        yield self._state(0, x)
         wavlm = config.model_type == "wavlm"  # takes the mask as it is, and hands its position bias on
         mask = length_mask(frames, x.shape[1]) if wavlm else additive_mask(frames, x)
         if bool((frames == x.shape[1]).all()):
             mask = None
         bias = None
-        for layer in encoder.layers:
+        for k, layer in enumerate(encoder.layers, 1):
             if wavlm:
                 x, bias = layer(x, attention_mask=mask, position_bias=bias)
             else:
                 x = layer(x, attention_mask=mask)
-            yield x
+            yield self._state(k, x)
 
 
 def _normed_over_time(x: Tensor, lengths: Tensor, eps: float) -> Tensor:

@@ -73,8 +73,8 @@ class TrainableEncoder(TransformersEncoder):
     def __init__(self, teacher: FrozenTeacher, trained: set[str]):
         super().__init__(teacher)
         self.body = self.net
-        #: the norm after the last layer, where what is used comes after it
-        self.last_norm = "body.layer_norm" if self.config.model_type == "whisper" else ""
+        #: the norm after the last layer, which all that is used has gone through
+        self.last_norm = f"body.{teacher.final_norm}" if teacher.final_norm else ""
         for name, p in self.body.named_parameters():
             p.requires_grad_(name in trained)
 
@@ -115,7 +115,9 @@ def build_trainable(shape: dict[str, Any]) -> Any:
     trained = {name for name, p in net.named_parameters() if p.requires_grad}  # a teacher freezes them
     module, attribute = FAMILIES[family].split(":")
     options = {} if normalize is None else {"normalize": normalize}
-    return TrainableEncoder(getattr(importlib.import_module(module), attribute)(net, layer="all", **options), trained)
+    return TrainableEncoder(
+        getattr(importlib.import_module(module), attribute)(net, layer="normed", **options), trained
+    )
 
 
 def load_trainable(name: str, **changes: Any) -> Any:
@@ -137,7 +139,7 @@ def load_trainable(name: str, **changes: Any) -> Any:
             return _ours(load_pretrained(AutoModel, name, "the encoder", **changes))
     except (OSError, ValueError) as e:
         raise AudiokdError(f"cannot load the encoder: {str(e).splitlines()[0]}", where=name) from e
-    teacher = load_teacher(name, layer="all")
+    teacher = load_teacher(name, layer="normed")
     net: Any = teacher.net
     frozen = {"embed_positions.weight"} if family == "whisper" else set()  # sinusoids
     return TrainableEncoder(teacher, {n for n, _ in net.named_parameters()} - frozen)

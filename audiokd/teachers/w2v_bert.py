@@ -26,7 +26,8 @@ class W2VBertTeacher(FrozenTeacher):
     Args:
         model: transformers' Wav2Vec2BertModel.
         layer: 0 is the first layer's input, k after the k-th layer (transformers' `hidden_states[layer]`; DualCodec takes
-            17), "mean" all of them, null the last. An adapter on top (`add_adapter`) is not run.
+            17), "mean" all of them, null the last. Every layer ends in a norm of its own, and none follows the last. An adapter
+            on top (`add_adapter`) is not run.
     """
 
     sample_rate = SAMPLE_RATE

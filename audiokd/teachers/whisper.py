@@ -41,6 +41,7 @@ class WhisperTeacher(FrozenTeacher):
     sample_rate = SAMPLE_RATE
     frame_rate = SAMPLE_RATE / FRAME_SIZE
     max_duration_s = WINDOW_S
+    final_norm = "layer_norm"
 
     def __init__(
         self,
@@ -99,10 +100,10 @@ class WhisperTeacher(FrozenTeacher):
             return self._pick(self._states(x, mask)).float()
 
     def _states(self, x: Tensor, mask: Tensor | None) -> Iterator[Tensor]:
-        """transformers' `hidden_states`: before the first layer, after each, the last one normed."""
+        """transformers' `hidden_states`, the last one normed, or what `_state` makes of them."""
         net = self.net
         x = x + net.embed_positions.weight[: x.shape[1]]
-        for layer in net.layers:
-            yield x
+        for k, layer in enumerate(net.layers):
+            yield self._state(k, x)
             x = layer(x, mask)
         yield net.layer_norm(x)

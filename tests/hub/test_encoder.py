@@ -15,17 +15,38 @@ from audiokd.errors import AudiokdError
 from audiokd.frontends.atst_mel import ATSTLogMel
 from audiokd.hub import hear
 from audiokd.stages.extract import extract
+from audiokd.teachers.auto import load_teacher
+from audiokd.teachers.trainable import load_trainable
+
+#: what the published models look like: in the base ones each layer ends in its norm, the large ones have one after the last layer
+FORMS = {
+    "base": {},
+    "large": {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True},
+}
+
+
+def hubert_of(form: str, out: Path) -> Path:
+    """A HuBERT, small, with random weights; norms too, so that one left out or run twice would show."""
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64}
+    model = HubertModel(HubertConfig(**shape, **FORMS[form], conv_dim=[16] * 7, num_conv_pos_embedding_groups=4))
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if "layer_norm" in name:
+                p.add_(0.3 * torch.randn_like(p))
+    model.save_pretrained(out)
+    Wav2Vec2FeatureExtractor().save_pretrained(out)
+    return out
 
 
 @pytest.fixture(scope="module")
 def hubert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A HuBERT of the base's form, small, with random weights."""
-    out = tmp_path_factory.mktemp("hubert") / "model"
-    torch.manual_seed(0)
-    shape = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64}
-    HubertModel(HubertConfig(**shape, conv_dim=[16] * 7, num_conv_pos_embedding_groups=4)).save_pretrained(out)
-    Wav2Vec2FeatureExtractor().save_pretrained(out)
-    return out
+    return hubert_of("base", tmp_path_factory.mktemp("hubert") / "model")
+
+
+@pytest.fixture(scope="module")
+def hubert_large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return hubert_of("large", tmp_path_factory.mktemp("hubert_large") / "model")
 
 
 @pytest.fixture(scope="module")
@@ -34,15 +55,23 @@ def clips(two_cities: Path) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(x[::3].copy())[: 2 * 48_000].view(2, -1), torch.tensor([48_000, 20_003])
 
 
-def test_hubert(hubert: Path, clips: tuple[Tensor, Tensor]) -> None:
-    model, (wav, lengths) = audiokd.load_model(hubert), clips
+@pytest.mark.parametrize("form", FORMS)
+def test_hubert(form: str, request: pytest.FixtureRequest, clips: tuple[Tensor, Tensor]) -> None:
+    """In a padded batch as transformers alone: each layer's state, the large form's through the norm after its last layer."""
+    folder = request.getfixturevalue({"base": "hubert", "large": "hubert_large"}[form])
+    model, (wav, lengths) = audiokd.load_model(folder), clips
     f = model.extract_features(wav, lengths)
     assert len(f.hidden_states) == 3
-    theirs = HubertModel.from_pretrained(hubert).eval()
+    theirs = HubertModel.from_pretrained(folder).eval()
     for i, n in enumerate(lengths.tolist()):
         inputs = Wav2Vec2FeatureExtractor()(wav[i, :n].numpy(), sampling_rate=16_000, return_tensors="pt")
         with torch.no_grad():
-            states = theirs(**inputs, output_hidden_states=True).hidden_states[1:]
+            out = theirs(**inputs, output_hidden_states=True)
+            states = out.hidden_states[1:]
+            if form == "large":
+                assert not torch.allclose(states[-1], out.last_hidden_state, atol=0.1)
+                states = [theirs.encoder.layer_norm(s) for s in states]
+        torch.testing.assert_close(states[-1], out.last_hidden_state, atol=0, rtol=0)
         frames = int(f.lengths[i])
         assert frames == states[0].shape[1]
         for ours, expected in zip(f.hidden_states, states):
@@ -55,6 +84,30 @@ def test_hubert(hubert: Path, clips: tuple[Tensor, Tensor]) -> None:
     assert not any(p.requires_grad for p in model.parameters())
 
 
+def test_what_is_trained_on_is_what_is_extracted(
+    hubert_large: Path, whisper_dir: Path, clips: tuple[Tensor, Tensor]
+) -> None:
+    """Fine-tuning, extraction and HEAR see the same states; the norm that all go through is trained; a teacher's have none."""
+    wav, lengths = clips
+    for folder in (hubert_large, whisper_dir):
+        extracted, trained = audiokd.load_model(folder), load_trainable(str(folder)).eval()
+        f, g = extracted.extract_features(wav, lengths), trained.extract_features(wav, lengths)
+        for a, b in zip([*f.hidden_states, f.clip], [*g.hidden_states, g.clip]):
+            torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-6)
+        for k, state in enumerate(f.hidden_states, 1):
+            assert torch.equal(extracted.extract(wav, lengths, f"layer{k}")[0], state)
+        norm = trained.get_submodule(trained.last_norm)
+        g.hidden_states[0].square().sum().backward()
+        assert norm.weight.grad.abs().max() > 0
+        first = load_teacher(str(folder), layer=1)(wav, lengths)[0]
+        inside = torch.arange(first.shape[1]) < f.lengths[:, None]
+        torch.testing.assert_close(norm(first)[inside], f.hidden_states[0][inside], atol=1e-5, rtol=1e-4)
+        assert not torch.allclose(first[inside], f.hidden_states[0][inside], atol=0.1)
+    frames, _ = hear.get_timestamp_embeddings(wav, hear.load_model(str(hubert_large)))
+    f = audiokd.load_model(hubert_large).extract_features(wav)
+    torch.testing.assert_close(frames, torch.cat(f.hidden_states, -1))
+
+
 def test_whisper(whisper_dir: Path, clips: tuple[Tensor, Tensor]) -> None:
     """30 s of one clip: what transformers gives for its padded window; shorter ones are cut to their length."""
     model = audiokd.load_model(whisper_dir)
@@ -64,7 +117,8 @@ def test_whisper(whisper_dir: Path, clips: tuple[Tensor, Tensor]) -> None:
     inputs = WhisperFeatureExtractor()(wav[0].numpy(), sampling_rate=16_000, return_tensors="pt")
     encoder = WhisperModel.from_pretrained(whisper_dir).encoder.eval()
     with torch.no_grad():
-        states = encoder(inputs.input_features, output_hidden_states=True).hidden_states[1:]
+        out = encoder(inputs.input_features, output_hidden_states=True)
+        states = [*map(encoder.layer_norm, out.hidden_states[1:-1]), out.last_hidden_state]
     for ours, expected in zip(f.hidden_states, states):
         torch.testing.assert_close(ours, expected, atol=2e-3, rtol=2e-3)
     with pytest.raises(AudiokdError, match="30 s window"):

@@ -107,7 +107,7 @@ def test_every_layer_is_transformers_own(full: WhisperTeacher, stock: WhisperMod
 @pytest.mark.parametrize("layer", [-1, 5, "last", 1.5])
 def test_no_such_layer(crop: WhisperTeacher, layer: object) -> None:
     with pytest.raises(
-        AudiokdError, match=r"no layer .*: this teacher has 4 layers\n  use 0 .* to 4, mean, all, or null"
+        AudiokdError, match=r"no layer .*: this teacher has 4 layers\n  use 0 .* to 4, mean, normed, or null"
     ):
         WhisperTeacher(crop.net, layer=layer)
 

@@ -38,7 +38,7 @@ from audiokd.methods.detector.run import DetectorRun
 from audiokd.methods.detector.settings import DetectorSettings
 from audiokd.stages.export import export
 from audiokd.stages.extract import extract
-from audiokd.teachers.trainable import load_trainable, shape_of
+from audiokd.teachers.trainable import build_trainable, load_trainable, shape_of
 from audiokd.training.layer_decay import layer_decay_groups, train_last_blocks
 
 
@@ -195,16 +195,29 @@ def test_a_teacher_with_a_frame_less(
     torch.testing.assert_close(said, teacher.eval()(x, n)[0].sigmoid(), atol=1e-5, rtol=1e-5)
 
 
-def test_the_last_block_and_its_norm(encoders: Path) -> None:
-    """Whisper's last norm is trained with its last block, at its rate; what is frozen is the same twice in training mode."""
-    model = load_trainable(str(encoders / "whisper"))
+def scales(model: torch.nn.Module) -> dict[str, float]:
+    """What the rate of each parameter is multiplied by, halved from block to block."""
     groups = layer_decay_groups(model, torch.nn.Linear(2, 2), model.depth, 0.5)
     scale = {id(p): g["scale"] for g in groups for p in g["params"]}
-    assert scale[id(model.body.layer_norm.weight)] == scale[id(model.body.layers[1].fc1.weight)] == 0.5
-    assert scale[id(model.body.conv1.weight)] == 0.25
-    train_last_blocks(model, model.depth, 1)
-    trained = {n.split(".")[1] + "." + n.split(".")[2] for n, p in model.named_parameters() if p.requires_grad}
-    assert trained == {"layers.1", "layer_norm.weight", "layer_norm.bias"}
+    return {n: scale[id(p)] for n, p in model.named_parameters() if id(p) in scale}
+
+
+def test_the_last_block_and_its_norm(encoders: Path) -> None:
+    """The norm after the last block is trained with it, at its rate; what is frozen is the same twice in training mode."""
+    stable = {"do_stable_layer_norm": True, "feat_extract_norm": "layer", "conv_dim": [16] * 7}
+    large = HubertConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64, **stable)
+    for model, first in (
+        (load_trainable(str(encoders / "whisper")), "conv1"),
+        (build_trainable({**large.to_dict(), "do_normalize": True}), "feature_extractor.conv_layers.1.conv"),
+    ):
+        scale = scales(model)
+        last, norm = [n for n in scale if ".layers.1." in n], f"{model.last_norm}.weight"
+        assert scale[norm] == 0.5
+        assert {scale[n] for n in last} == {0.5}
+        assert scale[f"body.{first}.weight"] == 0.25
+        train_last_blocks(model, model.depth, 1)
+        trained = {n for n, p in model.named_parameters() if p.requires_grad}
+        assert trained == {*last, norm, f"{model.last_norm}.bias"}
     hubert = load_trainable(str(encoders / "hubert"))
     train_last_blocks(hubert, hubert.depth, 1)
     hubert.train()
