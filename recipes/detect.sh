@@ -6,7 +6,7 @@
 #   --nj N                                processes for validate, extract
 #   --train_set S --dev_set S             folders below data/: clips with events.tsv, utt2label, or neither; dev's all with events
 #   --test_sets "S ..."                   folders below data/ with events.tsv
-#   --encoder DIR                         the pretrained encoder: ours, or HuBERT, WavLM, wav2vec 2.0, w2v-BERT 2.0, Whisper
+#   --encoder DIR                         the pretrained encoder: ours, or one of transformers' (README: teachers)
 #   --teachers "DIR ..."                  fine-tuned detectors of the same labels
 #   --config FILE                         settings of the detector
 #   --fit_args "--run.seed 1 ..."         further options of `audiokd fit`

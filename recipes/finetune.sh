@@ -8,7 +8,7 @@
 #   --labels class|tags                   one label an utterance, or any number
 #   --folds true                          cross-validate by utt2fold: each fold is tested once, by a model that is chosen on the
 #                                         next fold and trained on the others
-#   --encoder DIR                         the pretrained encoder: ours, or HuBERT, WavLM, wav2vec 2.0, w2v-BERT 2.0, Whisper
+#   --encoder DIR                         the pretrained encoder: ours, or one of transformers' (README: teachers)
 #   --teachers "DIR ..."                  fine-tuned models of the same labels; %fold stands for the fold's number
 #   --config FILE                         settings of the classifier
 #   --fit_args "--run.seed 1 ..."         further options of `audiokd fit`

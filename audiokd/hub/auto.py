@@ -114,7 +114,7 @@ def register_lazily() -> None:
 def load_model(name: str | os.PathLike[str], device: str = "cpu") -> Any:
     """A model that audiokd exported, or an audio encoder of transformers, by folder or hub id, in eval mode.
 
-    Whisper, HuBERT, WavLM, wav2vec 2.0 and w2v-BERT 2.0 get the face of our encoders (`audiokd.teachers.encoder`). The name log_mel
+    Encoders of transformers (`audiokd.teachers.auto.FAMILIES`) get the face of ours (`audiokd.teachers.encoder`). The name log_mel
     is an encoder without weights, the floor of every probe (`audiokd.hub.log_mel`).
 
     Raises:

@@ -10,10 +10,14 @@ from audiokd.teachers.base import FrozenTeacher, Layer, check_name
 
 #: transformers' model_type (or hama for a .hama file) -> teacher
 FAMILIES = {
+    "data2vec-audio": "audiokd.teachers.ssl:SSLTeacher",
     "hama": "audiokd.teachers.hama:HamaTeacher",
     "hubert": "audiokd.teachers.ssl:SSLTeacher",
+    "unispeech": "audiokd.teachers.ssl:SSLTeacher",
+    "unispeech-sat": "audiokd.teachers.ssl:SSLTeacher",
     "wav2vec2": "audiokd.teachers.ssl:SSLTeacher",
     "wav2vec2-bert": "audiokd.teachers.w2v_bert:W2VBertTeacher",
+    "wav2vec2-conformer": "audiokd.teachers.w2v2_conformer:Wav2Vec2ConformerTeacher",
     "wavlm": "audiokd.teachers.ssl:SSLTeacher",
     "whisper": "audiokd.teachers.whisper:WhisperTeacher",
 }
@@ -29,7 +33,7 @@ def load_teacher(
     """Load a teacher.
 
     Args:
-        name: hub id or folder of a Whisper, HuBERT, WavLM, wav2vec 2.0 or w2v-BERT 2.0 model, or a .hama file.
+        name: hub id or folder of a model of transformers, of one of `FAMILIES`, or a .hama file.
         layer: which hidden state: k is transformers' `hidden_states[k]`, "mean" the mean of all of them, "normed" those
             after each layer, through the model's final norm and side by side, None the model's output.
         window: crop for the clip's true length; full pads to 30 s, which only Whisper does.

@@ -1,4 +1,4 @@
-"""An audio encoder of transformers with the face of ours: Whisper, HuBERT, WavLM, wav2vec 2.0, w2v-BERT 2.0."""
+"""An audio encoder of transformers, of one of `audiokd.teachers.auto.FAMILIES`, with the face of ours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""HuBERT (arXiv 2106.07447), WavLM (2110.13900) and wav2vec 2.0 (2006.11477) as teachers, from raw waveforms.
+"""HuBERT (arXiv 2106.07447) and its kin as teachers, from raw waveforms: wav2vec 2.0 (2006.11477), WavLM (2110.13900),
+data2vec-audio (2202.03555), UniSpeech (2101.07597) and UniSpeech-SAT (2110.05752).
 
 Transformers' own modules run here one by one, so that an item in a padded batch gives what it gives alone: the base models'
 first layer norms each channel over time (GroupNorm), which transformers lets run over the padding too; here mean and
@@ -21,10 +22,10 @@ EPS = 1e-7  # of the waveform's variance, as Wav2Vec2FeatureExtractor has it
 
 
 class SSLTeacher(FrozenTeacher):
-    """Features of a HuBERT, WavLM or wav2vec 2.0 encoder.
+    """Features of a HuBERT, WavLM, wav2vec 2.0, data2vec-audio, UniSpeech or UniSpeech-SAT encoder.
 
     Args:
-        model: transformers' HubertModel, WavLMModel or Wav2Vec2Model.
+        model: transformers' HubertModel, WavLMModel, Wav2Vec2Model, Data2VecAudioModel, UniSpeechModel or UniSpeechSatModel.
         normalize: give each waveform mean 0 and variance 1 (`do_normalize` of the model's preprocessor_config.json).
         layer: 0 is the first layer's input, k after the k-th layer (transformers' `hidden_states[layer]`), "mean" all of
             them; null is the encoder's output, which in the large models comes after a final norm. An adapter on top
@@ -37,7 +38,7 @@ class SSLTeacher(FrozenTeacher):
         config = model.config
         super().__init__(model, config.num_hidden_layers, layer)
         self.normalize, self.dim = normalize, config.hidden_size
-        self.final_norm = "encoder.layer_norm" if config.do_stable_layer_norm else ""
+        self.final_norm = "encoder.layer_norm" if getattr(config, "do_stable_layer_norm", False) else ""
         self.frame_rate = SAMPLE_RATE / prod(config.conv_stride)
         for kernel, stride in reversed([*zip(config.conv_kernel, config.conv_stride)]):
             self.min_samples = (self.min_samples - 1) * stride + kernel
@@ -83,18 +84,26 @@ class SSLTeacher(FrozenTeacher):
                 x = layer(x)
         return x, n
 
-    def _states(self, x: Tensor, frames: Tensor) -> Iterator[Tensor]:
-        """transformers' `hidden_states` from projected features [B, T', D], or what `_state` makes of them."""
-        encoder, config = self.net.encoder, self.net.config
-        x = zero_beyond(x.transpose(1, 2), frames)
-        position = encoder.pos_conv_embed
+    def _positions(self, x: Tensor, frames: Tensor) -> Tensor:
+        """What the convolutions say of where a frame is, from projected features `x` [B, D, T'] with zeros past each item."""
+        position = self.net.encoder.pos_conv_embed
+        if hasattr(position, "layers"):  # data2vec: several, each with a norm, which leaves no zeros past an item
+            for layer in position.layers:
+                x = layer(zero_beyond(x, frames))
+            return x
         norm = getattr(position, "batch_norm", None)
         y = position.conv(x if norm is None else zero_beyond(norm(x), frames))
-        x = (x + position.activation(position.padding(y))).transpose(1, 2)
-        if not config.do_stable_layer_norm:
+        return position.activation(position.padding(y))
+
+    def _states(self, x: Tensor, frames: Tensor) -> Iterator[Tensor]:
+        """transformers' `hidden_states` from projected features [B, T', D], or what `_state` makes of them."""
+        encoder = self.net.encoder
+        x = zero_beyond(x.transpose(1, 2), frames)
+        x = (x + self._positions(x, frames)).transpose(1, 2)
+        if not self.final_norm:  # the same norm stands before the layers
             x = encoder.layer_norm(x)
         yield self._state(0, x)
-        wavlm = config.model_type == "wavlm"  # takes the mask as it is, and hands its position bias on
+        wavlm = self.net.config.model_type == "wavlm"  # takes the mask as it is, and hands its position bias on
         mask = length_mask(frames, x.shape[1]) if wavlm else additive_mask(frames, x)
         if bool((frames == x.shape[1]).all()):
             mask = None

@@ -74,7 +74,10 @@ class W2VBertTeacher(FrozenTeacher):
         """transformers' `hidden_states` from projected features [B, T', D]."""
         encoder, inside = self.net.encoder, length_mask(frames, x.shape[1])
         x = x.masked_fill(~inside[..., None], 0.0)
-        position = None if encoder.embed_positions is None else encoder.embed_positions(x)
+        with torch.inference_mode(
+            False
+        ):  # it is kept from call to call: made in inference mode, no training step could use it
+            position = None if encoder.embed_positions is None else encoder.embed_positions(x)
         mask = None if bool(inside.all()) else additive_mask(frames, x)
         yield x
         for layer in encoder.layers:

@@ -9,7 +9,8 @@ from torch import nn
 from audiokd.errors import AudiokdError
 from audiokd.nn.vit import DropPath
 
-BLOCK = re.compile(r"(?:^|\.)(?:blocks|layers)\.(\d+)\.")
+#: ours, and those of transformers' encoders: other lists are called layers too, such as data2vec's positional convolutions
+BLOCK = re.compile(r"^(?:blocks|body\.(?:encoder\.)?layers)\.(\d+)\.")
 
 DROPOUTS = ("dropout", "activation_dropout", "attention_dropout")
 
@@ -21,7 +22,7 @@ def layer_decay_groups(encoder: nn.Module, head: nn.Module, depth: int, decay: f
     (audiossl, atstframe/downstream/train_finetune.py).
 
     Args:
-        encoder: its blocks are called blocks.N or layers.N, the norm after them `last_norm`, or norm where it does not say.
+        encoder: one of ours, or a TrainableEncoder; the norm after its blocks is `last_norm`, or norm where it does not say.
         head: trained at the full rate.
         depth: blocks of the encoder.
         decay: rate of a block over that of the block above it.

@@ -1,4 +1,4 @@
-"""HuBERT, WavLM, wav2vec 2.0, w2v-BERT 2.0 at toy size: transformers' numbers alone, and the same in a padded batch."""
+"""HuBERT and its kin, conformers of wav2vec 2.0, w2v-BERT 2.0 at toy size: transformers' numbers alone, the same in a batch."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ import torch
 from torch import Tensor
 from transformers import (
     AutoModel,
+    Data2VecAudioConfig,
     HubertConfig,
     SeamlessM4TFeatureExtractor,
+    UniSpeechConfig,
+    UniSpeechSatConfig,
     Wav2Vec2BertConfig,
     Wav2Vec2Config,
+    Wav2Vec2ConformerConfig,
     Wav2Vec2FeatureExtractor,
     WavLMConfig,
 )
@@ -22,11 +26,13 @@ from transformers import (
 from audiokd.errors import AudiokdError
 from audiokd.teachers.auto import load_teacher
 from audiokd.teachers.ssl import SSLTeacher
+from audiokd.teachers.w2v2_conformer import Wav2Vec2ConformerTeacher
 from audiokd.teachers.w2v_bert import W2VBertTeacher
 
 TINY = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 24}
 CONV = {"conv_dim": [8] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}
 GROUP = {"feat_extract_norm": "group", "do_stable_layer_norm": False}
+CONFORMER = {"feat_extract_norm": "layer", "conv_depthwise_kernel_size": 7}
 LAYER = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
 
 #: what the published models look like: base ones norm over time, large ones over channels
@@ -38,8 +44,18 @@ CONFIGS = {
     "wavlm-large": WavLMConfig(**TINY, **CONV, **LAYER),
     "wav2vec2-base": Wav2Vec2Config(**TINY, **CONV, **GROUP),
     "wav2vec2-large": Wav2Vec2Config(**TINY, **CONV, **LAYER),
+    "data2vec": Data2VecAudioConfig(**TINY, **CONV | {"num_conv_pos_embeddings": 3}, conv_pos_kernel_size=7),
+    "unispeech-base": UniSpeechConfig(**TINY, **CONV, **GROUP),
+    "unispeech-large": UniSpeechConfig(**TINY, **CONV, **LAYER),
+    "unispeech-sat-base": UniSpeechSatConfig(**TINY, **CONV, **GROUP),
+    "unispeech-sat-large": UniSpeechSatConfig(**TINY, **CONV, **LAYER),
+    "conformer-relative": Wav2Vec2ConformerConfig(**TINY, **CONV, **CONFORMER, position_embeddings_type="relative"),
+    "conformer-rotary": Wav2Vec2ConformerConfig(**TINY, **CONV, **CONFORMER, position_embeddings_type="rotary"),
     "w2v-bert-2": Wav2Vec2BertConfig(**TINY, conv_depthwise_kernel_size=7),
 }
+
+
+W2V_BERT_ROTARY = Wav2Vec2BertConfig(**TINY, position_embeddings_type="rotary")
 
 
 def tiny(config: object) -> torch.nn.Module:
@@ -59,7 +75,10 @@ def tiny(config: object) -> torch.nn.Module:
 
 def make(config: object, layer: object = None) -> SSLTeacher | W2VBertTeacher:
     model = tiny(config)
-    return W2VBertTeacher(model, layer) if config.model_type == "wav2vec2-bert" else SSLTeacher(model, True, layer)
+    if config.model_type == "wav2vec2-bert":
+        return W2VBertTeacher(model, layer)
+    family = Wav2Vec2ConformerTeacher if config.model_type == "wav2vec2-conformer" else SSLTeacher
+    return family(model, True, layer)
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +114,11 @@ def test_alone_it_is_transformers_forward(config: object, n: int, speech: Tensor
         torch.testing.assert_close(got, out.hidden_states[k][:, : frames[0]], rtol=0, atol=2e-4)
     mean = torch.stack(out.hidden_states).mean(0)[:, : frames[0]]
     torch.testing.assert_close(make(config, "mean")(wav[None])[0], mean, rtol=0, atol=2e-4)
+    teacher = make(config, "normed")
+    norm = teacher.net.get_submodule(teacher.final_norm) if teacher.final_norm else torch.nn.Identity()
+    torch.testing.assert_close(norm(out.hidden_states[3]), out.last_hidden_state, rtol=0, atol=0)
+    states = torch.cat([norm(s) for s in out.hidden_states[1:]], -1)[:, : frames[0]]
+    torch.testing.assert_close(teacher(wav[None])[0], states, rtol=0, atol=2e-4)
 
 
 @torch.no_grad()
@@ -151,6 +175,16 @@ def test_silence_and_a_click_too_short_for_a_frame(config: object) -> None:
     features, frames = make(config)(torch.ones(1, 10))
     assert (features.shape[0], frames.tolist()) == (1, [0])
     assert features.isfinite().all()
+
+
+@pytest.mark.parametrize("config", [CONFIGS["conformer-relative"], CONFIGS["conformer-rotary"], W2V_BERT_ROTARY])
+def test_positions_of_inference_serve_training(config: object, speech: Tensor) -> None:
+    """Transformers keeps a conformer's positions for the next clip of their length, which may come in training."""
+    teacher, wav = make(config), speech[None, :8_000].clone()
+    with torch.inference_mode():
+        teacher(wav)
+    teacher(wav.requires_grad_())[0].square().sum().backward()
+    assert wav.grad.isfinite().all()
 
 
 def test_load_teacher(config: object, tmp_path: Path, speech: Tensor) -> None:

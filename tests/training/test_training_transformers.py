@@ -11,6 +11,7 @@ import torch
 from soundscapes import event_corpus, read
 from torch import Tensor
 from transformers import (
+    Data2VecAudioConfig,
     HubertConfig,
     HubertModel,
     Wav2Vec2BertConfig,
@@ -226,6 +227,18 @@ def test_the_last_block_and_its_norm(encoders: Path) -> None:
     assert torch.equal(a, b)
     a, b = (hubert.extract(wav, None, "layer3")[0] for _ in range(2))
     assert not torch.equal(a, b)
+
+
+def test_convolutions_called_layers_are_no_blocks() -> None:
+    """data2vec's positional convolutions stand before the blocks: at the lowest rate, and left as they are."""
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    config = Data2VecAudioConfig(**shape, conv_dim=[16] * 7, num_conv_pos_embedding_groups=4)
+    model = build_trainable({**config.to_dict(), "do_normalize": True})
+    scale = scales(model)
+    assert {scale[f"body.encoder.pos_conv_embed.layers.{i}.conv.weight"] for i in range(5)} == {0.25}
+    train_last_blocks(model, model.depth, 1)
+    trained = {n for n, p in model.named_parameters() if p.requires_grad}
+    assert trained == {n for n in scale if n.startswith("body.encoder.layers.1.")}
 
 
 def test_what_is_no_encoder(encoders: Path, tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ class TeacherSettings:
     """The frozen encoder.
 
     Args:
-        name: hub id or folder of a Whisper, HuBERT, WavLM or w2v-BERT 2 model, or a .hama file.
+        name: hub id or folder of a Whisper, HuBERT or another model that README.md names, or a .hama file.
         layer: features after this encoder layer, or the mean of all; null is the network's output, final norm included.
         window: full pads each clip to 30 s as the paper does; crop runs the encoder over the true length only (all but Whisper).
         floor: log-mel floor from each item's maximum, or the batch's for the rebuilt audio as the official code has it.
