@@ -10,6 +10,7 @@ from audiokd.teachers.base import FrozenTeacher, Layer, check_name
 
 #: transformers' model_type (or hama for a .hama file) -> teacher
 FAMILIES = {
+    "audio-spectrogram-transformer": "audiokd.teachers.ast:ASTTeacher",
     "data2vec-audio": "audiokd.teachers.ssl:SSLTeacher",
     "hama": "audiokd.teachers.hama:HamaTeacher",
     "hubert": "audiokd.teachers.ssl:SSLTeacher",

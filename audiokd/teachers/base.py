@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from functools import lru_cache
 from itertools import islice
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
 import torchaudio
@@ -43,6 +43,8 @@ class FrozenTeacher(nn.Module):
         window: "crop" where features cover a clip's true length, "full" where every clip is padded to one length.
         min_samples: that give a frame.
         max_duration_s: of a clip, or None.
+        preprocessor: settings of a model's preprocessor_config.json that its config.json lacks, by the name of the argument and
+            attribute here; a model that is built around the network keeps them.
         final_norm: name in `net` of the norm after the last layer, which gives its output; empty where none follows that layer.
 
     Raises:
@@ -56,6 +58,7 @@ class FrozenTeacher(nn.Module):
     min_samples: int = 1
     max_duration_s: float | None = None
     final_norm: str = ""
+    preprocessor: ClassVar[dict[str, str]] = {}
 
     def __init__(self, net: nn.Module, num_layers: int, layer: Layer = None):
         super().__init__()

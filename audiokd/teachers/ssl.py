@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import prod
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,7 @@ class SSLTeacher(FrozenTeacher):
     """
 
     sample_rate = SAMPLE_RATE
+    preprocessor: ClassVar[dict[str, str]] = {"normalize": "do_normalize"}
 
     def __init__(self, model: nn.Module, normalize: bool, layer: Layer = None):
         config = model.config

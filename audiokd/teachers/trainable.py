@@ -12,9 +12,6 @@ from audiokd.teachers.auto import FAMILIES, load_teacher
 from audiokd.teachers.base import FrozenTeacher, check_name, load_pretrained
 from audiokd.teachers.encoder import TransformersEncoder
 
-#: what a shape keeps of a model's preprocessor: HuBERT's and its kin's alone have it
-NORMALIZE = "do_normalize"
-
 
 class OnEncoder:
     """What a model with an `encoder` from `build_trainable` says of itself."""
@@ -86,15 +83,17 @@ class TrainableEncoder(TransformersEncoder):
 def shape_of(encoder: Any) -> dict[str, Any]:
     """What `build_trainable` makes `encoder` of, without its weights."""
     shape = {k: v for k, v in encoder.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")}
-    teacher = getattr(encoder, "teacher", None)
-    return {**shape, NORMALIZE: teacher.normalize} if hasattr(teacher, "normalize") else shape
+    if isinstance(encoder, TrainableEncoder):
+        shape |= {key: getattr(encoder.teacher, name) for name, key in encoder.teacher.preprocessor.items()}
+    return shape
 
 
 def build_trainable(shape: dict[str, Any]) -> Any:
     """An encoder with random weights.
 
     Args:
-        shape: config of an audiokd encoder or a transformers audio encoder, `model_type` in it.
+        shape: config of an audiokd encoder or a transformers audio encoder, `model_type` in it, and what the latter's teacher
+            takes from its preprocessor.
 
     Raises:
         AudiokdError: the model is no encoder of sound.
@@ -102,10 +101,13 @@ def build_trainable(shape: dict[str, Any]) -> Any:
     from transformers import AutoConfig, AutoModel
 
     kwargs = dict(shape)
-    family, normalize = kwargs.pop("model_type"), kwargs.pop(NORMALIZE, None)
-    config = AutoConfig.for_model(family, **kwargs)
+    family = kwargs.pop("model_type")
     if family not in FAMILIES:
-        return _ours(AutoModel.from_config(config))
+        return _ours(AutoModel.from_config(AutoConfig.for_model(family, **kwargs)))
+    module, attribute = FAMILIES[family].split(":")
+    teacher = getattr(importlib.import_module(module), attribute)
+    options = {name: kwargs.pop(key) for name, key in teacher.preprocessor.items()}
+    config = AutoConfig.for_model(family, **kwargs)
     if family == "whisper":
         from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
@@ -113,11 +115,7 @@ def build_trainable(shape: dict[str, Any]) -> Any:
     else:
         net = AutoModel.from_config(config)
     trained = {name for name, p in net.named_parameters() if p.requires_grad}  # a teacher freezes them
-    module, attribute = FAMILIES[family].split(":")
-    options = {} if normalize is None else {"normalize": normalize}
-    return TrainableEncoder(
-        getattr(importlib.import_module(module), attribute)(net, layer="normed", **options), trained
-    )
+    return TrainableEncoder(teacher(net, layer="normed", **options), trained)
 
 
 def load_trainable(name: str, **changes: Any) -> Any:

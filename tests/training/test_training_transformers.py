@@ -11,11 +11,16 @@ import torch
 from soundscapes import event_corpus, read
 from torch import Tensor
 from transformers import (
+    ASTConfig,
+    ASTFeatureExtractor,
+    ASTModel,
     Data2VecAudioConfig,
     HubertConfig,
     HubertModel,
     Wav2Vec2BertConfig,
     Wav2Vec2BertModel,
+    Wav2Vec2ConformerConfig,
+    Wav2Vec2ConformerModel,
     Wav2Vec2FeatureExtractor,
     WhisperConfig,
     WhisperModel,
@@ -53,6 +58,11 @@ def encoders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     HubertModel(hubert).save_pretrained(root / "hubert")
     Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(root / "hubert")
     Wav2Vec2BertModel(Wav2Vec2BertConfig(**shape)).save_pretrained(root / "w2v_bert")
+    conformer = Wav2Vec2ConformerConfig(**shape, conv_dim=[16] * 7, position_embeddings_type="rotary")
+    Wav2Vec2ConformerModel(conformer).save_pretrained(root / "conformer")
+    Wav2Vec2FeatureExtractor().save_pretrained(root / "conformer")
+    ASTModel(ASTConfig(**shape, max_length=100)).save_pretrained(root / "ast")
+    ASTFeatureExtractor(max_length=100).save_pretrained(root / "ast")
     half = {"layers": 2, "attention_heads": 4, "ffn_dim": 64}
     whisper = {f"{part}_{k}": v for part in ("encoder", "decoder") for k, v in half.items()}
     whisper |= {f"{k}_token_id": 1 for k in ("pad", "bos", "eos", "decoder_start")}
@@ -82,7 +92,7 @@ def losses(exp: Path) -> list[float]:
     return [float(found[s, "train", "loss"]) for s in range(1, 31)]
 
 
-@pytest.mark.parametrize("family", ["hubert", "w2v_bert", "whisper"])
+@pytest.mark.parametrize("family", ["hubert", "w2v_bert", "whisper", "conformer", "ast"])
 def test_a_transformers_encoder_is_trained_whole(family: str, readers: Path, encoders: Path, tmp_path: Path) -> None:
     folder = fitted(readers, encoders / family, tmp_path / "exp", "--augment.mixup", "0")
     curve = losses(tmp_path / "exp")
