@@ -114,11 +114,11 @@ def register_lazily() -> None:
 def load_model(name: str | os.PathLike[str], device: str = "cpu") -> Any:
     """A model that audiokd exported, or an audio encoder of transformers, by folder or hub id, in eval mode.
 
-    Encoders of transformers (`audiokd.teachers.auto.FAMILIES`) get the face of ours (`audiokd.teachers.encoder`). The name log_mel
-    is an encoder without weights, the floor of every probe (`audiokd.hub.log_mel`).
+    Encoders of transformers (`audiokd.teachers.auto.FAMILIES`) get the face of ours (`audiokd.teachers.encoder`). The name
+    log_mel is an encoder without weights, the floor of every probe (`audiokd.hub.log_mel`).
 
     Raises:
-        AudiokdError: no such folder, no config.json, no weights, or a model of another kind.
+        AudiokdError: no such folder, no config.json, no weights, or a model of another kind; the kinds that are known are named.
     """
     register_lazily()
     name = os.fspath(name)
@@ -134,14 +134,17 @@ def load_model(name: str | os.PathLike[str], device: str = "cpu") -> Any:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    from audiokd.teachers.auto import FAMILIES, load_teacher
+    from audiokd.teachers.auto import ENCODERS, FAMILIES, load_teacher
     from audiokd.teachers.base import load_pretrained
 
-    if _family(name) in FAMILIES:
+    family = _family(name)
+    if family in FAMILIES:
         from audiokd.teachers.encoder import TransformersEncoder
 
         return TransformersEncoder(load_teacher(name, layer="normed")).eval().to(device)
-    model = load_pretrained(AutoModel, name, "the model")
+    if family and "config" not in METHODS.get(family, {}):
+        raise AudiokdError(f"a {family} model is none that audiokd knows", where=name, fix=ENCODERS)
+    model = load_pretrained(AutoModel, name, "the model", ENCODERS)
     return model.eval().requires_grad_(False).to(device)
 
 

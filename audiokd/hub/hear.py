@@ -24,12 +24,13 @@ def load_model(model_file_path: str = "") -> Any:
         AudiokdError: no path, no model there, or one that is no encoder.
     """
     from audiokd.hub.auto import load_for_inference
+    from audiokd.teachers.auto import ENCODERS
 
     if not model_file_path:
         raise AudiokdError("no model given", fix="give the folder of a model that audiokd exported, or a hub id")
     model = load_for_inference(model_file_path)
     if not hasattr(model, "extract_features"):
-        raise AudiokdError(f"a {type(model).__name__} is no encoder", where=model_file_path)
+        raise AudiokdError(f"a {type(model).__name__} is no encoder", where=model_file_path, fix=ENCODERS)
     second = torch.zeros(1, model.sample_rate)
     f = model.extract_features(second)
     model.scene_embedding_size = f.clip.shape[-1]

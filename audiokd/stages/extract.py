@@ -43,10 +43,11 @@ def extract(
     from audiokd.errors import AudiokdError
     from audiokd.hub.auto import load_for_inference
     from audiokd.stages.corpus import model_hashes, run_corpus
+    from audiokd.teachers.auto import ENCODERS
 
     model = load_for_inference(model_dir)
     if not hasattr(model, "extract"):
-        raise AudiokdError(f"a {type(model).__name__} has no features to extract", where=model_dir)
+        raise AudiokdError(f"a {type(model).__name__} has no features to extract", where=model_dir, fix=ENCODERS)
     layer = layer or model.feature_layers[0]
     if layer not in model.feature_layers:
         raise AudiokdError(f"no features {layer!r}", where=model_dir, fix=f"layers: {', '.join(model.feature_layers)}")

@@ -23,6 +23,12 @@ FAMILIES = {
     "whisper": "audiokd.teachers.whisper:WhisperTeacher",
 }
 
+#: what to do where a model is no encoder, or none that is known
+ENCODERS = (
+    "give a model that audiokd exported, or an encoder of transformers of the families "
+    f"{', '.join(family for family in FAMILIES if family != 'hama')}"
+)
+
 
 def load_teacher(
     name: str,

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from audiokd.errors import AudiokdError
-from audiokd.teachers.auto import FAMILIES, load_teacher
+from audiokd.teachers.auto import ENCODERS, FAMILIES, load_teacher
 from audiokd.teachers.base import FrozenTeacher, check_name, load_pretrained
 from audiokd.teachers.encoder import TransformersEncoder
 
@@ -103,7 +103,9 @@ def build_trainable(shape: dict[str, Any]) -> Any:
     kwargs = dict(shape)
     family = kwargs.pop("model_type")
     if family not in FAMILIES:
-        return _ours(AutoModel.from_config(AutoConfig.for_model(family, **kwargs)))
+        config = AutoConfig.for_model(family, **kwargs)
+        _check_ours(config)
+        return AutoModel.from_config(config)
     module, attribute = FAMILIES[family].split(":")
     teacher = getattr(importlib.import_module(module), attribute)
     options = {name: kwargs.pop(key) for name, key in teacher.preprocessor.items()}
@@ -132,18 +134,23 @@ def load_trainable(name: str, **changes: Any) -> Any:
 
     check_name(name)
     try:
-        family = AutoConfig.from_pretrained(name).model_type
-        if family not in FAMILIES:
-            return _ours(load_pretrained(AutoModel, name, "the encoder", **changes))
+        config = AutoConfig.from_pretrained(name)
     except (OSError, ValueError) as e:
-        raise AudiokdError(f"cannot load the encoder: {str(e).splitlines()[0]}", where=name) from e
+        raise AudiokdError(f"cannot load the encoder: {str(e).splitlines()[0]}", where=name, fix=ENCODERS) from e
+    family = config.model_type
+    if family not in FAMILIES:
+        _check_ours(config, name)
+        return load_pretrained(AutoModel, name, "the encoder", **changes)
     teacher = load_teacher(name, layer="normed")
     net: Any = teacher.net
     frozen = {"embed_positions.weight"} if family == "whisper" else set()  # sinusoids
     return TrainableEncoder(teacher, {n for n, _ in net.named_parameters()} - frozen)
 
 
-def _ours(model: Any) -> Any:
-    if not (hasattr(model, "clip_of") and hasattr(model, "frames_of")):
-        raise AudiokdError(f"a {type(model).__name__} is no encoder of sound")
-    return model
+def _check_ours(config: Any, where: str | None = None) -> None:
+    """Refuse what is no audiokd encoder, before its weights are read."""
+    from transformers import MODEL_MAPPING
+
+    model_class = MODEL_MAPPING.get(type(config), None)
+    if not (hasattr(model_class, "clip_of") and hasattr(model_class, "frames_of")):
+        raise AudiokdError(f"a {config.model_type} model is no encoder that can be trained", where=where, fix=ENCODERS)

@@ -8,12 +8,22 @@ import pytest
 import soundfile as sf
 import torch
 from torch import Tensor
-from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor, WhisperModel
+from transformers import (
+    BertConfig,
+    BertModel,
+    HubertConfig,
+    HubertModel,
+    Wav2Vec2FeatureExtractor,
+    WhisperFeatureExtractor,
+    WhisperModel,
+)
 
 import audiokd
 from audiokd.errors import AudiokdError
 from audiokd.frontends.atst_mel import ATSTLogMel
 from audiokd.hub import hear
+from audiokd.methods.lm_spt.config import LMSPTConfig
+from audiokd.methods.lm_spt.model import LMSPTModel
 from audiokd.stages.extract import extract
 from audiokd.teachers.auto import load_teacher
 from audiokd.teachers.trainable import load_trainable
@@ -145,6 +155,24 @@ def test_what_it_refuses(hubert: Path) -> None:
         model.extract_features(torch.zeros(1, 8000), clip_blocks=4)
     with pytest.raises(AudiokdError, match="layer9"):
         model.extract(torch.zeros(1, 8000), None, "layer9")
+
+
+def test_models_of_other_kinds(tmp_path: Path) -> None:
+    """Neither a model of text nor one that transformers does not know comes back as it is; a tokenizer is no encoder."""
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    BertModel(BertConfig(**shape)).save_pretrained(tmp_path / "bert")
+    families = r"\n  .*audio-spectrogram-transformer, .*hubert, .*wavlm, whisper"
+    for load in (audiokd.load_model, audiokd.load_tokenizer, lambda d: extract(d, "", ""), hear.load_model):
+        with pytest.raises(AudiokdError, match=f"bert: a bert model is none that audiokd knows{families}"):
+            load(str(tmp_path / "bert"))
+    config = tmp_path / "bert" / "config.json"
+    config.write_text(config.read_text().replace('"bert"', '"unheard_of"'))
+    with pytest.raises(AudiokdError, match=f"a unheard_of model is none that audiokd knows{families}"):
+        audiokd.load_model(tmp_path / "bert")
+    shape = {"encoder_dim": 4, "latent_dim": 32, "decoder_dim": 64, "aux_dim": 32}
+    LMSPTModel(LMSPTConfig(**shape)).save_pretrained(tmp_path / "tokenizer")
+    with pytest.raises(AudiokdError, match=f"a LMSPTModel is no encoder{families}"):
+        hear.load_model(str(tmp_path / "tokenizer"))
 
 
 def test_log_mel_is_an_encoder_too(clips: tuple[Tensor, Tensor]) -> None:

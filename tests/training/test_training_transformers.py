@@ -14,6 +14,7 @@ from transformers import (
     ASTConfig,
     ASTFeatureExtractor,
     ASTModel,
+    BertConfig,
     Data2VecAudioConfig,
     HubertConfig,
     HubertModel,
@@ -251,9 +252,24 @@ def test_convolutions_called_layers_are_no_blocks() -> None:
     assert trained == {n for n in scale if n.startswith("body.encoder.layers.1.")}
 
 
-def test_what_is_no_encoder(encoders: Path, tmp_path: Path) -> None:
+def test_what_is_no_encoder(readers: Path, tmp_path: Path) -> None:
     with pytest.raises(AudiokdError, match="no such folder"):
         load_trainable(str(tmp_path / "nothing"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(AudiokdError, match="cannot load the encoder"):
         load_trainable(str(tmp_path / "empty"))
+    tagger = ClassifierModel(
+        ClassifierConfig(ATSTConfig(kind="clip", dim=32, depth=2, heads=2).to_dict(), ["a"], "class")
+    )
+    tagger.save_pretrained(tmp_path / "classifier")
+    BertConfig().save_pretrained(tmp_path / "bert")  # it is refused without weights
+    for name in ("classifier", "bert"):
+        what = rf"{name}: a {name} model is no encoder that can be trained\n  .*families .*, hubert, .*whisper"
+        with pytest.raises(AudiokdError, match=what):
+            load_trainable(str(tmp_path / name))
+        s = ClassifierSettings()
+        s.model.encoder, s.data.labels = str(tmp_path / name), (str(readers / "train"), str(readers / "dev"))
+        with pytest.raises(AudiokdError, match=what):
+            ClassifierRun(s, str(readers / "train"), str(readers / "dev")).build(tmp_path)
+    with pytest.raises(AudiokdError, match="a bert model is no encoder that can be trained"):
+        build_trainable(BertConfig().to_dict())
