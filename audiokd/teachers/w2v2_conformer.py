@@ -36,9 +36,8 @@ class Wav2Vec2ConformerTeacher(SSLTeacher):
         """transformers' `hidden_states` from projected features [B, T', D], or what `_state` makes of them."""
         encoder, inside = self.net.encoder, length_mask(frames, x.shape[1])
         x = x.masked_fill(~inside[..., None], 0.0)
-        with torch.inference_mode(
-            False
-        ):  # it is kept from call to call: made in inference mode, no training step could use it
+        # kept from call to call: made in inference mode, no training step could use it
+        with torch.inference_mode(False):
             position = None if encoder.embed_positions is None else encoder.embed_positions(x)
         mask = None if bool(inside.all()) else additive_mask(frames, x)
         yield self._state(0, x)
