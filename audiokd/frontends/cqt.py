@@ -10,8 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audiokd.nn.lengths import length_mask, zero_beyond
-
 
 class CQT(nn.Module):
     """Constant-Q magnitudes, scaled as librosa's.
@@ -69,7 +67,8 @@ class CQT(nn.Module):
         """
         if lengths is None:
             lengths = torch.full((len(wav),), wav.shape[-1], device=wav.device)
-        x = zero_beyond(wav[:, None], lengths)
+        inside = torch.arange(wav.shape[-1], device=wav.device) < lengths[:, None]
+        x = wav.masked_fill(~inside, 0.0)[:, None]
         with torch.autocast(wav.device.type, enabled=False):
             octaves = []
             for i, pads in enumerate(self.pads):
@@ -77,4 +76,5 @@ class CQT(nn.Module):
                 octaves.append(torch.hypot(*parts.chunk(2, 1)))
         frames = lengths // self.hop + 1
         out = torch.cat(octaves, 1).transpose(1, 2)
-        return out * length_mask(frames, out.shape[1])[..., None], frames
+        there = torch.arange(out.shape[1], device=wav.device) < frames[:, None]
+        return out * there[..., None], frames

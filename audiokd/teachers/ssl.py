@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from audiokd.nn.lengths import conv_length, length_mask, zero_beyond
+from audiokd.nn.over_time import normed_over_time
 from audiokd.teachers.base import FrozenTeacher, Layer, additive_mask, load_pretrained
 
 SAMPLE_RATE = 16000
@@ -70,7 +71,7 @@ class SSLTeacher(FrozenTeacher):
         """[B, T] -> [B, 1, T], zero past each item's end, which moves neither mean nor variance."""
         x = wav.to(self.net.feature_projection.projection.weight.dtype)[:, None]
         if self.normalize:
-            x = _normed_over_time(x, lengths, EPS)
+            x = normed_over_time(x, lengths, EPS)
         # a batch of less than one frame is padded to it
         return nn.functional.pad(zero_beyond(x, lengths), (0, max(0, self.min_samples - x.shape[-1])))
 
@@ -80,7 +81,7 @@ class SSLTeacher(FrozenTeacher):
             n = conv_length(n, layer.conv.kernel_size[0], layer.conv.stride[0])
             norm = getattr(layer, "layer_norm", None)
             if isinstance(norm, nn.GroupNorm):  # a group a channel: over time
-                x = _normed_over_time(layer.conv(x), n, norm.eps)
+                x = normed_over_time(layer.conv(x), n, norm.eps)
                 x = layer.activation(x * norm.weight[:, None] + norm.bias[:, None])
             else:
                 x = layer(x)
@@ -116,12 +117,3 @@ class SSLTeacher(FrozenTeacher):
             else:
                 x = layer(x, attention_mask=mask)
             yield self._state(k, x)
-
-
-def _normed_over_time(x: Tensor, lengths: Tensor, eps: float) -> Tensor:
-    """[B, C, T] with mean 0 and variance 1 over each item's first `lengths` [B] positions, a channel at a time."""
-    mask = length_mask(lengths, x.shape[-1])[:, None]
-    n = lengths.clamp(min=1)[:, None, None]
-    centred = x - (x * mask).sum(-1, keepdim=True) / n
-    variance = (centred.square() * mask).sum(-1, keepdim=True) / n
-    return centred * torch.rsqrt(variance + eps)
