@@ -3,8 +3,9 @@ r"""A teacher's labels mixed with the true ones: how ATST-C2F hands a fine-tuned
 .. math:: \mathcal{L} = \lambda\, \ell(s, p) + (1 - \lambda)\, \ell(s, y)
 
 with the student's logits s, true labels y, the teacher's probabilities p (the mean over several teachers), and l binary
-cross-entropy with p = sigmoid(t) for tags or mixed labels, cross-entropy with p = softmax(t) for single classes. Source: Li et al.,
-arXiv 2306.04186, section III-D; audiossl, atstframe/module_distill.py.
+cross-entropy with p = sigmoid(t) for tags or mixed labels, cross-entropy with p = softmax(t) for single classes. What a teacher
+says of two clips apart is mixed as p, like the labels, never as t. Source: Li et al., arXiv 2306.04186, section III-D; audiossl,
+atstframe/module_distill.py.
 """
 
 from __future__ import annotations
@@ -33,6 +34,12 @@ def label_loss(logits: Tensor, labels: Tensor, kind: Literal["binary", "softmax"
         return F.cross_entropy(logits.float(), labels.float())
 
 
+def probabilities(logits: Tensor, kind: Literal["binary", "softmax"]) -> Tensor:
+    """What `label_loss` of that kind takes `logits` [..., C] for; float32, without gradients."""
+    logits = logits.detach().float()
+    return logits.sigmoid() if kind == "binary" else logits.softmax(-1)
+
+
 def label_distillation_loss(
     logits: Tensor,
     labels: Tensor,
@@ -45,7 +52,7 @@ def label_distillation_loss(
     Args:
         logits: the student's [B, C].
         labels: true ones [B, C] in [0, 1].
-        teachers: logits [B, C] of each teacher; no gradient goes there.
+        teachers: `probabilities` [B, C] of each teacher.
         weight: lambda, the teachers' share.
         kind: see `label_loss`.
 
@@ -56,7 +63,8 @@ def label_distillation_loss(
         return label_loss(logits, labels, kind)
     for t in teachers:
         if t.shape != logits.shape:
-            raise AudiokdError(f"the teacher gives logits {list(t.shape)}, the student {list(logits.shape)}")
-    activation = torch.sigmoid if kind == "binary" else lambda t: t.softmax(-1)
-    taught = torch.stack([activation(t.detach().float()) for t in teachers]).mean(0)
+            raise AudiokdError(
+                f"the teacher gives probabilities {list(t.shape)}, the student logits {list(logits.shape)}"
+            )
+    taught = torch.stack(list(teachers)).mean(0)
     return weight * label_loss(logits, taught, kind) + (1 - weight) * label_loss(logits, labels, kind)

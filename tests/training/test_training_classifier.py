@@ -16,7 +16,7 @@ from whole_runs import checkpoint, finish, rows
 import audiokd
 from audiokd.data.inputs import open_input
 from audiokd.errors import AudiokdError
-from audiokd.losses.label_distillation import label_distillation_loss
+from audiokd.losses.label_distillation import label_distillation_loss, probabilities
 from audiokd.methods.atst.config import ATSTConfig
 from audiokd.methods.atst.model import ATSTModel
 from audiokd.methods.classifier.run import ClassifierRun
@@ -103,15 +103,16 @@ def test_the_mixed_loss() -> None:
     y = y.sigmoid()
     p = (t.sigmoid() + u.sigmoid()) / 2
     bce = F.binary_cross_entropy_with_logits
-    loss = label_distillation_loss(s, y, [t, u], 0.3, "binary")
+    loss = label_distillation_loss(s, y, [probabilities(x, "binary") for x in (t, u)], 0.3, "binary")
     torch.testing.assert_close(loss, 0.3 * bce(s, p) + 0.7 * bce(s, y))
     hard = F.one_hot(torch.tensor([0, 2, 1, 1, 0]), 3).float()
-    loss = label_distillation_loss(s, hard, [t], 1.0, "softmax")
+    said = [probabilities(t, "softmax")]
+    loss = label_distillation_loss(s, hard, said, 1.0, "softmax")
     torch.testing.assert_close(loss, -(t.softmax(-1) * s.log_softmax(-1)).sum(-1).mean())
     torch.testing.assert_close(
-        label_distillation_loss(s, hard, [t], 0.0, "softmax"), F.cross_entropy(s, hard.argmax(-1))
+        label_distillation_loss(s, hard, said, 0.0, "softmax"), F.cross_entropy(s, hard.argmax(-1))
     )
-    with pytest.raises(AudiokdError, match=r"teacher gives logits \[5, 2\], the student \[5, 3\]"):
+    with pytest.raises(AudiokdError, match=r"teacher gives probabilities \[5, 2\], the student logits \[5, 3\]"):
         label_distillation_loss(s, y, [t[:, :2]], 0.5, "binary")
 
 
@@ -124,7 +125,7 @@ def test_clip_teaches_frame(corpus: Path, clip_classifier: Path, tmp_path: Path)
     assert ((labels > 0) & (labels < 1)).any()  # mixed
     said = module._ask(mel, frames)
     assert not said[0].requires_grad
-    torch.testing.assert_close(said[0], teacher.eval().logits_of(mel, frames))
+    torch.testing.assert_close(said[0], teacher.eval().logits_of(mel, frames).sigmoid())
     logits = module.model.logits_of(mel, frames)
     label_distillation_loss(logits, labels, said, 0.5, module.kind).backward()
     assert all(p.grad is None for p in teacher.parameters())
@@ -158,13 +159,35 @@ def test_cached_logits_are_the_teachers(corpus: Path, clip_classifier: Path, tmp
     batch = batch_of(data)
     _, _, labels, cached = module._augmented(batch)
     teacher = AutoModel.from_pretrained(clip_classifier).eval()
-    torch.testing.assert_close(cached[0], teacher(batch["wav"], batch["lengths"]), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(cached[0], teacher(batch["wav"], batch["lengths"]).softmax(-1), atol=1e-4, rtol=1e-4)
     assert module.kind == "softmax"
     assert labels.argmax(-1).tolist() == [0, 0, 1, 1]
     with pytest.raises(AudiokdError, match=r"no logits of 4 training utterances, beckett-7 first"):
         ClassifierRun(
             settings_of(corpus, teachers__logits=(str(tmp_path / "logits"),)), str(corpus / "dev"), str(corpus / "dev")
         ).build(tmp_path / "run")
+
+
+def test_cached_teachers_are_mixed_as_probabilities(
+    corpus: Path, clip_classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a clip that a teacher is sure of and half of one that it denies: 0.524, as their labels are 0.5 and not 0.924."""
+    extract(str(clip_classifier), str(corpus / "train"), str(tmp_path / "logits"), layer="logits")
+    options = {"augment__mixup": 1e9, "teachers__logits": (str(tmp_path / "logits"),), "teachers__weight": 1.0}
+    module, data = module_of(corpus, tmp_path / "run", **options)  # Beta(1e9, 1e9) is a half, to 1e-5
+    said = {"beckett": torch.tensor([8.0, -3.0]), "two_cities": torch.tensor([-3.0, 8.0])}
+    module.cached = [{i: said[i.split("-")[0]] for i in module.labels}]
+    batch = data.collate([data.train_set[0, i] for i in (0, 7)])
+    monkeypatch.setattr(module, "logits", lambda model, x, n: torch.ones(2, 2))
+    monkeypatch.setattr(module, "step_done", lambda metrics: None)
+    losses = []
+    monkeypatch.setattr(module, "learn", lambda loss, ids: losses.append(float(loss)))
+    module.training_step(batch, 0)
+    target = (0.99966465 + 0.04742587) / 2  # sigmoid of 8 and of -3; sigmoid(2.5), of the mixed logits, is 0.924
+    assert losses == pytest.approx([1.31326169 - target], abs=1e-4)  # log(1 + e) - target: of a logit 1
+    mixed = module._augmented(batch)
+    torch.testing.assert_close(mixed[2], torch.full((2, 2), 0.5), atol=1e-4, rtol=0)
+    torch.testing.assert_close(mixed[3][0], torch.full((2, 2), 0.5235453), atol=1e-4, rtol=0)
 
 
 def test_a_short_clips_view_is_its_own(corpus: Path, tmp_path: Path) -> None:

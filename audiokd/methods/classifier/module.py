@@ -11,7 +11,7 @@ from torch import Tensor
 from audiokd.data.crops import rng_of
 from audiokd.data.views.label_mixup import LabelMixup
 from audiokd.data.views.resize_crop import RandomResizeCrop
-from audiokd.losses.label_distillation import label_distillation_loss, label_loss
+from audiokd.losses.label_distillation import label_distillation_loss, label_loss, probabilities
 from audiokd.methods.classifier.model import ClassifierModel
 from audiokd.methods.classifier.settings import ClassifierSettings
 from audiokd.nn.average_precision import mean_average_precision
@@ -58,14 +58,14 @@ class ClassifierModule(TaughtModule):
         return "softmax" if single else "binary"
 
     def _ask(self, x: Tensor, n: Tensor) -> list[Tensor]:
-        """The teachers' logits of the very batch that the student sees."""
-        return self.ask(lambda t: self.logits(t, x, n))
+        """The teachers' probabilities [B, C] of the very batch that the student sees."""
+        return [probabilities(said, self.kind) for said in self.ask(lambda t: self.logits(t, x, n))]
 
     def _of_ids(self, table: Mapping[str, Tensor], ids: list[str]) -> Tensor:
         return torch.stack([table[i] for i in ids]).to(self.device)
 
     def _augmented(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-        """Log-mel or waveforms, their lengths, labels and the cached teachers' logits of a training batch.
+        """Log-mel or waveforms, their lengths, labels and the cached teachers' probabilities [B, C] of a training batch.
 
         Crops that are mixed or warped count whole, silence at their end, as officially: else a short clip's view would depend
         on the longest of its batch.
@@ -75,7 +75,7 @@ class ClassifierModule(TaughtModule):
             batch = {**batch, "lengths": torch.full_like(batch["lengths"], batch["wav"].shape[-1])}
         x, n = self.front(batch)
         labels = self._of_ids(self.labels, ids).float()
-        cached = [self._of_ids(table, ids) for table in self.cached]
+        cached = [probabilities(self._of_ids(table, ids), self.kind) for table in self.cached]
         rngs = [rng_of(self.run.seed, "augment", self.iteration, i) for i in ids]
         if a.mixup and len(ids) > 1:
             share = torch.tensor([r.beta(a.mixup, a.mixup) for r in rngs], dtype=x.dtype, device=x.device)
