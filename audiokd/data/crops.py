@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from audiokd.data.audio import load_crop
+from audiokd.data.error_log import ErrorLog
 from audiokd.data.utterance import Utterance
 from audiokd.errors import AudioError, AudiokdError
 
@@ -79,16 +80,18 @@ class StepSampler:
 class CropDataset:
     """Crops of utterances, indexed by (step, index).
 
-    An utterance that cannot be read is reported once on stderr and the next one in the corpus takes its place, so a bad
-    file never stops a run and never changes which other crops are seen.
+    An utterance that cannot be read is named once, on stderr and in the run's errors.jsonl. In training the next one in the
+    corpus takes its place, so a bad file never stops a run and never changes which other crops are seen; in validation it is
+    absent, for a neighbour that counts twice would be another score.
 
     Args:
         utterances: the corpus.
         sample_rate: Hz of the crops.
         crop_s: seconds of a crop; a shorter utterance is padded with zeros on the right.
-        seed: of the crop positions; None takes every crop from the start (validation).
+        seed: of the crop positions; None is validation: every crop from the start.
         crops: of each utterance, drawn independently of one another.
         hop_s: crops begin at multiples of so many seconds; 0 lets them begin anywhere.
+        errors: where unreadable utterances are written down; without it stderr alone names them.
     """
 
     def __init__(
@@ -99,31 +102,41 @@ class CropDataset:
         seed: int | None,
         crops: int = 1,
         hop_s: float = 0.0,
+        errors: ErrorLog | None = None,
     ):
         self.utterances, self.sample_rate, self.crop_s, self.seed = utterances, sample_rate, crop_s, seed
-        self.crops, self.hop_s = crops, hop_s
+        self.crops, self.hop_s, self.errors = crops, hop_s, errors
         self._reported: set[str] = set()
 
     def __len__(self) -> int:
         return len(self.utterances)
 
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, object]:
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, object] | None:
         """`wav` float32 [crop] ([crops, crop] if several), `length` samples that are not padding, `start_s` of the (last) crop
-        in its utterance, `id`."""
+        in its utterance, `id`; None for a validation utterance that cannot be read."""
         step, index = key
-        for attempt in range(MAX_TRIES):
+        for attempt in range(MAX_TRIES if self.seed is not None else 1):
             utt = self.utterances[(index + attempt) % len(self.utterances)]
             try:
                 return self._crop(utt, step)
             except AudioError as e:
-                if utt.id not in self._reported:
-                    self._reported.add(utt.id)
-                    print(f"left out of training: {e}", file=sys.stderr, flush=True)
+                self._report(utt, e)
+        if self.seed is None:
+            return None
         raise AudiokdError(
             f"{MAX_TRIES} utterances in a row cannot be read",
             where=utt.where,
             fix="run 'audiokd validate' on the corpus",
         )
+
+    def _report(self, utt: Utterance, error: AudioError) -> None:
+        if utt.id in self._reported:
+            return
+        self._reported.add(utt.id)
+        # of all processes the one that writes it down says so
+        if self.errors is None or self.errors.add(utt, error):
+            part = "training" if self.seed is not None else "validation"
+            print(f"left out of {part}: {error}", file=sys.stderr, flush=True)
 
     def _crop(self, utt: Utterance, step: int) -> dict[str, object]:
         size = round(self.crop_s * self.sample_rate)
@@ -148,13 +161,15 @@ def duration_of(utt: Utterance) -> float:
     return i.num_samples / i.sample_rate
 
 
-def collate(items: list[dict[str, object]]) -> dict[str, object]:
-    """`wav` [B, T] ([B, crops, T] if several) and `lengths` [B] tensors, `starts_s`, `ids`."""
+def collate(items: list[dict[str, object] | None]) -> dict[str, object]:
+    """`wav` [B, T] ([B, crops, T] if several) and `lengths` [B] tensors, `starts_s`, `ids`, of the items that are there."""
     import torch
 
+    found = [i for i in items if i is not None]
+    wavs = [np.asarray(i["wav"]) for i in found]
     return {
-        "wav": torch.from_numpy(np.stack([i["wav"] for i in items])),  # type: ignore[misc]
-        "lengths": torch.tensor([i["length"] for i in items]),
-        "starts_s": [i["start_s"] for i in items],
-        "ids": [i["id"] for i in items],
+        "wav": torch.from_numpy(np.stack(wavs) if wavs else np.zeros((0, 0), np.float32)),
+        "lengths": torch.tensor([i["length"] for i in found]),
+        "starts_s": [i["start_s"] for i in found],
+        "ids": [i["id"] for i in found],
     }

@@ -18,7 +18,8 @@ RUNTIME_KEYS = {"data.num_workers", "run.ckpt_every", "run.accelerator"}
 def fit(method: str, settings: Any, train: str, dev: str, exp_dir: str, allow_pipes: bool = False) -> dict[str, float]:
     """Train `method` from `train`, choose the best checkpoint on `dev`, write everything to `exp_dir`.
 
-    Goes on from `exp_dir`'s last checkpoint where there is one: killed and started again equals never killed.
+    Goes on from `exp_dir`'s last checkpoint where there is one: killed and started again equals never killed. Audio that
+    cannot be read is named in `exp_dir`/errors.jsonl; another utterance is trained on in its place, and a score goes without it.
 
     Args:
         method: name of the method, such as lm_spt.
@@ -45,6 +46,7 @@ def fit(method: str, settings: Any, train: str, dev: str, exp_dir: str, allow_pi
     import torch
     from lightning.pytorch.loggers import TensorBoardLogger
 
+    from audiokd.data.error_log import ERRORS, count_errors
     from audiokd.training.callbacks import ShowProgress
     from audiokd.training.checkpoint import AtomicCheckpointIO, RunCheckpoint
     from audiokd.training.csv_log import LongCSVLogger
@@ -88,6 +90,9 @@ def fit(method: str, settings: Any, train: str, dev: str, exp_dir: str, allow_pi
         raise KeyboardInterrupt from e
     rate = (module.iteration - resume) / max(time.monotonic() - started, 1e-9)
     print(f"{folder}: {module.iteration} steps, {rate:.2f} steps a second (validation included)")
+    if unread := count_errors(folder):
+        counts = ", ".join(f"{n} of {name}" for name, n in unread.items())
+        print(f"{folder}: utterances that cannot be read: {counts}; {ERRORS} names them")
     return {**module.val_metrics, "steps_per_second": rate}
 
 
@@ -121,7 +126,7 @@ class SoundRun:
 
         s, u = self.settings, self.utterances
         module = build_module(self.method, s)
-        return module, CropDataModule(u["train"], u["dev"], s.model.sample_rate, s.data, s.run, module.crops)
+        return module, CropDataModule(u["train"], u["dev"], s.model.sample_rate, s.data, s.run, folder, module.crops)
 
 
 def _quiet() -> None:

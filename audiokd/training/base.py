@@ -37,8 +37,8 @@ class RunModule(L.LightningModule):
         self.run = run
         self.iteration = 0
         self.val_metrics: dict[str, float] = {}
-        self._sums: dict[str, Tensor] = {}
-        self._batches = 0
+        self._val_sums: dict[str, Tensor] = {}
+        self._val_rows = 0
 
     def reseed(self) -> None:
         """Make whatever is drawn in this step depend on (seed, step, rank) alone: no RNG state needs saving."""
@@ -87,21 +87,47 @@ class RunModule(L.LightningModule):
         for logger in self.loggers:
             logger.log_metrics({f"{split}/{k}": v for k, v in metrics.items()}, step=self.iteration)
 
-    def add_val(self, metrics: dict[str, Tensor]) -> None:
-        """Add one validation batch's means."""
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        if batch["ids"]:  # none of it may be readable
+            self.validate_batch(batch)
+
+    def validate_batch(self, batch: dict[str, Any]) -> None:
+        """Give `add_val` what the model makes of a validation batch, which has one row at least."""
+        raise NotImplementedError
+
+    def add_val(self, metrics: dict[str, Tensor], rows: int) -> None:
+        """Add one validation batch's means over its `rows` rows: whatever is counted, utterances or frames."""
         for k, v in metrics.items():
-            self._sums[k] = self._sums.get(k, torch.zeros((), device=self.device)) + v.detach()
-        self._batches += 1
+            self._val_sums[k] = self._val_sums.get(k, torch.zeros((), device=self.device)) + v.detach() * rows
+        self._val_rows += rows
+
+    def val_means(self) -> dict[str, float]:
+        """Means over the validation rows of all processes, however they are spread over batches and processes.
+
+        Raises:
+            AudiokdError: there is not one row.
+        """
+        parts = self.of_processes(({k: float(v) for k, v in self._val_sums.items()}, self._val_rows))
+        count = sum(rows for _, rows in parts)
+        if not count:
+            fix = "errors.jsonl in the run's folder says why; run 'audiokd validate' on it"
+            raise AudiokdError("not one utterance of the validation set can be read", fix=fix)
+        names = dict.fromkeys(k for sums, _ in parts for k in sums)
+        return {k: sum(sums.get(k, 0.0) for sums, _ in parts) / count for k in names}
+
+    def of_processes(self, mine: Any) -> list[Any]:
+        """What each process has of what is `mine` here, plain values or tensors on the CPU; every process has to ask."""
+        if self.trainer.world_size == 1:
+            return [mine]
+        parts: list[Any] = [None] * self.trainer.world_size
+        torch.distributed.all_gather_object(parts, mine)
+        return parts
 
     def on_validation_epoch_end(self) -> None:
-        if self._batches:
-            means = {k: v / self._batches for k, v in self._sums.items()}
-            if self.trainer.world_size > 1:
-                means = {k: self.all_gather(v).mean() for k, v in means.items()}
-            self.val_metrics = {k: float(v) for k, v in means.items()} | self.extra_metrics()
-            if self.trainer.is_global_zero:
-                self.write_metrics("val", self.val_metrics)
-        self._sums, self._batches = {}, 0
+        self.val_metrics = self.val_means() | self.extra_metrics()
+        if self.trainer.is_global_zero:
+            self.write_metrics("val", self.val_metrics)
+        self._val_sums, self._val_rows = {}, 0
 
     def criterion(self) -> float:
         """What best.ckpt has the smallest of."""

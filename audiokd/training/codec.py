@@ -151,8 +151,8 @@ class AdversarialCodecModule(RunModule):
     def on_validation_epoch_start(self) -> None:
         self.extra_metrics()  # forget what training counted
 
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+    def validate_batch(self, batch: dict[str, Any]) -> None:
         out = self.rebuild(batch)
         losses = {"mel": self.mel_loss(out.wav, batch["wav"]), **out.losses}
         self.usage.add(out.codes)
-        self.add_val({**losses, "loss": self.total(losses)})
+        self.add_val({**losses, "loss": self.total(losses)}, len(batch["ids"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -10,6 +11,7 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from audiokd.data.crops import CropDataset, StepSampler, collate
+from audiokd.data.error_log import ErrorLog
 from audiokd.data.utterance import Utterance
 from audiokd.training.settings import CropSettings, RunSettings
 
@@ -72,6 +74,7 @@ class CropDataModule(StepDataModule):
         train, dev: utterances.
         sample_rate: Hz that the model takes.
         settings, run: configuration.
+        folder: of the run, whose errors.jsonl names the utterances that cannot be read.
         crops: independent crops of an utterance and step.
         weights: probability of each training utterance, drawn with replacement; each once an epoch if left out.
     """
@@ -83,10 +86,12 @@ class CropDataModule(StepDataModule):
         sample_rate: int,
         settings: CropSettings,
         run: RunSettings,
+        folder: Path,
         crops: int = 1,
         weights: np.ndarray | None = None,
     ):
-        train_set = CropDataset(train, sample_rate, settings.crop_s, run.seed, crops)
-        dev_set = CropDataset(dev[: settings.val_utterances], sample_rate, settings.val_crop_s, None, crops)
+        train_set = CropDataset(train, sample_rate, settings.crop_s, run.seed, crops, errors=ErrorLog(folder, "train"))
+        dev = dev[: settings.val_utterances]
+        dev_set = CropDataset(dev, sample_rate, settings.val_crop_s, None, crops, errors=ErrorLog(folder, "dev"))
         super().__init__(train_set, dev_set, collate, settings, run)
         self.weights = weights

@@ -119,13 +119,9 @@ class TaughtModule(RunModule):
         optimizer.step()
         return {"loss": loss, "grad_norm": norm, "lr": lr}
 
-    def of_all_processes(self, rows: Tensor) -> Tensor:
-        """Rows [N, C] of every process, for a score of parts is no part of a score."""
-        if self.trainer.world_size == 1:
-            return rows
-        parts: list[Any] = [None] * self.trainer.world_size
-        torch.distributed.all_gather_object(parts, rows.cpu())
-        return torch.cat(parts).to(rows.device)
+    def of_all_processes(self, batches: Sequence[Tensor]) -> Tensor:
+        """Rows [N, C] on the CPU of every process' `batches` of rows, for a score of parts is no part of a score."""
+        return torch.cat([rows for part in self.of_processes([b.cpu() for b in batches]) for rows in part])
 
     def criterion(self) -> float:
         return -self.val_metrics["score"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -44,10 +45,14 @@ def corpus(two_cities: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_corpus_of_such_files_trains(corpus: Path, tmp_path: Path) -> None:
     """Files that cannot be heard are named once and left out; all steps are done and finite; the model is sound."""
     options = f"--config atst/debug --train {corpus} --dev {corpus} --run.accelerator cpu --run.max_steps 6"
-    options += " --run.val_every 3 --run.ckpt_every 3 --run.log_every 1 --data.num_workers 0"
+    options += " --run.val_every 3 --run.ckpt_every 3 --run.log_every 1 --data.num_workers 0 --data.val_utterances 9"
     said = finish([str(Path(sys.executable).with_name("audiokd")), "fit", "atst", *options.split()], tmp_path / "exp")
-    for name in ("nan", "text"):
-        assert any("left out of training" in line and name in line for line in said.splitlines()), said
+    for part, name in ((p, n) for p in ("training", "validation") for n in ("nan", "text")):
+        told = [line for line in said.splitlines() if f"left out of {part}" in line and name in line]
+        assert len(told) == 1, said
+    assert "utterances that cannot be read: 2 of dev, 2 of train; errors.jsonl" in said
+    written = [json.loads(line) for line in (tmp_path / "exp" / "errors.jsonl").read_text().splitlines()]
+    assert {(r["set"], r["id"]) for r in written} == {(s, i) for s in ("train", "dev") for i in ("nan", "text")}
     assert "NaN" in said
     for name in ("r48", "r16", "r8", "stereo", "silent", "click", "short"):
         assert not any("left out" in line and f"{name}.wav" in line for line in said.splitlines())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 from transformers import AutoModel
-from whole_runs import checkpoint, finish, rows
+from whole_runs import checkpoint, differences, finish, rows, start
 
 import audiokd
 from audiokd.data.inputs import open_input
@@ -225,6 +226,60 @@ def test_rare_labels_are_drawn_more_often(corpus: Path, tmp_path: Path) -> None:
         share[balance] = sum(i.startswith("two_cities") for i in ids) / len(ids)
     assert share[False] == pytest.approx(1 / 8, abs=0.01)
     assert share[True] == pytest.approx(1 / 2, abs=0.05)
+
+
+def broken_dev(corpus: Path, folder: Path, beckett: Path) -> list[str]:
+    """dev with clips that cannot be read: every other one, so that one of two processes has no other, then a whole batch; their
+    ids."""
+    folder.mkdir()
+    (folder / "cut.wav").write_bytes(beckett.read_bytes()[:20_000])
+    bad = ["a", "beckett-7x", "c", "two_cities-7x", "z-0", "z-1"]
+    scp, segments = ((corpus / "dev" / name).read_text().splitlines() for name in ("wav.scp", "segments"))
+    for name, of in (
+        ("wav.scp", [*scp, f"cut {folder}/cut.wav"]),
+        ("segments", segments + [f"{b} cut 0 1" for b in bad]),
+    ):
+        (folder / name).write_text("".join(f"{line}\n" for line in sorted(of)))
+    labels = (corpus / "dev" / "utt2label").read_text()
+    (folder / "utt2label").write_text(labels + "".join(f"{b} beckett\n" for b in bad))
+    return bad
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [("--data.num_workers", "2"), ("--run.devices", "2")])
+def test_a_dev_clip_that_cannot_be_read_counts_nothing(
+    corpus: Path, beckett: Path, tmp_path: Path, options: tuple[str, str]
+) -> None:
+    """Loss, score and best checkpoint are those of a dev set without it, also where a process or a batch has no other."""
+    bad = broken_dev(corpus, tmp_path / "dev", beckett)
+    few = ["--run.max_steps", "4", "--run.val_every", "2", "--data.batch_size", "2", *options]
+    finish(command(corpus, "clip", *few), tmp_path / "whole")
+    labels = f"[{corpus}/train,{tmp_path}/dev]"
+    said = finish(command(corpus, "clip", *few, "--dev", f"{tmp_path}/dev", "--data.labels", labels), tmp_path / "exp")
+    assert said.count("left out of validation") == len(bad)
+    written = [json.loads(line) for line in (tmp_path / "exp" / "errors.jsonl").read_text().splitlines()]
+    assert sorted((r["id"], r["set"]) for r in written) == [(b, "dev") for b in bad]
+    assert all("segments:" in r["where"] and "truncated" in r["error"] for r in written)
+    mine, theirs = rows(tmp_path / "exp"), rows(tmp_path / "whole")
+    assert mine.keys() == theirs.keys()
+    for key in mine:
+        assert float(mine[key]) == pytest.approx(float(theirs[key]), rel=1e-5), key
+    mine, theirs = checkpoint(tmp_path / "exp", "best"), checkpoint(tmp_path / "whole", "best")
+    assert mine["iteration"] == theirs["iteration"]
+    assert mine["callbacks"] == theirs["callbacks"]
+    assert differences(mine["state_dict"], theirs["state_dict"]) == []
+
+
+def test_a_dev_set_of_which_nothing_can_be_read(corpus: Path, beckett: Path, tmp_path: Path) -> None:
+    broken_dev(corpus, tmp_path / "dev", beckett)
+    lines = (tmp_path / "dev" / "segments").read_text().splitlines()
+    (tmp_path / "dev" / "segments").write_text("".join(f"{x}\n" for x in lines if x.split()[1] == "cut"))
+    options = ["--dev", f"{tmp_path}/dev", "--data.labels", f"[{corpus}/train,{tmp_path}/dev]"]
+    run = start(command(corpus, "clip", *options), tmp_path / "exp")
+    said = run.communicate(timeout=300)[0]
+    assert run.returncode == 1, said
+    assert "not one utterance of the validation set can be read" in said
+    assert "Traceback" not in said
 
 
 @pytest.mark.slow

@@ -76,7 +76,12 @@ class Watch(L.Callback):
 
 def train(module: LMSPTModule, settings: Any, corpus: tuple[Path, Path], folder: Path, *callbacks: L.Callback) -> Any:
     data = CropDataModule(
-        open_input(corpus[0]).utterances(), open_input(corpus[1]).utterances(), 24000, settings.data, settings.run
+        open_input(corpus[0]).utterances(),
+        open_input(corpus[1]).utterances(),
+        24000,
+        settings.data,
+        settings.run,
+        folder,
     )
     trainer = L.Trainer(
         accelerator="cpu",

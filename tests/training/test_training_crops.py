@@ -118,7 +118,7 @@ def test_workers_change_nothing(utterances: list[Utterance], start: int) -> None
         assert torch.equal(a["lengths"], b["lengths"])
 
 
-def test_an_unreadable_utterance_is_replaced_and_reported_once(
+def test_an_unreadable_utterance_is_replaced_in_training_absent_in_validation_and_reported_once(
     utterances: list[Utterance], two_cities: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     x, rate = sf.read(two_cities, frames=48000, dtype="float32")
@@ -133,7 +133,13 @@ def test_an_unreadable_utterance_is_replaced_and_reported_once(
             item, same = data[step, index], good[step, expected]
             assert item["id"] == same["id"]
             assert np.array_equal(item["wav"], same["wav"])
-    said = capfd.readouterr().err
+    dev = CropDataset(data.utterances, RATE, 0.96, seed=None)
+    assert [dev[0, i] is None for i in range(5)] == [False, False, True, True, False]
+    assert collate([dev[0, i] for i in range(5)])["ids"] == [utterances[i].id for i in range(3)]
+    none = collate([dev[0, 2], dev[0, 3]])
+    assert (none["ids"], len(none["wav"]), len(none["lengths"])) == ([], 0, 0)
+    said, checked = capfd.readouterr().err.split("left out of validation", 1)
+    assert checked.count("left out of validation") == 1
     assert said.count("left out of training") == 2
     assert said.count("utterance bad-nan: NaN or Inf") == 1
     assert said.count("utterance bad-cut: truncated") == 1

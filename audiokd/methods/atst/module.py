@@ -186,12 +186,12 @@ class ATSTModule(RunModule):
             found["mask_share"] = views.mask.sum() / (views.frames // PATCH).sum()
         return found
 
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+    def validate_batch(self, batch: dict[str, Any]) -> None:
         crops, frames = self.crops_of(batch)
         views = self.views(crops, frames, batch["ids"], "val", mix=False)
         prediction, target, representation = self.outputs(views)
         monitors = self._monitors(prediction, target, representation, views)
-        self.add_val({"loss": self.loss(prediction, target), **monitors})
+        self.add_val({"loss": self.loss(prediction, target), **monitors}, len(crops))
 
     def criterion(self) -> float:
         return -float(self.iteration)

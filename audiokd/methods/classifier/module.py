@@ -86,20 +86,17 @@ class ClassifierModule(TaughtModule):
             x = self.warp(x, torch.tensor([self.warp.draw(r, *x.shape[1:]) for r in rngs]))
         return x, n, labels, cached
 
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+    def validate_batch(self, batch: dict[str, Any]) -> None:
         logits = self.logits(self.model, *self.front(batch))
         labels = self._of_ids(self.labels, batch["ids"]).float()
         self._said.append(logits.float())
         self._true.append(labels)
-        self.add_val({"loss": label_loss(logits, labels, self.kind)})
+        self.add_val({"loss": label_loss(logits, labels, self.kind)}, len(logits))
 
-    def on_validation_epoch_end(self) -> None:
-        if self._said:
-            said, true = self.of_all_processes(torch.cat(self._said)), self.of_all_processes(torch.cat(self._true))
-            if self.settings.model.task == "class":
-                score = (said.argmax(-1) == true.argmax(-1)).float().mean()
-            else:
-                score = torch.tensor(mean_average_precision(said, true), device=said.device)
-            self._sums["score"] = score * self._batches
-            self._said, self._true = [], []
-        super().on_validation_epoch_end()
+    def val_means(self) -> dict[str, float]:
+        means = super().val_means()
+        said, true = self.of_all_processes(self._said), self.of_all_processes(self._true)
+        self._said, self._true = [], []
+        if self.settings.model.task == "class":
+            return means | {"score": float((said.argmax(-1) == true.argmax(-1)).double().mean())}
+        return means | {"score": mean_average_precision(said, true)}

@@ -107,7 +107,8 @@ class ClassifierRun:
         train, weights = self.sets["train"], None
         if s.data.balance:
             weights = balance_weights([self.table[u.id] for u in train])
-        return module, CropDataModule(train, self.sets["dev"], model.sample_rate, s.data, s.run, weights=weights)
+        data = CropDataModule(train, self.sets["dev"], model.sample_rate, s.data, s.run, folder, weights=weights)
+        return module, data
 
 
 def write_model(

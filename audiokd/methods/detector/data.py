@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from audiokd.data.crops import CropDataset, collate
+from audiokd.data.error_log import ErrorLog
 from audiokd.data.events import Event
 from audiokd.data.frame_events import frame_targets
 from audiokd.data.parts import PartDataset, PartSampler
@@ -68,6 +70,7 @@ class EventDataModule(StepDataModule):
         sample_rate: Hz that the model takes.
         frame_s: seconds a frame.
         settings, run: configuration.
+        folder: of the run, whose errors.jsonl names the utterances that cannot be read.
     """
 
     def __init__(
@@ -78,10 +81,13 @@ class EventDataModule(StepDataModule):
         frame_s: float,
         settings: EventCropSettings,
         run: RunSettings,
+        folder: Path,
     ):
         self.part_sizes, self.batch_sizes = [len(u) for u, _ in parts], [n for _, n in parts]
-        crops = [CropDataset(u, sample_rate, settings.crop_s, run.seed, hop_s=frame_s) for u, _ in parts]
-        dev_set = CropDataset(dev[: settings.val_utterances], sample_rate, settings.val_crop_s, None)
+        log = ErrorLog(folder, "train")
+        crops = [CropDataset(u, sample_rate, settings.crop_s, run.seed, hop_s=frame_s, errors=log) for u, _ in parts]
+        dev = dev[: settings.val_utterances]
+        dev_set = CropDataset(dev, sample_rate, settings.val_crop_s, None, errors=ErrorLog(folder, "dev"))
         super().__init__(PartDataset(crops), dev_set, collate, settings, run)
 
     def steps(self, start: int, stop: int) -> DataLoader:

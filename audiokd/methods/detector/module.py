@@ -52,7 +52,7 @@ class DetectorModule(TaughtModule):
                 raise AudiokdError(what)
         self.settings, self.labels, self.cached = settings, labels, list(logits)
         self.mean = copy.deepcopy(model).requires_grad_(False) if averaged else None
-        self._rows: dict[str, list[Tensor]] = {}
+        self._frames: dict[str, list[Tensor]] = {}
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         self.reseed()
@@ -144,25 +144,27 @@ class DetectorModule(TaughtModule):
         events, _, clips = self.logits(self.mean.eval(), x, n)
         return events, clips
 
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+    @property
+    def _models(self) -> dict[str, DetectorModel]:
+        """What is validated."""
+        return {"student": self.model} | ({"mean": self.mean} if self.mean is not None else {})
+
+    def validate_batch(self, batch: dict[str, Any]) -> None:
         x, n = self.front(batch)
-        models = {"student": self.model} | ({"mean": self.mean} if self.mean is not None else {})
-        for name, model in models.items():
+        for name, model in self._models.items():
             events, lengths, _ = self.logits(model, x, n)
             counted = length_mask(lengths, events.shape[1])
             true = self.labels.frames(batch["ids"], batch["starts_s"], events.shape[1]).to(self.device)
-            if name == self.settings.mean_teacher.exported or len(models) == 1:
-                self.add_val({"loss": frame_loss(events, true, counted)})
-            self._rows.setdefault(name, []).append(events[counted].float().cpu())
-        self._rows.setdefault("true", []).append(true[counted].bool().cpu())
+            if name == self.settings.mean_teacher.exported or len(self._models) == 1:
+                self.add_val({"loss": frame_loss(events, true, counted)}, int(counted.sum()))
+            self._frames.setdefault(name, []).append(events[counted].float().cpu())
+        self._frames.setdefault("true", []).append(true[counted].bool().cpu())
 
-    def on_validation_epoch_end(self) -> None:
-        if self._rows:
-            rows = {k: self.of_all_processes(torch.cat(v)) for k, v in self._rows.items()}
-            true = rows.pop("true")
-            scores = {k: torch.tensor(mean_average_precision(v, true), device=self.device) for k, v in rows.items()}
-            chosen = self.settings.mean_teacher.exported if len(scores) > 1 else "student"
-            self._sums["score"] = scores.pop(chosen) * self._batches
-            self._sums |= {f"score_{k}": v * self._batches for k, v in scores.items()}
-            self._rows = {}
-        super().on_validation_epoch_end()
+    def val_means(self) -> dict[str, float]:
+        means = super().val_means()
+        rows = {k: self.of_all_processes(self._frames.get(k, [])) for k in (*self._models, "true")}
+        self._frames = {}
+        true = rows.pop("true")
+        scores = {k: mean_average_precision(v, true) for k, v in rows.items()}
+        chosen = self.settings.mean_teacher.exported if len(scores) > 1 else "student"
+        return means | {"score": scores.pop(chosen)} | {f"score_{k}": v for k, v in scores.items()}

@@ -84,7 +84,7 @@ class DetectorRun:
             return
         try:
             duration = u.duration_s if u.duration_s is not None else duration_of(u)
-        except AudioError:  # it is left out of training, and said so, when its turn comes
+        except AudioError:  # it is left out, and said so, when its turn comes
             return
         last = max(self.events[u.id], key=lambda e: e.end_s)
         if last.end_s > duration + PAST_END_S:
@@ -150,7 +150,7 @@ class DetectorRun:
         labels = EventLabels(self.names, model.frame_rate, self.events, self.tags)
         module = DetectorModule(s, model, labels, self.averaged, teachers, cached)
         frame_s = model.frame_size / model.sample_rate
-        return module, EventDataModule(used, self.dev, model.sample_rate, frame_s, s.data, s.run)
+        return module, EventDataModule(used, self.dev, model.sample_rate, frame_s, s.data, s.run, folder)
 
 
 def write_model(exp_dir: Path, settings: DetectorSettings, state: dict[str, Any] | None, out: Path, name: str) -> None:

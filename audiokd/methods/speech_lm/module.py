@@ -61,7 +61,7 @@ class SpeechLMModule(RunModule):
                 found[f"{kind}_nats"] = float(nats.detach()[mine].sum() / counts[mine].sum())
         return found
 
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+    def validate_batch(self, batch: dict[str, Any]) -> None:
         nats, counts = self.model(batch)
         for i, (kind, size) in enumerate((("tts", "seconds"), ("stt", "characters"))):
             mine = batch["kinds"] == i
@@ -71,20 +71,18 @@ class SpeechLMModule(RunModule):
                     f"{kind}/nats": nats[here].sum(),
                     f"{kind}/tokens": counts[here].sum(),
                     f"{kind}/size": batch[size][mine].sum().float(),
-                }
+                },
+                rows=1,
             )
 
-    def on_validation_epoch_end(self) -> None:
-        """Sums over the dev set to the rates that are logged; every utterance counts by its length."""
-        sums = self._sums
-        if sums:
-            if self.trainer.world_size > 1:
-                sums = {k: self.all_gather(v).sum() for k, v in sums.items()}
-            tokens = sums["tts/tokens"] + sums["stt/tokens"]
-            self._sums = {
-                "loss": (sums["tts/nats"] + sums["stt/nats"]) / tokens,
-                "tts_bits_per_second": sums["tts/nats"] / math.log(2) / sums["tts/size"],
-                "stt_bits_per_character": sums["stt/nats"] / math.log(2) / sums["stt/size"],
-            }
-            self._batches = 1
-        super().on_validation_epoch_end()
+    def val_means(self) -> dict[str, float]:
+        """The rates that are logged, of sums over the dev set: every utterance counts by its length."""
+        # how many batches the means are of goes out in every ratio; tensors, for one kind may be missing
+        sums = {k: torch.tensor(v, dtype=torch.double) for k, v in super().val_means().items()}
+        tokens = sums["tts/tokens"] + sums["stt/tokens"]
+        rates = {
+            "loss": (sums["tts/nats"] + sums["stt/nats"]) / tokens,
+            "tts_bits_per_second": sums["tts/nats"] / math.log(2) / sums["tts/size"],
+            "stt_bits_per_character": sums["stt/nats"] / math.log(2) / sums["stt/size"],
+        }
+        return {k: float(v) for k, v in rates.items()}
