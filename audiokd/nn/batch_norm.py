@@ -18,10 +18,11 @@ class SyncBatchNorm1d(nn.BatchNorm1d):
             return super().forward(x)
         wide = x.float()
         n = torch.full((1,), float(len(x)), device=x.device)
-        sums = _sum_over_processes(torch.cat([wide.sum(0), wide.square().sum(0), n]))
+        sums = _sum_over_processes(torch.cat([wide.sum(0), n]))
         total = sums[-1]
-        mean, square = (sums[:-1] / total).chunk(2)
-        var = (square - mean.square()).clamp(min=0)
+        mean = sums[:-1] / total
+        # of what is left of the mean: E[x^2] - E[x]^2 loses all digits where rows are alike
+        var = _sum_over_processes((wide - mean).square().sum(0)) / total
         if self.track_running_stats:
             with torch.no_grad():
                 momentum = self.momentum if self.momentum is not None else 0.1
