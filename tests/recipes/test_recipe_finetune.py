@@ -114,10 +114,33 @@ def test_what_is_missing(task: Path) -> None:
         assert said in done.stderr
 
 
-@pytest.mark.parametrize(("method", "pattern"), [("classifier", "finetune.yaml"), ("detector", "mean_teacher.yaml")])
+@pytest.mark.parametrize(("method", "pattern"), [
+    ("classifier", "finetune.yaml"), ("classifier", "c2f.yaml"), ("classifier", "as2m.yaml"), ("detector", "mean_teacher.yaml"),
+])  # fmt: skip
 def test_the_recipes_configs_are_known(method: str, pattern: str) -> None:
     known = flatten(dataclasses.asdict(part(method, "settings")()))
     files = sorted((REPO / "egs").glob(f"*/*/conf/{pattern}"))
     assert files
     for path in files:
         assert not read_config(str(path)).keys() - known.keys(), path
+
+
+@pytest.mark.parametrize(("path", "clips", "epochs", "warmup", "rate", "mixup"), [
+    ("speechcommands/clip1/conf/finetune", 84_843, 50, 5, 1.0, 10), ("speechcommands/clip1/conf/c2f", 84_843, 50, 5, 2.0, 0.5),
+    ("fsd50k/clip1/conf/finetune", 36_796, 100, 5, 0.5, 10), ("fsd50k/clip1/conf/c2f", 36_796, 100, 5, 2.0, 10),
+    ("audioset/ssl1/conf/finetune", 20_000, 200, 5, 1.0, 0.5), ("audioset/ssl1/conf/c2f", 20_000, 200, 5, 3.0, 0.5),
+    ("audioset/ssl1/conf/as2m", 2_000_000, 11, 2, 0.5, 10),
+])  # fmt: skip
+def test_the_published_settings(path: str, clips: int, epochs: int, warmup: int, rate: float, mixup: float) -> None:
+    """As ATST's scripts have them: its steps an epoch, and the rate that its code makes of batch and rate."""
+    found = flatten(dataclasses.asdict(part("classifier", "settings")())) | read_config(
+        str(REPO / "egs" / f"{path}.yaml")
+    )
+    batch, an_epoch = found["data.batch_size"], clips // found["data.batch_size"] + 1
+    assert batch == 512
+    assert (found["run.max_steps"], found["optim.warmup_steps"]) == (epochs * an_epoch, warmup * an_epoch)
+    assert found["optim.lr"] == rate * batch / 256
+    assert found["augment.mixup"] == mixup
+    assert (found["augment.mixup_prob"], found["data.balance"]) == ((0.5, True) if "as2m" in path else (1.0, False))
+    sgd = [found[f"optim.{k}"] for k in ("momentum", "grad_clip", "layer_decay", "min_lr")]
+    assert sgd == [0.9, 3.0, 0.75, 1e-6]

@@ -78,7 +78,11 @@ class ClassifierModule(TaughtModule):
         cached = [probabilities(self._of_ids(table, ids), self.kind) for table in self.cached]
         rngs = [rng_of(self.run.seed, "augment", self.iteration, i) for i in ids]
         if a.mixup and len(ids) > 1:
-            share = torch.tensor([r.beta(a.mixup, a.mixup) for r in rngs], dtype=x.dtype, device=x.device)
+            drawn = [r.beta(a.mixup, a.mixup) for r in rngs]
+            # draws of their own: whether a crop is mixed moves nothing else
+            chances = [rng_of(self.run.seed, "mixed", self.iteration, i).random() for i in ids]
+            shares = [d if c < a.mixup_prob else 1.0 for d, c in zip(drawn, chances)]
+            share = torch.tensor(shares, dtype=x.dtype, device=x.device)
             shift = 1 + int(rng_of(self.run.seed, "partner", self.iteration).integers(len(ids) - 1))
             mix = LabelMixup(share, torch.arange(len(ids), device=x.device).roll(shift))
             x, labels, cached = mix(x), mix(labels), [mix(c) for c in cached]

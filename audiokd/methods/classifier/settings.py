@@ -31,10 +31,12 @@ class AugmentSettings:
 
     Args:
         mixup: a of Beta(a, a), by which a crop and its labels are mixed with another's of the batch; 0 mixes nothing.
+        mixup_prob: probability that a crop is mixed; 0.5 officially for AudioSet-2M.
         warp: resize random crops of both axes of the log-mel; null where there is one that all models take.
     """
 
     mixup: float = 0.5
+    mixup_prob: float = 1.0
     warp: bool | None = None
 
 
