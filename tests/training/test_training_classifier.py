@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +15,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 from transformers import AutoModel
-from whole_runs import checkpoint, differences, finish, rows, start
+from whole_runs import checkpoint, differences, finish, reached, rows, start
 
 import audiokd
 from audiokd.data.inputs import open_input
@@ -140,6 +143,26 @@ def test_clip_teaches_frame(corpus: Path, clip_classifier: Path, tmp_path: Path)
     assert not trained & {id(p) for p in teacher.parameters()}
 
 
+def test_frame_teaches_clip(corpus: Path, tmp_path: Path) -> None:
+    """F2C: what a Frame says of the batch is the same each time, in eval mode, and no gradient reaches it."""
+    frame, data = module_of(corpus, tmp_path / "run")
+    frame.model.save_pretrained(tmp_path / "frame")
+    options = {"model__encoder": str(corpus / "clip"), "teachers__models": (str(tmp_path / "frame"),)}
+    module, _ = module_of(corpus, tmp_path / "run", **options)
+    (teacher,) = module.teachers
+    assert (teacher.encoder.config.kind, module.model.encoder.config.kind) == ("frame", "clip")
+    module.train()
+    mel, frames, labels, _ = module._augmented(batch_of(data))
+    (said,) = module._ask(mel, frames)
+    assert not teacher.training
+    assert module.model.training
+    assert torch.equal(said, module._ask(mel, frames)[0])  # nothing is dropped, no statistics move
+    torch.testing.assert_close(said, frame.model.eval().logits_of(mel, frames).sigmoid())
+    label_distillation_loss(module.model.logits_of(mel, frames), labels, [said], 1.0, module.kind).backward()
+    assert module.model.encoder.cls_token.grad.any()
+    assert all(p.grad is None and not p.requires_grad for p in teacher.parameters())
+
+
 def test_the_official_teacher_in_training_mode(corpus: Path, clip_classifier: Path, tmp_path: Path) -> None:
     module, data = module_of(
         corpus, tmp_path / "run", teachers__models=(str(clip_classifier),), teachers__training_mode=True
@@ -189,6 +212,29 @@ def test_cached_teachers_are_mixed_as_probabilities(
     mixed = module._augmented(batch)
     torch.testing.assert_close(mixed[2], torch.full((2, 2), 0.5), atol=1e-4, rtol=0)
     torch.testing.assert_close(mixed[3][0], torch.full((2, 2), 0.5235453), atol=1e-4, rtol=0)
+
+
+def test_some_clips_are_mixed(corpus: Path, tmp_path: Path) -> None:
+    """Half of them with probability a half, and those as if all were; the others stay what they are, labels too."""
+    plain = {"augment__warp": False, "data__crop_s": 0.5}
+    few, data = module_of(corpus, tmp_path / "run", augment__mixup_prob=0.5, **plain)
+    every, _ = module_of(corpus, tmp_path / "run", **plain)
+    none, _ = module_of(corpus, tmp_path / "run", augment__mixup_prob=0.0, **plain)
+    batch = data.collate([data.train_set[0, i] for i in range(14)])
+    mixed = []
+    for step in range(8):
+        for module in (few, every, none):
+            module.iteration = step
+        (mel, _, labels, _), (all_mel, _, all_labels, _), (own, _, true, _) = (
+            m._augmented(batch) for m in (few, every, none)
+        )
+        assert set(true.flatten().tolist()) == {0.0, 1.0}
+        is_mixed = (mel != own).flatten(1).any(1)
+        mixed.append(is_mixed)
+        assert torch.equal(mel[is_mixed], all_mel[is_mixed])
+        assert torch.equal(labels[is_mixed], all_labels[is_mixed])
+        assert torch.equal(labels[~is_mixed], true[~is_mixed])
+    assert 0.35 < torch.cat(mixed).double().mean() < 0.65
 
 
 def test_a_short_clips_view_is_its_own(corpus: Path, tmp_path: Path) -> None:
@@ -290,6 +336,55 @@ def test_two_processes_score_the_whole_dev_set(corpus: Path, tmp_path: Path) -> 
     finish(command(corpus, "clip", *options, "--run.devices", "2", "--data.batch_size", "2"), tmp_path / "two")
     one, two = (float(rows(tmp_path / name)[0, "val", "score"]) for name in ("one", "two"))
     assert one == pytest.approx(two, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_with_twice_the_batch(corpus: Path, tmp_path: Path) -> None:
+    """With nothing that depends on a process: a crop is mixed with another of its own process, and drop path is drawn there."""
+    options = ["--run.max_steps", "6", "--run.val_every", "3", "--augment.mixup", "0", "--model.drop_path", "0"]
+    for name, more in {
+        "one": ["--data.batch_size", "4"],
+        "two": ["--data.batch_size", "2", "--run.devices", "2"],
+        "alone": ["--data.batch_size", "2"],  # what the first process would learn by itself
+    }.items():
+        finish(command(corpus, "clip", *options, *more), tmp_path / name)
+    one, two = (rows(tmp_path / name) for name in ("one", "two"))
+    first = [float(r[1, "train", "grad_norm"]) for r in (one, two)]
+    assert first[1] == pytest.approx(
+        first[0], rel=1e-5
+    )  # batch norm's statistics to the last digits: random encoders hear all alike
+    for step in (0, 3, 6):
+        for metric in ("loss", "score"):
+            assert float(two[step, "val", metric]) == pytest.approx(float(one[step, "val", metric]), rel=1e-3)
+    weights = {}
+    for name in ("one", "two", "alone"):
+        state = checkpoint(tmp_path / name, "last")["state_dict"]
+        weights[name] = torch.cat([v.flatten().float() for k, v in sorted(state.items()) if "num_batches" not in k])
+    far = (weights["alone"] - weights["one"]).norm()
+    near = (weights["two"] - weights["one"]).norm()
+    assert near < 0.001 * far, (float(near), float(far))
+
+
+@pytest.mark.slow
+def test_killed_and_started_again_equals_never_killed(corpus: Path, clip_classifier: Path, tmp_path: Path) -> None:
+    """C2F with mixup, warp and two loader workers, killed between two checkpoints and in mid-epoch."""
+    short = "--run.max_steps 13 --run.val_every 6 --run.ckpt_every 4 --data.num_workers 2 --augment.mixup_prob 0.5"
+    whole = command(corpus, "frame", *short.split(), "--teachers.models", f"[{clip_classifier}]")
+    finish(whole, tmp_path / "undisturbed")
+    exp = tmp_path / "killed"
+    process = start(whole, exp)
+    deadline = time.monotonic() + 200
+    while reached(exp) < 7 and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert 7 <= reached(exp) < 13
+    finish(whole, exp)
+    assert rows(exp) == rows(tmp_path / "undisturbed")
+    for name in ("best", "last"):
+        mine, theirs = checkpoint(exp, name), checkpoint(tmp_path / "undisturbed", name)
+        for part in ("state_dict", "optimizer_states", "iteration", "callbacks"):
+            assert differences(mine[part], theirs[part], part) == [], name
 
 
 @pytest.mark.slow
