@@ -83,7 +83,9 @@ class WaveConvs(nn.Module):
         return normed_over_time(x, n, norm.eps) * norm.weight[:, None] + norm.bias[:, None]
 
 
-class _Projection(nn.Module):
+class FeatureProjection(nn.Module):
+    """Norm and a linear layer, from the convolutions' channels to the transformer's width; [B, T', C] to [B, T', D]."""
+
     def __init__(self, channels: int, dim: int, dropout: float):
         super().__init__()
         self.layer_norm = nn.LayerNorm(channels, EPS)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import HubertConfig, HubertModel
 
-from audiokd.nn.hubert import Encoder, Layer, WaveConvs, _Projection, grad_multiplied, init_hubert
+from audiokd.nn.hubert import Encoder, FeatureProjection, Layer, WaveConvs, grad_multiplied, init_hubert
 
 SHAPE = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 96}
 KIND = {False: "post", True: "pre"}
@@ -24,7 +24,7 @@ class Net(nn.Module):
     def __init__(self, pre_norm: bool, **options: object):
         super().__init__()
         self.feature_extractor = WaveConvs(32)
-        self.feature_projection = _Projection(32, 48, 0.0)
+        self.feature_projection = FeatureProjection(32, 48, 0.0)
         self.encoder = Encoder(48, 3, 4, 96, pre_norm, positions=(128, 4), **options)
 
     def forward(self, wav: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:

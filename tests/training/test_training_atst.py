@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
-import signal
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,7 @@ import torch
 from debug_runs import data_dir
 from method_settings import settings_of
 from safetensors.torch import load_file
-from whole_runs import checkpoint, differences, finish, reached, rows, start
+from whole_runs import assert_same_run, checkpoint, finish, kill_at, rows
 
 from audiokd.data.crops import CropDataset, collate
 from audiokd.data.inputs import open_input
@@ -255,18 +252,10 @@ def test_killed_and_started_again_equals_never_killed(kind: str, command: list[s
     """Also that the mixup's memory is there again: views of the steps after the kill mix what came before it."""
     kinds = ["--model.kind", kind]
     finish(command, tmp_path / "whole", *kinds)
-    run = start(command, tmp_path / "killed", *kinds)
-    while reached(tmp_path / "killed") < 6 and run.poll() is None:
-        time.sleep(0.02)
-    os.killpg(run.pid, signal.SIGKILL)
-    run.communicate(timeout=60)
+    kill_at(6, command, tmp_path / "killed", *kinds)
     assert checkpoint(tmp_path / "killed", "last")["iteration"] < STEPS
     finish(command, tmp_path / "killed", *kinds)
-    assert rows(tmp_path / "killed") == rows(tmp_path / "whole")
-    for name in ("last", "best"):
-        mine, theirs = (checkpoint(tmp_path / run, name) for run in ("killed", "whole"))
-        for part in ("state_dict", "optimizer_states", "iteration", "callbacks"):
-            assert differences(mine[part], theirs[part], part) == [], name
+    assert_same_run(tmp_path / "killed", tmp_path / "whole")
 
 
 def test_without_its_memory_a_run_would_differ(command: list[str], tmp_path: Path) -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +12,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 from transformers import AutoModel
-from whole_runs import checkpoint, differences, finish, reached, rows, start
+from whole_runs import assert_same_run, checkpoint, differences, finish, kill_at, rows, start
 
 import audiokd
 from audiokd.data.inputs import open_input
@@ -372,19 +369,9 @@ def test_killed_and_started_again_equals_never_killed(corpus: Path, clip_classif
     whole = command(corpus, "frame", *short.split(), "--teachers.models", f"[{clip_classifier}]")
     finish(whole, tmp_path / "undisturbed")
     exp = tmp_path / "killed"
-    process = start(whole, exp)
-    deadline = time.monotonic() + 200
-    while reached(exp) < 7 and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert 7 <= reached(exp) < 13
+    assert 7 <= kill_at(7, whole, exp) < 13
     finish(whole, exp)
-    assert rows(exp) == rows(tmp_path / "undisturbed")
-    for name in ("best", "last"):
-        mine, theirs = checkpoint(exp, name), checkpoint(tmp_path / "undisturbed", name)
-        for part in ("state_dict", "optimizer_states", "iteration", "callbacks"):
-            assert differences(mine[part], theirs[part], part) == [], name
+    assert_same_run(exp, tmp_path / "undisturbed")
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from debug_runs import data_dir
-from whole_runs import checkpoint, differences, finish, reached, rows, start
+from whole_runs import assert_same_run, checkpoint, differences, finish, kill_at, reached, rows, start
 
 STEPS = 13
 
@@ -51,32 +51,22 @@ def test_a_run_that_is_done_is_left_alone(command: list[str], undisturbed: Path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("num_workers", "kill_at"), [(0, 7), (2, 6)])
+@pytest.mark.parametrize(("num_workers", "step"), [(0, 7), (2, 6)])
 def test_killed_and_started_again_equals_never_killed(
-    command: list[str], undisturbed: Path, tmp_path: Path, num_workers: int, kill_at: int
+    command: list[str], undisturbed: Path, tmp_path: Path, num_workers: int, step: int
 ) -> None:
     exp, workers = tmp_path / "killed", ("--data.num_workers", str(num_workers))
-    run = start(command, exp, *workers)
-    deadline = time.monotonic() + 120
-    while reached(exp) < kill_at and run.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.005)
-    if kill_at % 3:
+    got = kill_at(step, command, exp, *workers)
+    if step % 3:
         # log_every 3 shows step 9 next: it is between the checkpoints of 8 and 12, three steps into an epoch of six
-        assert reached(exp) == 9
-    os.killpg(run.pid, signal.SIGKILL)
-    assert run.wait() == -signal.SIGKILL
-    run.stdout.close()
+        assert got == 9
     held = checkpoint(exp, "last")["iteration"]
     assert held in (4, 8)
     assert held % 6  # in mid-epoch
 
     out = finish(command, exp, *workers)
     assert f"{STEPS} steps" in out
-    assert rows(exp) == rows(undisturbed)
-    for name in ("last", "best"):
-        mine, theirs = checkpoint(exp, name), checkpoint(undisturbed, name)
-        for part in ("state_dict", "optimizer_states", "iteration", "callbacks"):
-            assert differences(mine[part], theirs[part], part) == [], name
+    assert_same_run(exp, undisturbed)
 
 
 @pytest.mark.slow

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import os
+import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,28 @@ def reached(exp: Path) -> int:
     path = exp / "metrics.csv"
     lines = path.read_text().split("\n")[1:-1] if path.exists() else []
     return max((int(line.split(",")[0]) for line in lines if line[:1].isdigit()), default=-1)
+
+
+def kill_at(step: int, command: list[str], exp: Path, *more: str) -> int:
+    """Start a run, kill it once it has shown `step`, and say how far it had come."""
+    run = start(command, exp, *more)
+    deadline = time.monotonic() + 200
+    while reached(exp) < step and run.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    come = reached(exp)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.communicate(timeout=60)
+    assert run.returncode == -signal.SIGKILL, "it ended before it was killed"
+    return come
+
+
+def assert_same_run(a: Path, b: Path) -> None:
+    """The same numbers in the logs and, to the bit, the same checkpoints."""
+    assert rows(a) == rows(b)
+    for name in ("last", "best"):
+        mine, theirs = checkpoint(a, name), checkpoint(b, name)
+        for part in ("state_dict", "optimizer_states", "iteration", "callbacks"):
+            assert differences(mine[part], theirs[part], part) == [], name
 
 
 def checkpoint(exp: Path, name: str) -> dict[str, Any]:
