@@ -49,6 +49,14 @@ METHODS: dict[str, dict[str, str]] = {
         "config": "audiokd.methods.lm_spt.config:LMSPTConfig",
         "model": "audiokd.methods.lm_spt.model:LMSPTModel",
     },
+    "mert": {
+        "settings": "audiokd.methods.mert.settings:MERTSettings",
+        "module": "audiokd.methods.mert.module:MERTModule",
+        "config": "audiokd.methods.mert.config:MERTConfig",
+        "model": "audiokd.methods.mert.model:MERTModel",
+        "run": "audiokd.methods.mert.run:MERTRun",
+        "export": "audiokd.methods.mert.run:write_model",
+    },
     "speech_lm": {
         "settings": "audiokd.methods.speech_lm.settings:SpeechLMSettings",
         "module": "audiokd.methods.speech_lm.module:SpeechLMModule",
@@ -128,7 +136,7 @@ def load_model(name: str | os.PathLike[str], device: str = "cpu") -> Any:
         return LogMelEncoder().eval().to(device)
     if os.path.isdir(name):
         _check_folder(Path(name))
-    elif name.count("/") != 1 or name.startswith((".", "/")):
+    elif not os.path.isfile(name) and (name.count("/") != 1 or name.startswith((".", "/"))):
         raise AudiokdError("no such folder", where=name, fix="give a folder that 'audiokd export' wrote, or a hub id")
     from transformers import AutoModel
     from transformers.utils import logging
@@ -136,8 +144,11 @@ def load_model(name: str | os.PathLike[str], device: str = "cpu") -> Any:
     logging.disable_progress_bar()
     from audiokd.teachers.auto import ENCODERS, FAMILIES, load_teacher
     from audiokd.teachers.base import load_pretrained
+    from audiokd.teachers.encodec import EncodecTokenizer, is_encodec
 
     family = _family(name)
+    if is_encodec(name, family):
+        return EncodecTokenizer.from_pretrained(name).to(device)
     if family in FAMILIES:
         from audiokd.teachers.encoder import TransformersEncoder
 
@@ -152,6 +163,8 @@ def _family(name: str) -> str:
     """transformers' model_type, empty where nothing says."""
     if os.path.isdir(name):
         return json.loads((Path(name) / "config.json").read_text()).get("model_type", "")
+    if os.path.isfile(name):
+        return ""
     from transformers import AutoConfig
 
     try:

@@ -8,7 +8,7 @@ from audiokd.errors import ConfigError
 
 
 def convert(
-    what: Literal["whisper_ct2", "lm_spt", "lm_spt_official", "atst", "atst_official"],
+    what: Literal["whisper_ct2", "lm_spt", "lm_spt_official", "atst", "atst_official", "mert"],
     src: str,
     dst: str,
     branch: Literal["teacher", "student"] = "teacher",
@@ -21,7 +21,8 @@ def convert(
         what: whisper_ct2: a CTranslate2 Whisper (as faster-whisper users have) to a transformers folder. lm_spt: an official
             LM-SPT checkpoint (weights and yaml) to a model folder. lm_spt_official: a model folder to an official
             checkpoint. atst: an official ATST-Clip or ATST-Frame checkpoint file (Lightning's, the first code's, weights only, or
-            the bare encoder) to a model folder. atst_official: a model folder to such a file.
+            the bare encoder) to a model folder. atst_official: a model folder to such a file. mert: MERT's Hugging Face folder
+            or fairseq checkpoint to a model folder, which transformers' HubertModel loads too.
         src: folder or file to read.
         dst: folder or file to write.
         branch: atst: which of the two networks of a checkpoint.
@@ -43,6 +44,8 @@ def convert(
         from audiokd.methods.lm_spt.convert import convert_lm_spt_official as run
     elif what == "atst":
         from audiokd.methods.atst.convert import convert_atst as run
+    elif what == "mert":
+        from audiokd.methods.mert.convert import convert_mert as run
     else:
         from audiokd.methods.atst.convert import convert_atst_official as run
     run(src, dst, **given)

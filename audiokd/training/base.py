@@ -7,10 +7,12 @@ loader starts at our counter, and the loops' state is not restored at all.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from audiokd.data.crops import rng_of
@@ -44,16 +46,17 @@ class RunModule(L.LightningModule):
         """Make whatever is drawn in this step depend on (seed, step, rank) alone: no RNG state needs saving."""
         torch.manual_seed(int(rng_of(self.run.seed, "step", self.iteration, self.global_rank).integers(2**62)))
 
-    def check_finite(self, loss: Tensor, ids: list[str], parts: dict[str, Tensor] | None = None) -> None:
-        """Stop a run before it learns from a loss that is no number.
+    def check_finite(self, loss: Tensor, batch: dict[str, Any], parts: dict[str, Tensor] | None = None) -> None:
+        """Stop a run before it learns from a loss that is no number, and keep the batch that gave it.
 
         Args:
             loss: scalar.
-            ids: utterances of the batch.
+            batch: what the step was given, with `ids`.
             parts: scalars that `loss` is made of, by name.
 
         Raises:
-            AudiokdError: `loss` is not finite; the step, the utterances and the parts that are not either are named.
+            AudiokdError: `loss` is not finite; the step, the utterances, the parts that are not either and the file that the batch
+                was written to are named.
         """
         if torch.isfinite(loss):
             return
@@ -61,7 +64,12 @@ class RunModule(L.LightningModule):
         if parts:
             what += ": " + (", ".join(k for k, v in parts.items() if not torch.isfinite(v)) or "their sum")
         fix = "lower optim.lr, or try precision 32-true; for audio, run 'audiokd validate' on the corpus"
-        raise AudiokdError(what, where=f"utterances {ids}", fix=fix)
+        where = f"utterances {batch['ids']}"
+        if self._trainer is not None:  # a step by hand has no folder
+            path = Path(self.trainer.default_root_dir) / f"not_finite.step{self.iteration}.rank{self.global_rank}.pt"
+            torch.save({k: v.cpu() if isinstance(v, Tensor) else v for k, v in batch.items()}, path)
+            where += f", kept in {path}"
+        raise AudiokdError(what, where=where, fix=fix)
 
     def step_done(self, metrics: dict[str, Any]) -> None:
         """Count the step; write `metrics` (floats or scalar tensors) to the logs when it is their turn.
@@ -140,3 +148,13 @@ class RunModule(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.iteration = checkpoint["iteration"]
         checkpoint.pop("loops", None)
+
+
+def share_of_rows(rows: int, device: torch.device) -> float | Tensor:
+    """What turns a process' mean over its rows into its part of the mean over all processes' rows, once gradients are
+    averaged over processes: masks give every process another number of rows."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return 1.0
+    total = torch.tensor(float(rows), device=device)
+    dist.all_reduce(total)
+    return rows * dist.get_world_size() / total

@@ -107,7 +107,7 @@ class AdversarialCodecModule(RunModule):
             **out.losses,
         }
         total = self.total(losses)
-        self.check_finite(total, batch["ids"], losses)
+        self.check_finite(total, batch, losses)
         opt_g.zero_grad()
         self.manual_backward(total)
         g_norm = nn.utils.clip_grad_norm_(self.generator_parameters(), self.optim.grad_clip)

@@ -76,6 +76,7 @@ class CropDataModule(StepDataModule):
         settings, run: configuration.
         folder: of the run, whose errors.jsonl names the utterances that cannot be read.
         crops: independent crops of an utterance and step.
+        hop_s: crops begin at multiples of so many seconds; 0 lets them begin anywhere.
         weights: probability of each training utterance, drawn with replacement; each once an epoch if left out.
     """
 
@@ -88,9 +89,12 @@ class CropDataModule(StepDataModule):
         run: RunSettings,
         folder: Path,
         crops: int = 1,
+        hop_s: float = 0.0,
         weights: np.ndarray | None = None,
     ):
-        train_set = CropDataset(train, sample_rate, settings.crop_s, run.seed, crops, errors=ErrorLog(folder, "train"))
+        train_set = CropDataset(
+            train, sample_rate, settings.crop_s, run.seed, crops, hop_s, errors=ErrorLog(folder, "train")
+        )
         dev = dev[: settings.val_utterances]
         dev_set = CropDataset(dev, sample_rate, settings.val_crop_s, None, crops, errors=ErrorLog(folder, "dev"))
         super().__init__(train_set, dev_set, collate, settings, run)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import nn
@@ -21,11 +21,16 @@ def matrices_decay(parameters: Iterable[nn.Parameter], optim: AdamWSettings) -> 
     return torch.optim.AdamW(groups, lr=optim.lr, betas=(optim.beta1, optim.beta2), eps=optim.eps)
 
 
-def set_learning_rate(step: int, optim: AdamWSettings, run: RunSettings, *optimizers: torch.optim.Optimizer) -> float:
-    """Set every group of `optimizers` to the rate that the schedule of `optim` has at `step` of `run`, and return it."""
-    lr = warmup_cosine(
-        step, peak=optim.lr, floor=optim.min_lr, warmup_steps=optim.warmup_steps, total_steps=run.max_steps
-    )
+def set_learning_rate(
+    step: int,
+    optim: AdamWSettings,
+    run: RunSettings,
+    *optimizers: torch.optim.Optimizer,
+    schedule: Callable[..., float] = warmup_cosine,
+) -> float:
+    """Set every group of `optimizers` to the rate that `schedule` has at `step` of `run` with `optim`'s peak, floor and warm-up,
+    and return it."""
+    lr = schedule(step, peak=optim.lr, floor=optim.min_lr, warmup_steps=optim.warmup_steps, total_steps=run.max_steps)
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = lr

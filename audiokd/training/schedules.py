@@ -13,6 +13,14 @@ def warmup_cosine(step: int, *, peak: float, floor: float, warmup_steps: int, to
     return floor + (peak - floor) * 0.5 * (1 + math.cos(math.pi * share))
 
 
+def warmup_linear(step: int, *, peak: float, floor: float, warmup_steps: int, total_steps: int) -> float:
+    """Linear from 0 to `peak` over `warmup_steps`, then linear down to `floor` at `total_steps`."""
+    if step < warmup_steps:
+        return peak * (step + 1) / warmup_steps
+    share = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+    return peak + (floor - peak) * share
+
+
 def cosine(step: int, *, first: float, last: float, total_steps: int) -> float:
     """A half cosine from `first` at step 0 to `last` at `total_steps`, where it stays."""
     share = min(1.0, step / max(1, total_steps))

@@ -91,12 +91,12 @@ class TaughtModule(RunModule):
             teacher.train(self.taught.training_mode)
         return [question(t) for t in self.teachers]
 
-    def learn(self, loss: Tensor, ids: list[str], parts: dict[str, Tensor] | None = None) -> dict[str, Any]:
+    def learn(self, loss: Tensor, batch: dict[str, Any], parts: dict[str, Tensor] | None = None) -> dict[str, Any]:
         """One update by the gradient of `loss` at the step's learning rate.
 
         Args:
             loss: scalar.
-            ids: utterances of the batch.
+            batch: that the step was given.
             parts: scalars that `loss` is made of, by name.
 
         Returns:
@@ -112,7 +112,7 @@ class TaughtModule(RunModule):
         )
         for group in optimizer.param_groups:
             group["lr"] = lr * group["scale"]
-        self.check_finite(loss, ids, parts)
+        self.check_finite(loss, batch, parts)
         optimizer.zero_grad()
         self.manual_backward(loss)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), o.grad_clip)

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from audiokd.errors import AudiokdError
@@ -21,7 +20,7 @@ from audiokd.nn.ema import ema_update
 from audiokd.nn.heads import MLPHead
 from audiokd.nn.lengths import length_mask
 from audiokd.nn.vit import take_rows
-from audiokd.training.base import RunModule
+from audiokd.training.base import RunModule, share_of_rows
 from audiokd.training.collapse import effective_rank, normalized_std
 from audiokd.training.optim import matrices_decay, set_learning_rate
 from audiokd.training.schedules import cosine
@@ -154,9 +153,9 @@ class ATSTModule(RunModule):
         views = self.views(crops, frames, batch["ids"], self.iteration)
         prediction, target, representation = self.outputs(views)
         loss = self.loss(prediction, target)
-        self.check_finite(loss, batch["ids"])
+        self.check_finite(loss, batch)
         optimizer.zero_grad()
-        self.manual_backward(loss * _share_of_rows(len(prediction), loss.device))
+        self.manual_backward(loss * share_of_rows(len(prediction), loss.device))
         norm = nn.utils.clip_grad_norm_(self.student.parameters(), self.settings.optim.grad_clip or float("inf"))
         optimizer.step()
         ema = cosine(self.iteration + 1, first=self.settings.teacher.ema, last=1.0, total_steps=self.run.max_steps)
@@ -195,13 +194,3 @@ class ATSTModule(RunModule):
 
     def criterion(self) -> float:
         return -float(self.iteration)
-
-
-def _share_of_rows(rows: int, device: torch.device) -> float | Tensor:
-    """What turns a process' mean over its rows into its part of the mean over all processes' rows, once gradients are
-    averaged over processes: masks give every process another number of rows."""
-    if not dist.is_initialized() or dist.get_world_size() == 1:
-        return 1.0
-    total = torch.tensor(float(rows), device=device)
-    dist.all_reduce(total)
-    return rows * dist.get_world_size() / total

@@ -49,7 +49,7 @@ class ClassifierModule(TaughtModule):
         logits = self.logits(self.model, x, n)
         said = [*cached, *self._ask(x, n)]
         loss = label_distillation_loss(logits, labels, said, self.taught.weight, self.kind)
-        self.step_done(self.learn(loss, batch["ids"]))
+        self.step_done(self.learn(loss, batch))
 
     @property
     def kind(self) -> Any:

@@ -81,7 +81,7 @@ class DetectorModule(TaughtModule):
             parts["consistency"] = consistency_loss(events, clips, *self._mean_says(x, n), counted)
             loss = loss + weight * parts["consistency"]
             metrics = {"consistency_weight": weight}
-        metrics |= {**self.learn(loss, ids, parts), **parts}
+        metrics |= {**self.learn(loss, batch, parts), **parts}
         if self.mean is not None:
             # a plain mean at first, as in the baseline: step n counts 1 / (n + 1)
             decay = min(1 - 1 / (self.iteration + 2), s.mean_teacher.ema)

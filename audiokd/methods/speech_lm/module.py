@@ -42,7 +42,7 @@ class SpeechLMModule(RunModule):
         lr = set_learning_rate(self.iteration, self.optim, self.run, optimizer)
         nats, counts = self.model(batch)
         loss = nats.sum() / counts.sum()
-        self.check_finite(loss, batch["ids"])
+        self.check_finite(loss, batch)
         optimizer.zero_grad()
         self.manual_backward(loss)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.optim.grad_clip)

@@ -1,0 +1,101 @@
+"""What `audiokd fit mert` is given, and what `audiokd export` writes of it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from audiokd.data.inputs import open_input
+from audiokd.methods.mert.settings import MERTSettings
+
+#: the heads beside an exported encoder, which HubertModel has no place for
+HEADS = "heads.safetensors"
+
+
+class MERTRun:
+    """The inputs of a run.
+
+    Args:
+        settings: configuration.
+        train, dev: INPUTs.
+        allow_pipes: run shell commands in wav.scp.
+
+    Raises:
+        ConfigError, AudiokdError: see `MERTModule`; or stored codes are of other audio than the INPUTs'.
+    """
+
+    def __init__(self, settings: MERTSettings, train: str, dev: str, allow_pipes: bool = False):
+        self.settings = settings
+        paths = {"train": train, "dev": dev}
+        self.sets = {k: open_input(p, allow_pipes=allow_pipes).utterances() for k, p in paths.items()}
+
+    def describe(self) -> dict[str, Any]:
+        """What config.yaml keeps of the inputs: how many utterances, a hash of their ids, and of the teacher that spoke before."""
+        from audiokd.training.stored_codes import StoredCodeTeacher
+
+        found: dict[str, Any] = {
+            k: {"utterances": len(u), "ids_sha256": hashlib.sha256("\n".join(x.id for x in u).encode()).hexdigest()}
+            for k, u in self.sets.items()
+        }
+        if path := self.settings.teacher.stored_codes:
+            found["teacher_sha256"] = StoredCodeTeacher(path).model_sha256
+        return found
+
+    def build(self, folder: Path) -> tuple[Any, Any]:
+        """The module with the weights that `run.seed` gives, and its data: crops that begin where frames do."""
+        import lightning as L
+        from lightning.pytorch.utilities import rank_zero_only
+
+        from audiokd.methods.mert.memory import step_memory
+        from audiokd.methods.mert.module import MERTModule
+        from audiokd.training.datamodule import CropDataModule
+        from audiokd.training.stored_codes import StoredCodeTeacher
+
+        s = self.settings
+        if rank_zero_only.rank == 0:
+            print(step_memory(s))
+        L.seed_everything(s.run.seed, workers=True, verbose=False)
+        module = MERTModule(s)
+        if isinstance(module.teacher, StoredCodeTeacher):
+            module.teacher.check([u for of in self.sets.values() for u in of])
+        data = CropDataModule(
+            self.sets["train"],
+            self.sets["dev"],
+            s.model.sample_rate,
+            s.data,
+            s.run,
+            folder,
+            hop_s=1 / module.student.frame_rate,
+        )
+        return module, data
+
+
+def write_model(exp_dir: Path, settings: MERTSettings, state: dict[str, Any] | None, out: Path, name: str) -> None:
+    """Write the encoder of the run in `exp_dir` as a model folder, which transformers' HubertModel loads too.
+
+    Args:
+        exp_dir: folder of the run.
+        settings: of the run.
+        state: checkpoint; None is the untrained encoder that `run.seed` gives.
+        out: folder to write.
+        name: of the checkpoint.
+    """
+    import lightning as L
+
+    from audiokd.methods.mert.config import MERTConfig
+    from audiokd.methods.mert.convert import write_folder
+    from audiokd.methods.mert.model import MERTModel
+    from audiokd.methods.mert.module import MERTModule
+
+    L.seed_everything(settings.run.seed, workers=True, verbose=False)
+    model, heads = MERTModel(MERTConfig(**asdict(settings.model))), {}
+    iteration = 0
+    if state is not None:
+        prefix, weights = MERTModule.exported, state["state_dict"]
+        iteration = state["iteration"]
+        model.load_state_dict({k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)})
+        heads = {k: v for k, v in weights.items() if k.startswith(("code_heads.", "cqt_head."))}
+    params = write_folder(model, heads, out, f"{name}, step {iteration}")
+    print(f"{out}: mert, {name} checkpoint, step {iteration}, {params / 1e6:.2f} M parameters")

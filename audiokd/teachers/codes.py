@@ -1,0 +1,66 @@
+"""A tokenizer as a teacher: which codes a frame of sound has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from audiokd.errors import AudiokdError
+from audiokd.teachers.base import check_name, load_pretrained
+from audiokd.teachers.encodec import EncodecTokenizer, is_encodec
+
+
+class CodeTeacher(nn.Module):
+    """A frozen tokenizer out of torch's sight, as `FrozenTeacher` holds its network.
+
+    Args:
+        tokenizer: has `encode(wav, lengths) -> Codes`, `sample_rate`, `frame_rate`, `cardinality`.
+
+    Attributes:
+        sample_rate: Hz of the waveform it takes.
+        frame_rate: frames a second.
+        cardinality: codes of each codebook.
+    """
+
+    def __init__(self, tokenizer: Any):
+        super().__init__()
+        self.__dict__["net"] = tokenizer.eval().requires_grad_(False)
+        self.sample_rate: int = tokenizer.sample_rate
+        self.frame_rate: float = tokenizer.frame_rate
+        self.cardinality: list[int] = list(tokenizer.cardinality)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> CodeTeacher:
+        self.net._apply(fn)
+        return super()._apply(fn, recurse)
+
+    @torch.no_grad()
+    def targets(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`codes` int64 [B, Q, T'] and `code_lengths` [B] of `wav` [B, T] at `sample_rate` with `lengths` [B]."""
+        codes = self.net.encode(batch["wav"], batch.get("lengths"))
+        return {"codes": codes.codes, "code_lengths": codes.lengths}
+
+
+def load_code_teacher(name: str) -> CodeTeacher:
+    """A tokenizer by folder, hub id or .th file: an EnCodec, or one that audiokd exported.
+
+    Raises:
+        AudiokdError: it cannot be loaded, or is no tokenizer.
+    """
+    from transformers import AutoConfig, AutoModel
+
+    family = ""
+    if not name.endswith(".th"):
+        check_name(name)
+        try:
+            family = AutoConfig.from_pretrained(name).model_type
+        except (OSError, ValueError) as e:
+            raise AudiokdError(f"cannot read its config: {str(e).splitlines()[0]}", where=name) from e
+    if is_encodec(name, family):
+        return CodeTeacher(EncodecTokenizer.from_pretrained(name))
+    tokenizer = load_pretrained(AutoModel, name, "the tokenizer")
+    if not (hasattr(tokenizer, "encode") and hasattr(tokenizer, "cardinality")):
+        fix = "give an EnCodec, or a model of 'audiokd fit rvq_vae', 'audiokd fit lm_spt' or 'audiokd kmeans'"
+        raise AudiokdError(f"a {family} model is no tokenizer", where=name, fix=fix)
+    return CodeTeacher(tokenizer.fold() if hasattr(tokenizer, "fold") else tokenizer)
