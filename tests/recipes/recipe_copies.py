@@ -9,10 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import warm
+
 REPO = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 RECIPES = REPO / "recipes"
-ENV = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1", "AUDIOKD_ROOT": ""}
+# `audiokd` is the one of warm.py, which conftest.py starts
+ENV = {**os.environ, "PATH": f"{warm.folder()}:{BIN}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1", "AUDIOKD_ROOT": ""}
 # the least training that saves, validates and logs
 FIT = "--run.max_steps 4 --run.val_every 2 --run.ckpt_every 2 --run.log_every 1 --data.batch_size 1"
 FIT += " --data.val_crop_s 1.28 --run.accelerator cpu"

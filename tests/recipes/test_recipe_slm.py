@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -15,6 +13,7 @@ import pytest
 import soundfile as sf
 import torch
 from method_settings import settings_of
+from recipe_copies import ENV, REPO
 from speech_lm_stores import make_store, make_tokenizer
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
@@ -28,8 +27,6 @@ from audiokd.methods.speech_lm.vocabulary import character_tokenizer
 from audiokd.stages.fit import flatten, read_config
 from audiokd.tokens.lm_text import from_lm_text
 
-REPO = Path(__file__).parents[2]
-ENV = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
 CONFIGS = sorted(p.stem for p in (Path(audiokd.conf.__file__).parent / "speech_lm").glob("*.yaml"))
 
 

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import warm
 
 Rows = dict[tuple[int, str, str], str]
 
 
 def start(command: list[str], exp: Path, *more: str) -> subprocess.Popen[str]:
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    args = [*command, "--exp_dir", str(exp), *more]
+    args = [warm.command(), *command[1:], "--exp_dir", str(exp), *more]
     return subprocess.Popen(
         args, env=env, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
