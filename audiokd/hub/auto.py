@@ -57,6 +57,12 @@ METHODS: dict[str, dict[str, str]] = {
         "run": "audiokd.methods.mert.run:MERTRun",
         "export": "audiokd.methods.mert.run:write_model",
     },
+    "rvq_vae": {
+        "settings": "audiokd.methods.rvq_vae.settings:RVQVAESettings",
+        "module": "audiokd.methods.rvq_vae.module:RVQVAEModule",
+        "config": "audiokd.methods.rvq_vae.config:RVQVAEConfig",
+        "model": "audiokd.methods.rvq_vae.model:RVQVAEModel",
+    },
     "speech_lm": {
         "settings": "audiokd.methods.speech_lm.settings:SpeechLMSettings",
         "module": "audiokd.methods.speech_lm.module:SpeechLMModule",

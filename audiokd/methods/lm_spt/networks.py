@@ -112,7 +112,7 @@ class LMSPTNetworks(PreTrainedModel):
         semantic, _ = self.aux_decoder(q.z_semantic.detach() if cut_aux else q.z_semantic)
         return LMSPTOutput(fit_length(rebuilt[:, 0], size), fit_length(semantic[:, 0], self.aux_samples(size)), q)
 
-    def latents(self, wav: Tensor, n: Tensor, acoustic: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+    def latents(self, wav: Tensor, n: Tensor, acoustic: bool) -> tuple[Tensor, tuple[Tensor, Tensor | None]]:
         """Both encoders' output before quantisation.
 
         Args:
@@ -121,7 +121,7 @@ class LMSPTNetworks(PreTrainedModel):
             acoustic: run the acoustic encoder too.
 
         Returns:
-            Frames [B], the semantic and the acoustic latent [B, D, T'], the latter None without `acoustic`.
+            Frames [B]; the semantic and the acoustic latent [B, D, T'], the latter None without `acoustic`.
 
         Raises:
             AudiokdError: `pad_to_frame` is false and an item is shorter than a frame.
@@ -145,8 +145,12 @@ class LMSPTNetworks(PreTrainedModel):
         if frames is None:
             frames = torch.full_like(n, z_s.shape[-1])
         if not acoustic:
-            return frames, z_s, None
-        return frames, z_s, z_s if self.config.shared_encoder else self.acoustic_encoder(wav[:, None], inner)[0]
+            return frames, (z_s, None)
+        return frames, (z_s, z_s if self.config.shared_encoder else self.acoustic_encoder(wav[:, None], inner)[0])
+
+    def frames_of(self, n: int) -> int:
+        """Frames of `n` samples."""
+        return -(-n // self.frame_size) if self.config.pad_to_frame else int(self.semantic_encoder.frames(n))
 
     def aux_samples(self, n):
         """Samples at `aux_sample_rate` of the sound of `n` samples (int or integer tensor) at `sample_rate`, rounded up."""

@@ -41,6 +41,11 @@ class ResidualVQ(nn.Module):
         )
         self.dropout, self.bypass = dropout, bypass
 
+    @property
+    def cardinality(self) -> list[int]:
+        """Codes of each level."""
+        return [q.codebook_size for q in self.quantizers]
+
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, list[Tensor]]:
         """Quantise `z` [B, D, T].
 

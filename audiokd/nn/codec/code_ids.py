@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from audiokd.errors import AudiokdError
 from audiokd.nn.lengths import length_mask
 from audiokd.tokens.codes import Codes
 
-if TYPE_CHECKING:
-    from audiokd.methods.lm_spt.model import LMSPTModel
 
+def check_ids(codes: Codes, size: Sequence[int], device: torch.device) -> Tensor:
+    """The ids [B, Q, T'] on `device`, 0 in the padding, which may hold anything.
 
-def check_codes(model: LMSPTModel, codes: Codes) -> Tensor:
-    """The ids [B, Q, T'] on the model's device, 0 in the padding, which may hold anything; errors where they cannot be."""
-    size, ids, lengths = model.quantizer.cardinality, codes.codes.to(model.device), codes.lengths.to(model.device)
+    Args:
+        codes: of a batch.
+        size: codes that each stream of the model has.
+        device: of the model.
+
+    Raises:
+        AudiokdError: they cannot be the model's.
+    """
+    ids, lengths = codes.codes.to(device), codes.lengths.to(device)
     if ids.shape[1] > len(size):
         raise AudiokdError(f"codes have {ids.shape[1]} streams, the model {len(size)}")
     if ids.is_floating_point() or ids.is_complex():

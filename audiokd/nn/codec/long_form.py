@@ -23,7 +23,7 @@ from audiokd.nn.waveforms import check_finite
 if TYPE_CHECKING:
     import numpy as np
 
-    from audiokd.methods.lm_spt.model import LMSPTModel
+    from audiokd.nn.codec.tokenizer import CodecTokenizer, Latents
 
 BLOCK_S = 10  # of a file at a time
 
@@ -51,21 +51,23 @@ def source_blocks(source: Tensor | np.ndarray | str | os.PathLike | Iterable, sa
         yield x
 
 
-def latent_pieces(
-    model: LMSPTModel, blocks: Iterable[Tensor], acoustic: bool
-) -> Iterator[tuple[Tensor, Tensor | None, int]]:
-    """Both encoders' frames [1, D, t], piece after piece, of one recording that comes in blocks [n]; and its samples so far.
+def latent_pieces(model: CodecTokenizer, blocks: Iterable[Tensor], wanted: bool) -> Iterator[tuple[Latents, int]]:
+    """The frames [1, D, t] that `model.latents` gives, piece after piece, of one recording that comes in blocks [n]; and its
+    samples so far. What is held is one piece with its margins, and a block.
 
-    What is held is one piece with its margins, and a block.
+    Args:
+        model: whose latents they are.
+        blocks: of the recording.
+        wanted: handed to `model.latents`.
     """
-    size, encoder = model.frame_size, model.semantic_encoder
+    size, field = model.frame_size, model.encoder_field
     piece, (before, after) = max(1, int(model.piece_s * model.frame_rate)), _margins(model)
     held: list[Tensor] = []  # samples from frame `first` on
     start = first = n = 0
 
-    def piece_at(start: int, stop: int, last: bool = False) -> tuple[Tensor, Tensor | None, int]:
+    def piece_at(start: int, stop: int, last: bool = False) -> tuple[Latents, int]:
         nonlocal first, held
-        if start == piece and math.isinf(encoder.receptive_field[0]):
+        if start == piece and math.isinf(field[0]):
             warnings.warn(
                 f"attention_window is null: audio longer than {model.piece_s:g} s is cut every {model.piece_s:g} s, and what "
                 "is cut does not hear its neighbours",
@@ -76,9 +78,8 @@ def latent_pieces(
         part = x[None, (a - first) * size : end]
         to_come = max(0, stop - before)  # where the next piece's margin starts
         first, held = to_come, [x[(to_come - first) * size :]]
-        _, z_s, z_a = model.latents(part, torch.tensor([part.shape[-1]], device=model.device), acoustic)
-        z_s, z_a = (z if z is None else z[..., start - a : stop - a] for z in (z_s, z_a))
-        return z_s, z_a, n
+        _, found = model.latents(part, torch.tensor([part.shape[-1]], device=model.device), wanted)
+        return tuple(z if z is None else z[..., start - a : stop - a] for z in found), n
 
     for block in blocks:
         held.append(block)
@@ -88,14 +89,14 @@ def latent_pieces(
             start += piece
     if not n:
         raise AudiokdError("an empty waveform has no codes", fix="leave it out")
-    frames = -(-n // size) if model.config.pad_to_frame else int(encoder.frames(n))
+    frames = model.frames_of(n)
     for at in range(start, max(frames, 1), piece):
         yield piece_at(at, min(at + piece, frames), at + piece >= frames)
 
 
-def _margins(model: LMSPTModel) -> tuple[int, int]:
+def _margins(model: CodecTokenizer) -> tuple[int, int]:
     """Frames before and after a piece that its own frames can depend on."""
-    left, right = model.semantic_encoder.receptive_field
+    left, right = model.encoder_field
     if math.isinf(left):
         return 0, 0
     margin = max(math.ceil(left / model.frame_size), math.ceil(right / model.frame_size)) + 1
