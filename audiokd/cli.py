@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "shard": ("shard:shard", ("data_dir", "shard_dir"), "pack a corpus into lhotse Shar shards with checksums"),
     "fit": ("fit:fit", ("method",), "train a method"),
     "export": ("export:export", ("exp_dir", "model_dir"), "a run's model as a transformers folder"),
+    "kmeans": ("kmeans:kmeans", ("input", "model_dir"), "cluster frames of music: a tokenizer without a network"),
     "tokenize": ("tokenize:tokenize", ("model_dir", "input", "store"), "a corpus to tokens"),
     "extract": ("extract:extract", ("model_dir", "input", "store"), "a corpus to features"),
     "decode": ("decode:decode", ("model_dir", "store", "wav_dir"), "tokens back to sound"),
@@ -100,14 +101,15 @@ def _run_fit(rest: list[str]) -> None:
     from audiokd.hub.auto import METHODS, part
 
     function, _ = _function("fit")
-    methods = ", ".join(sorted(METHODS))
+    trained = sorted(name for name, parts in METHODS.items() if "module" in parts)
+    methods = ", ".join(trained)
     if not rest or rest[0].startswith("-"):
         if rest and rest[0] in ("-h", "--help"):
             print(f"usage: audiokd fit METHOD --train INPUT --dev INPUT --exp_dir DIR [options]\nmethods: {methods}")
             sys.exit(0)
         raise ConfigError("fit needs a method first", fix=f"methods: {methods}")
-    if rest[0] not in METHODS:
-        raise ConfigError(f"unknown method {rest[0]!r}{_near(rest[0], list(METHODS))}", fix=f"methods: {methods}")
+    if rest[0] not in trained:
+        raise ConfigError(f"unknown method {rest[0]!r}{_near(rest[0], trained)}", fix=f"methods: {methods}")
     settings = part(rest[0], "settings")
     parser = _parser(f"fit {rest[0]}", function)
     parser.add_argument(

@@ -18,7 +18,7 @@ from typing import Any
 
 from audiokd.errors import AudiokdError
 
-#: method -> where its parts are. settings and module are every method's; config and model where the model is ours, not
+#: method -> where its parts are. settings and module where `audiokd fit` trains it; config and model where the model is ours, not
 #: transformers' own; run where the inputs are no sound, export where the model folder is written its own way
 METHODS: dict[str, dict[str, str]] = {
     "atst": {
@@ -42,6 +42,10 @@ METHODS: dict[str, dict[str, str]] = {
         "model": "audiokd.methods.detector.model:DetectorModel",
         "run": "audiokd.methods.detector.run:DetectorRun",
         "export": "audiokd.methods.detector.run:write_model",
+    },
+    "kmeans": {
+        "config": "audiokd.methods.kmeans.config:KMeansConfig",
+        "model": "audiokd.methods.kmeans.model:KMeansModel",
     },
     "lm_spt": {
         "settings": "audiokd.methods.lm_spt.settings:LMSPTSettings",
