@@ -92,7 +92,7 @@ def linear_probe(
     Raises:
         AudiokdError: under two training rows, features of different sizes, or NaN among them.
     """
-    _check(train, dev, test)
+    check_sets(train, dev, test)
     g = torch.Generator().manual_seed(seed)
     n, dim = train.x.shape
     heads = len(rates)
@@ -182,7 +182,12 @@ def _chance(train: ProbeSet, scored: ProbeSet, task: Task) -> float:
     return float((scored.y == train.y.mode().values).double().mean())
 
 
-def _check(train: ProbeSet, dev: ProbeSet, test: ProbeSet | None) -> None:
+def check_sets(train: ProbeSet, dev: ProbeSet, test: ProbeSet | None) -> None:
+    """That features can be probed.
+
+    Raises:
+        AudiokdError: under two training rows, features of different sizes, NaN among them, or no label for each.
+    """
     if len(train.x) < 2:
         raise AudiokdError(f"{len(train.x)} training rows: a probe needs two")
     for name, data in (("train", train), ("dev", dev), ("test", test)):

@@ -18,7 +18,8 @@ def probe_table(results: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[l
     rows = []
     for r in results:
         test = Summary(**r["test"])
-        scores = [test.text(), f"{r['chance']:.3f}", f"{max(r['dev']):.3f}", f"{r['rate']:g}"]
+        chance = f"{r['chance']:.3f}" if "chance" in r else "-"  # an mlp's is not asked for
+        scores = [test.text(), chance, f"{max(r['dev']):.3f}", f"{r['rate']:g}"]
         rows.append([r["system"], str(test.n), r["metric"], *scores])
     return headers, rows
 

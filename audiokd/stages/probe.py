@@ -1,4 +1,4 @@
-"""Stage 8: what a linear probe of frozen features knows."""
+"""Stage 8: what a probe of frozen features knows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ def probe(
     dev: str = "",
     test: str = "",
     folds: str = "",
-    task: Literal["class", "tags", "frames"] = "class",
+    task: Literal["class", "tags", "frames", "key", "regression"] = "class",
+    head: Literal["linear", "mlp"] = "linear",
+    layers: int = 1,
     rates: list[float] | None = None,
     epochs: int = 100,
     batch_size: int = 256,
@@ -31,7 +33,7 @@ def probe(
     seed: int = 0,
     device: str = "cpu",
 ) -> dict[str, Any]:
-    """Train linear probes on features of a corpus, choose the learning rate on dev, and score that one on test.
+    """Train probes on features of a corpus, choose one on dev, and score that one on test.
 
     Writes `out` (JSON) and its table as markdown beside it (`out` with the suffix .md).
 
@@ -43,8 +45,12 @@ def probe(
             phones.ctm.
         out: JSON file to write.
         task: class: one label an utterance, accuracy. tags: any number, mAP. frames: the label of phones.ctm that covers the
-            middle of each frame, accuracy over frames.
-        rates: learning rates that are tried; by default seven from 0.001 to 1.
+            middle of each frame, accuracy over frames. Of an mlp also key: names such as Eb minor, MIREX's weighted score; and
+            regression: numbers in place of labels, R2.
+        head: linear: one layer for each of `rates`, the best of them is taken. mlp: MARBLE's, 512 hidden units on the layer that
+            is best.
+        layers: of an mlp: whose features stand one after another in the stores, as in layer clip of an encoder of so many.
+        rates: learning rates that are tried; by default seven from 0.001 to 1. Of an mlp one, 0.001.
         epochs: passes over train.
         batch_size: rows a step.
         system: name in the table; that of `out` if left empty.
@@ -59,6 +65,7 @@ def probe(
             test is not in train.
     """
     from audiokd.eval.linear_probe import RATES, cross_probe, linear_probe
+    from audiokd.eval.mlp_probe import mlp_probe
     from audiokd.eval.probe_table import probe_table
     from audiokd.eval.table import markdown
     from audiokd.files import write_json, write_text
@@ -68,6 +75,7 @@ def probe(
         raise ConfigError("out is the JSON file; the table is written beside it", where=out, fix="--out <name>.json")
     if bool(folds) == bool(dev or test) or bool(dev) != bool(test):
         raise ConfigError("a probe needs dev and test stores, or folds", fix="--dev and --test, or --folds alone")
+    _check_head(head, task, folds, layers, rates)
     paths = {"train": train} if folds else {"train": train, "dev": dev, "test": test}
     stores = {name: open_store(path) for name, path in paths.items()}
     for store in stores.values():
@@ -85,6 +93,14 @@ def probe(
         fold_of = _folds(folds, ids["train"])
         several = cross_probe(sets["train"], fold_of.to(device), len(names), *options)
         found = _over_folds(several)
+    elif head == "mlp":
+        kind: Any = "class" if task == "frames" else task
+        splits = sets["train"], sets["dev"], sets["test"]
+        lr = rates[0] if rates else 1e-3
+        found = mlp_probe(*splits, names, kind, layers, lr, batch_size, epochs, seed).as_dict() | {
+            "rate": lr,
+            "head": head,
+        }
     else:
         found = linear_probe(sets["train"], sets["dev"], sets["test"], len(names), *options).as_dict()
     sizes = {name: len(s.x) for name, s in sets.items()}
@@ -107,14 +123,28 @@ def probe(
     else:
         split = f"{sizes['train']}, {sizes['dev']} and {sizes['test']} {unit} to train, choose and score"
         split += ". 95% bootstrap interval over utterances"
-    note = (
-        f"{len(names)} labels; {split}; chance: always the commonest label of training"
-        f"{', or the share of tags that are there' if task == 'tags' else ''}."
-    )
+    what = "variables" if task == "regression" else "labels"
+    note = f"{len(names)} {what}; {split}"
+    if head == "mlp":
+        note += f"; one hidden layer on layer {found['chosen_layer']} of {layers}, chosen on dev"
+        note += "".join(f"; {k} {v:.3f}" for k, v in found["more"].items()) + "."
+    else:
+        shares = ", or the share of tags that are there" if task == "tags" else ""
+        note += f"; chance: always the commonest label of training{shares}."
     text = markdown(*probe_table([result])) + f"\n{note}\n"
     write_text(Path(out).with_suffix(".md"), text)
     print(text, end="")
     return result
+
+
+def _check_head(head: str, task: str, folds: str, layers: int, rates: list[float] | None) -> None:
+    if head == "linear" and (task in ("key", "regression") or layers != 1):
+        given = f"--task {task}" if task in ("key", "regression") else f"--layers {layers}"
+        raise ConfigError(f"{given} is an mlp's", fix="--head mlp")
+    if head == "mlp" and folds:
+        raise ConfigError("an mlp is not cross-validated", fix="--dev and --test")
+    if head == "mlp" and rates and len(rates) > 1:
+        raise ConfigError(f"{len(rates)} rates for an mlp", fix="--rates [0.001], one of them")
 
 
 def _sets(
@@ -155,6 +185,8 @@ def _sets(
         if without:
             log.warning("%s: %d of %d utterances have no label and are left out", store.path, without, len(store))
         rows[split] = xs, ys, groups
+    if task == "regression":
+        return _values(rows, stores, device), [f"value{k + 1}" for k in range(len(rows["train"][1][0]))], ids
     names = sorted({n for y in rows["train"][1] for n in (y if task == "tags" else [y])})
     number_of = {n: k for k, n in enumerate(names)}
     sets = {}
@@ -171,6 +203,34 @@ def _sets(
             y = torch.tensor([number_of[n] for n in ys])
         sets[split] = ProbeSet(torch.cat(xs).to(device), y.to(device), torch.tensor(groups).to(device))
     return sets, names, ids
+
+
+def _values(
+    rows: dict[str, tuple[list[Any], list[Any], list[int]]], stores: dict[str, TokenStore], device: str
+) -> dict[str, ProbeSet]:
+    """The rows of each split with numbers in place of labels."""
+    import torch
+
+    from audiokd.eval.linear_probe import ProbeSet
+
+    sets, size = {}, len(rows["train"][1][0])
+    for split, (xs, ys, groups) in rows.items():
+        for words in ys:
+            if len(words) != size or not all(_is_number(w) for w in words):
+                what = f"{size} numbers are due, not {' '.join(words)}"
+                raise AudiokdError(
+                    what, where=str(stores[split].path), fix="see --data: lines `utterance-id number ...`"
+                )
+        y = torch.tensor([[float(w) for w in words] for words in ys])
+        sets[split] = ProbeSet(torch.cat(xs).to(device), y.to(device), torch.tensor(groups).to(device))
+    return sets
+
+
+def _is_number(word: str) -> bool:
+    try:
+        return math.isfinite(float(word))
+    except ValueError:
+        return False
 
 
 def _folds(path: str, ids: list[str]) -> Any:
@@ -216,7 +276,7 @@ def _labels(data: list[str], task: str) -> Any:
 
     def of(utt_id: str, frames: int, rate: float) -> Any:
         found = table.get(utt_id)
-        if task == "tags" or found is None:
+        if task in ("tags", "regression") or found is None:
             return found
         if len(found) != 1:
             raise AudiokdError(

@@ -11,7 +11,7 @@ import soundfile as sf
 import torch
 
 from audiokd.data.ctm import Phone, write_ctm
-from audiokd.errors import AudiokdError
+from audiokd.errors import AudiokdError, ConfigError
 from audiokd.methods.atst.config import ATSTConfig
 from audiokd.methods.atst.model import ATSTModel
 from audiokd.stages.extract import extract
@@ -137,3 +137,43 @@ def test_features_of_different_models_are_not_mixed(corpus: Path, tmp_path: Path
         AudiokdError, match=r"different models or layers: train: clip of model .*; test: frames of model"
     ):
         probe(**stores, data=[str(corpus / s) for s in SPLITS], out=str(tmp_path / "x.json"))
+
+
+def test_an_mlp_on_the_layer_that_is_best(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Classes, keys and numbers, of an embedding of two layers."""
+    found = run(corpus, "clip", tmp_path / "voices.json", head="mlp", layers=2)
+    assert found["test"]["mean"] > 0.8
+    assert found["test"]["high"] <= 1.0
+    assert found["chosen_layer"] in (1, 2)
+    assert len(found["dev"]) == 2
+    said = capsys.readouterr().out
+    assert f"one hidden layer on layer {found['chosen_layer']} of 2, chosen on dev" in said
+    keys, values = tmp_path / "keys", tmp_path / "values"
+    of = {"two_cities": ("C major", "1.5 -3"), "beckett": ("A minor", "-1.5 30")}
+    names = [u for s in SPLITS for u in (corpus / s / "utt2label").read_text().split("\n") if u]
+    keys.write_text("".join(f"{u.split()[0]} {of[u.split()[1]][0].replace(' ', ':')}\n" for u in names))
+    values.write_text("".join(f"{u.split()[0]} {of[u.split()[1]][1]}\n" for u in names))
+    found = run(corpus, "clip", tmp_path / "keys.json", head="mlp", layers=2, task="key", data=[str(keys)])
+    assert found["metric"] == "key score"
+    assert found["test"]["mean"] > 0.8
+    found = run(corpus, "clip", tmp_path / "values.json", head="mlp", layers=2, task="regression", data=[str(values)])
+    assert found["metric"] == "R2"
+    assert found["test"]["mean"] > 0.5
+    assert set(found["more"]) == {"R2 value1", "R2 value2"}
+    assert "2 variables" in capsys.readouterr().out
+
+
+def test_what_an_mlp_is_not_asked(corpus: Path, tmp_path: Path) -> None:
+    for options, what in (
+        ({"task": "key"}, "--task key is an mlp's"),
+        ({"layers": 2}, "--layers 2 is an mlp's"),
+        ({"head": "mlp", "rates": [0.1, 0.2]}, "2 rates for an mlp"),
+    ):
+        with pytest.raises(ConfigError, match=what):
+            run(corpus, "clip", tmp_path / "x.json", **options)
+    with pytest.raises(ConfigError, match="not cross-validated"):
+        probe(str(corpus / "clip/train"), [str(corpus / "train")], str(tmp_path / "x.json"), folds="f", head="mlp")
+    with pytest.raises(AudiokdError, match=r"1 numbers are due, not (two_cities|beckett)"):
+        run(corpus, "clip", tmp_path / "x.json", head="mlp", task="regression")
+    with pytest.raises(AudiokdError, match="is no key"):
+        run(corpus, "clip", tmp_path / "x.json", head="mlp", task="key")
