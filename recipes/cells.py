@@ -1,7 +1,8 @@
 """What the grids of recipes share: cells that are trained and scored once, wherever, and their rows in results.jsonl.
 
 A cell's work lies in exp/grid/<name>-<seed>/; a finished cell is a row of results.jsonl and is not run again, there or anywhere.
-Each command is a process of one thread; every command skips what stands, so a killed grid is started again as it was.
+Each command is a process of one thread, forked from one that has its imports; every command skips what stands, so a killed grid is
+started again as it was.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import multiprocessing
 import os
 import statistics
-import subprocess
 import sys
 import threading
 import traceback
@@ -26,6 +27,11 @@ from typing import Any, TypeVar
 from audiokd.errors import AudiokdError
 from audiokd.files import jsonl, write_bytes
 
+SERVED = multiprocessing.get_context("forkserver")
+SERVED.set_forkserver_preload([
+    "lightning.pytorch.loggers", "transformers", "audiokd.stages.fit", "audiokd.stages.export", "audiokd.stages.corpus",
+    "audiokd.eval.linear_probe", "audiokd.methods.atst.module", "audiokd.methods.classifier.module",
+])  # fmt: skip
 RESULTS, GRID = Path("results.jsonl"), Path("exp/grid")
 WRITING = threading.Lock()
 
@@ -59,16 +65,33 @@ def run(cell: Cell, *words: str) -> None:
     """One audiokd command of one thread; its words and output go to the cell's log. A result that stands is left."""
     if "--out" in words and Path(words[words.index("--out") + 1]).exists():
         return
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
     cell.folder.mkdir(parents=True, exist_ok=True)
     log = cell.folder / "log"
     with open(log, "ab") as f:
         f.write(f"# audiokd {' '.join(words)}\n".encode())
-        f.flush()
-        done = subprocess.run([sys.executable, "-m", "audiokd.cli", *words], env=env, stdout=f, stderr=f)
-    if done.returncode:
+    if code := command(words, log):
         last = log.read_text(errors="replace").splitlines()[-1]
-        raise AudiokdError(f"'audiokd {words[0]}' ended with {done.returncode}: {last}", where=str(log))
+        raise AudiokdError(f"'audiokd {words[0]}' ended with {code}: {last}", where=str(log))
+
+
+def command(words: Sequence[str], log: Path) -> int:
+    """What `audiokd WORDS` returns, in a process of its own that is forked from one which has made the imports: they take longer
+    than a probe. Its output is appended to `log`."""
+    os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported
+    process = SERVED.Process(target=_command, args=(list(words), str(log)))
+    process.start()
+    process.join()
+    return process.exitcode or 0
+
+
+def _command(words: list[str], log: str) -> None:
+    with open(log, "ab", buffering=0) as f:
+        for number in (1, 2):
+            os.dup2(f.fileno(), number)
+    from audiokd.cli import main
+
+    sys.argv = ["audiokd", *words]
+    main(words)
 
 
 def options(keys: dict[str, Any]) -> list[str]:

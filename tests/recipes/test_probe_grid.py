@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 import json
 import shutil
-import subprocess
 import sys
+from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 
 import pytest
 import yaml
@@ -30,16 +31,15 @@ def grid(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     module = importlib.import_module("probe_grid")
     module.said = []
 
-    def run(argv: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
-        words = argv[argv.index("audiokd.cli") + 1 :]
-        module.said.append(words)
+    def command(words: Sequence[str], log: Path) -> int:
+        module.said.append(list(words))
         try:
-            main(words)
+            main(list(words))
         except SystemExit as e:
-            return subprocess.CompletedProcess(argv, int(e.code or 0))
-        return subprocess.CompletedProcess(argv, 0)
+            return int(e.code or 0)
+        return 0
 
-    monkeypatch.setattr(sys.modules["cells"], "subprocess", SimpleNamespace(run=run))
+    monkeypatch.setattr(sys.modules["cells"], "command", command)
     return module
 
 
@@ -138,3 +138,17 @@ def test_another_config_is_another_cell(grid: ModuleType, recipe: Path) -> None:
     after = {c.name: c.sha256 for c in grid.read_cells("grid.yaml")}
     assert {n for n in before if before[n] != after[n]} == {"tuned", "taught"}
     assert len(folders | {c.folder for c in grid.read_cells("grid.yaml")}) == 5 + 2
+
+
+def test_a_command_is_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its output is in the log, its error code comes back, and what it changes of this process is nothing."""
+    monkeypatch.syspath_prepend(RECIPES)
+    cells = importlib.import_module("cells")
+    monkeypatch.chdir(tmp_path)
+    log = tmp_path / "log"
+    assert cells.command(["--version"], log) == 0
+    before = list(sys.argv)
+    assert cells.command(["fit", "nothing"], log) == 2
+    assert sys.argv == before
+    assert log.read_text().startswith(version("audiokd"))
+    assert "unknown method 'nothing'" in log.read_text()
