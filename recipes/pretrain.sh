@@ -10,7 +10,10 @@
 #   --train_set S --dev_set S             folders below data/, without labels
 #   --class_tasks "T ..." --tag_tasks "T ..." --frame_tasks "T ..."   of data/T/{train,dev,test}: one label an utterance, any
 #                                         number of them (utt2label), or a label a frame (phones.ctm)
+#   --key_tasks "T ..." --value_tasks "T ..."   of data/T/{train,dev,test}: musical keys, numbers; with --score_args "--head mlp"
 #   --fold_tasks "T ..."                  of data/T, not split: one label an utterance, cross-validated by its utt2fold
+#   --codec FILE                          of mert: stage 4 trains an RVQ-VAE by these settings, and its codes are learnt
+#   --kmeans "300,200"                    of mert: stage 4 clusters log-mel and chroma frames, and their numbers are learnt
 #   --clip_layer clip                     of which layers a clip's features are: clip, all; clip1, clip2, ..., the last so many
 #   --checkpoint best|last|init           which weights are exported, extracted and probed; init is the untrained model
 #   --model DIR                           probe this encoder: nothing is trained, stages 2 to 6 do nothing
@@ -33,7 +36,11 @@ test_sets=
 class_tasks=
 tag_tasks=
 frame_tasks=
+key_tasks=
+value_tasks=
 fold_tasks=
+codec=
+kmeans=
 clip_layer=clip
 checkpoint=best
 model=
@@ -47,8 +54,10 @@ device=cpu
 stage_options "$@"
 trained=${model:-$exp/export-$checkpoint}
 [ -n "$config$model" ] || die "--config is needed, such as conf/frame.yaml or atst/frame_small"
-[ -n "$class_tasks$tag_tasks$frame_tasks$fold_tasks" ] ||
-  die "no task to probe: --class_tasks, --tag_tasks, --frame_tasks or --fold_tasks"
+[ -n "$class_tasks$tag_tasks$frame_tasks$key_tasks$value_tasks$fold_tasks" ] ||
+  die "no task to probe: --class_tasks, --tag_tasks, --frame_tasks, --key_tasks, --value_tasks or --fold_tasks"
+[ -z "$codec" ] || [ -z "$kmeans" ] || die "--codec and --kmeans: one teacher of codes"
+targets=exp/targets
 
 if in_range data; then
   log "stage 1: data"
@@ -64,8 +73,24 @@ if [ -z "$model" ] && in_range shard; then
 fi
 
 if [ -z "$model" ] && in_range targets; then
-  log "stage 4: targets: none to cache, the teacher is the student's own average"
+  if [ -n "$kmeans" ]; then
+    log "stage 4: targets: clusters of $train_set in $targets/kmeans"
+    [ -e "$targets/kmeans/config.json" ] || audiokd kmeans "dump/$train_set" "$targets/kmeans" --clusters "[$kmeans]"
+  elif [ -n "$codec" ]; then
+    log "stage 4: targets: an RVQ-VAE and its codes in $targets"
+    audiokd fit rvq_vae --config "$codec" --train "dump/$train_set" --dev "dump/$dev_set" --exp_dir "$targets/codec"
+    [ -e "$targets/codec/export/config.json" ] || audiokd export "$targets/codec" "$targets/codec/export"
+    for s in "$train_set" "$dev_set"; do
+      audiokd tokenize "$targets/codec/export" "dump/$s" "$targets/codes/$s" --nj "$nj" --device "$device"
+    done
+    [ -e "$targets/codes/all/complete.json" ] ||
+      audiokd store merge "$targets/codes/$train_set" "$targets/codes/$dev_set" "$targets/codes/all"
+  else
+    log "stage 4: targets: none to cache"
+  fi
 fi
+[ -z "$kmeans" ] || more_fit+=(--teacher.codes "$targets/kmeans")
+[ -z "$codec" ] || more_fit+=(--teacher.stored_codes "$targets/codes/all")
 
 if [ -z "$model" ] && in_range fit; then
   log "stage 5: fit $method in $exp"
@@ -111,6 +136,8 @@ fold_task() { # task: as probe_task, for a set that is cross-validated
 for t in $class_tasks; do probe_task "$t" class; done
 for t in $tag_tasks; do probe_task "$t" tags; done
 for t in $frame_tasks; do probe_task "$t" frames; done
+for t in $key_tasks; do probe_task "$t" key; done
+for t in $value_tasks; do probe_task "$t" regression; done
 for t in $fold_tasks; do fold_task "$t"; done
 
 if [ -z "$model" ] && in_range score; then

@@ -13,6 +13,13 @@ CURVES = (
     "distill",
     "total",
     "loss",
+    "accuracy",
+    "codebook0",
+    "codebook7",
+    "cqt",
+    "features",
+    "commit",
+    "codebook",
     "score",
     "adversarial",
     "feature_matching",
@@ -82,7 +89,14 @@ def report(exp_dir: str, set: str = "test", ref: str = "", samples: int = 3, res
         raise AudiokdError("no run here", where=exp_dir, fix="give the --exp_dir of 'audiokd fit'")
     config = yaml.safe_load((exp / "config.yaml").read_text())
     lm = config["method"] == "speech_lm"
-    leads = {"speech_lm": _lm_lead, "atst": _encoder_lead, "classifier": _classifier_lead, "detector": _detector_lead}
+    leads = {
+        "speech_lm": _lm_lead,
+        "atst": _encoder_lead,
+        "mert": _mert_lead,
+        "rvq_vae": _codec_lead,
+        "classifier": _classifier_lead,
+        "detector": _detector_lead,
+    }
     page = Report(f"{config['method']}: {exp.name}", leads.get(config["method"], _lead)(config))
 
     if lm and (exp / "scores" / f"{set}.json").exists():
@@ -245,6 +259,23 @@ def _add_results(path: Path, config: dict[str, Any], set: str, scores: dict[str,
     ]
     if rows:
         write_bytes(path, old + jsonl(rows))
+
+
+def _mert_lead(config: dict[str, Any]) -> str:
+    m, run, t = config["model"], config["run"], config["teacher"]
+    codes = t["stored_codes"] or t["codes"]
+    taught = [f"codes of {codes}"] if codes else []
+    taught += [f"a CQT of {t['cqt_bins']} bins"] if t["cqt"] else []
+    shape = f"{m['depth']} layers of {m['dim']}"
+    return f"{shape}; {run['max_steps']} steps, seed {run['seed']}; taught by {' and '.join(taught)}."
+
+
+def _codec_lead(config: dict[str, Any]) -> str:
+    m, run = config["model"], config["run"]
+    rate = m["sample_rate"]
+    for stride in m["rates"]:
+        rate /= stride
+    return f"{m['n_codebooks']} codebooks at {rate:g} Hz; {run['max_steps']} steps, seed {run['seed']}."
 
 
 def _lead(config: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ import soundfile as sf
 from recipe_copies import BIN, ENV, REPO, copy_recipe
 
 from audiokd.data.inputs import open_input
-from audiokd.data.kaldi import check_data_dir, write_data_dir
+from audiokd.data.kaldi import check_data_dir, read_data_dir, write_data_dir
 from audiokd.data.labels import read_labels, write_labels
 from audiokd.data.utterance import Utterance
 
@@ -151,3 +151,47 @@ def test_labels_of_debian_sounds(two_cities: Path, tmp_path: Path) -> None:
         "klettres-de-alpha-sz",
     } <= unlabelled
     assert not any("silence" in i for i in unlabelled)
+
+
+@pytest.mark.slow
+def test_mert_learns_codes_of_both_kinds(readers: Path, tmp_path: Path) -> None:
+    """Stage 4 makes the teacher: clusters, or an RVQ-VAE whose codes are stored; a second run makes nothing anew."""
+    task = copy_recipe(REPO / "egs" / "debian_music" / "mert1", tmp_path)
+    seconds = read_data_dir(readers / "train")
+    for split, rows in (("train", slice(0, None, 2)), ("dev", slice(1, None, 4)), ("test", slice(3, None, 4))):
+        chosen = seconds[rows]
+        labels = {u.id: (u.id.split("-")[0],) for u in chosen}
+        for name, of in (
+            ("voices", labels),
+            ("keys", {i: ("C:major" if "b" in v[0] else "A:minor",) for i, v in labels.items()}),
+        ):
+            write_data_dir(task / "data" / name / split, chosen)
+            write_labels(task / "data" / name / split / "utt2label", of)
+        write_data_dir(task / "data" / split, chosen)
+    tasks = ["--class_tasks", "voices", "--key_tasks", "keys", "--score_args", "--head mlp --layers 2 --epochs 5"]
+    small = ["--fit_args", "--run.max_steps 2 --run.val_every 2 --run.accelerator cpu", "--config", "mert/debug"]
+
+    def run(*more: str) -> subprocess.CompletedProcess[str]:
+        words = ["./run.sh", "--stage", "validate", *tasks, *small, *more]
+        return subprocess.run(words, cwd=task, env=ENV, capture_output=True, text=True)
+
+    def written(folder: Path) -> dict[Path, int]:
+        files = (p for p in folder.rglob("*") if p.is_file() and p.name != "complete.json")  # the last word each time
+        return {p: p.stat().st_mtime_ns for p in files}
+
+    for teacher, exp in (
+        (["--codec", "", "--kmeans", "8,4"], "exp/kmeans"),
+        (["--codec", "rvq_vae/debug"], "exp/codec"),
+    ):
+        done = run(*teacher, "--exp", exp)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert "| keys |" in done.stdout
+        assert json.loads((task / exp / "probes-best" / "keys.json").read_text())["metric"] == "key score"
+        made = written(task / "exp" / "targets")
+        again = run(*teacher, "--exp", exp, "--stop_stage", "fit")
+        assert again.returncode == 0, again.stderr[-3000:]
+        assert made == written(task / "exp" / "targets")
+    assert (task / "exp/targets/codes/all/complete.json").exists()
+    both = run("--kmeans", "8,4")
+    assert both.returncode == 2
+    assert "one teacher of codes" in both.stderr
