@@ -18,5 +18,7 @@ for name in "${!sums[@]}"; do
 done
 
 python local/make_data.py downloads data
+# without what it wants for loudspeakers, which needs a compiler
+[ -e downloads/python/tinysoundfont ] || python -m pip install --quiet --no-deps --target downloads/python tinysoundfont==0.3.7
 [ -e data/key/test/utt2label ] ||
-  python local/render.py downloads/timgm6mb-soundfont/usr/share/sounds/sf2/TimGM6mb.sf2 data
+  PYTHONPATH=downloads/python python local/render.py downloads/timgm6mb-soundfont/usr/share/sounds/sf2/TimGM6mb.sf2 data
