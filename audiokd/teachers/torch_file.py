@@ -57,18 +57,25 @@ class _Unpickler(pickle.Unpickler):
         return super().find_class(module, name) if (module, name) in SAFE else Unknown
 
 
-def load_tensors(path: str | os.PathLike[str]) -> Any:
-    """What torch.save wrote, with every object but tensors and plain values replaced by `Unknown`.
+def load_tensors(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The dict that torch.save wrote, with every object in it but tensors and plain values replaced by `Unknown`.
 
-    fairseq, for one, keeps its dictionaries in a checkpoint, whose code would have to be installed, and trusted, to read them.
+    fairseq, for one, keeps its dictionaries in a checkpoint, whose code would have to be installed, and trusted, to read them;
+    torch's own weights_only refuses such a file whole.
 
     Raises:
-        AudiokdError: not a file that torch wrote, or a damaged one.
+        AudiokdError: not a file that torch wrote, a damaged one, or one that holds no dict.
     """
     reader: Any = SimpleNamespace(
         __name__="tensors", Unpickler=_Unpickler, load=lambda f, **kw: _Unpickler(f, **kw).load()
     )
     try:
-        return torch.load(path, map_location="cpu", pickle_module=reader, weights_only=False)
-    except Exception as e:  # what a damaged pickle can raise has no end
-        raise AudiokdError(f"cannot be read: {str(e).splitlines()[0]}", where=os.fspath(path)) from e
+        # not weights_only, for it would not look at `reader`, which lets through what is SAFE and nothing else
+        found = torch.load(path, map_location="cpu", pickle_module=reader, weights_only=False)
+    except Exception as e:  # what a damaged pickle can raise has no end; all of it is said
+        said = (str(e).splitlines() or [type(e).__name__])[0]
+        raise AudiokdError(f"cannot be read: {said}", where=os.fspath(path)) from e
+    if not isinstance(found, dict):
+        what = f"holds a {type(found).__name__}, not the dict of a checkpoint"
+        raise AudiokdError(what, where=os.fspath(path), fix="give a file that torch.save wrote of a state dict")
+    return found
