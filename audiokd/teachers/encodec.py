@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audiokd.errors import AudiokdError
+from audiokd.nn.code_streams import CodeStreams
 from audiokd.nn.lengths import length_mask, zero_beyond
 from audiokd.nn.waveforms import check_wav
 from audiokd.teachers.base import load_pretrained
@@ -23,7 +24,7 @@ FAMILY = "encodec"
 CODEBOOKS = 8
 
 
-class EncodecTokenizer(nn.Module):
+class EncodecTokenizer(nn.Module, CodeStreams):
     """`encode` and `decode` over a frozen EnCodec of one channel that looks back only.
 
     Each clip is padded with zeros to whole frames: in a batch it has then the codes that it has alone, since nothing to the
@@ -101,25 +102,9 @@ class EncodecTokenizer(nn.Module):
         return math.prod(self.config.upsampling_ratios)
 
     @property
-    def frame_rate(self) -> float:
-        """Frames a second."""
-        return self.sample_rate / self.frame_size
-
-    @property
-    def num_codebooks(self) -> int:
-        """Streams that `encode` gives."""
-        return self._num_codebooks
-
-    @property
-    def cardinality(self) -> list[int]:
-        """Codes of each stream."""
-        return [self.config.codebook_size] * self._num_codebooks
-
-    def set_num_codebooks(self, n: int) -> None:
-        """Encode the first `n` streams; 8 are 6 kbit/s."""
-        if not 1 <= n <= len(self.layers):
-            raise AudiokdError(f"{n} codebooks asked of a model that has {len(self.layers)}")
-        self._num_codebooks = int(n)
+    def streams(self) -> list[int]:  # type: ignore[override]
+        """Codes of each stream that there is; the first 8 are 6 kbit/s."""
+        return [self.config.codebook_size] * len(self.layers)
 
     @torch.no_grad()
     def encode(self, wav: Tensor, lengths: Tensor | None = None) -> Codes:

@@ -31,6 +31,7 @@ class StoredCodeTeacher:
         if self.store.kind != "codes":
             raise AudiokdError(f"a store of {self.store.kind}, not of codes", where=path, fix="audiokd tokenize")
         meta = self.store.meta
+        self.sample_rate: int = meta["sample_rate"]
         self.frame_rate: float = meta["frame_rate"]
         self.cardinality: list[int] = list(meta["cardinality"])
         self.model_sha256: str = meta["model_sha256"]

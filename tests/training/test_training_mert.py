@@ -148,6 +148,23 @@ def test_gradients_into_the_convolutions_are_scaled(corpus: tuple[Path, Path]) -
         torch.testing.assert_close(grads[0.1][name], g * scale, rtol=1e-4, atol=1e-8)
 
 
+def test_the_gradient_is_clipped_where_no_scale_is_on_it(corpus: tuple[Path, Path]) -> None:
+    """In the hook that comes after a loss scale has been taken off; what is logged is the norm before."""
+    module = module_of(optim__grad_clip=0.1)
+    losses, _, _ = module.losses(batch_of(corpus[0], module), 0)
+    module.total(losses).backward()
+    optimizer = module.configure_optimizers()
+
+    def norm() -> float:
+        return float(torch.stack([p.grad.norm() for p in module.parameters() if p.grad is not None]).norm())
+
+    before = norm()
+    assert before > 0.2
+    module.on_before_optimizer_step(optimizer)
+    assert norm() == pytest.approx(0.1, rel=1e-3)
+    assert float(module._norm) == pytest.approx(before, rel=1e-4)
+
+
 def test_noise_is_heard_and_targets_are_clean(corpus: tuple[Path, Path], encodec: Path) -> None:
     module = module_of(teacher__codes=str(encodec), mixture__probability=1.0).eval()
     batch = batch_of(corpus[0], module)

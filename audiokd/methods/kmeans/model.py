@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 from audiokd.errors import AudiokdError
 from audiokd.frontends.mel_chroma import MelChroma
 from audiokd.methods.kmeans.config import FEATURES, KMeansConfig
+from audiokd.nn.code_streams import CodeStreams
 from audiokd.nn.lengths import length_mask, zero_beyond
 from audiokd.nn.waveforms import check_wav
 from audiokd.tokens.codes import Codes
@@ -17,7 +18,7 @@ from audiokd.tokens.codes import Codes
 PIECE = 4500
 
 
-class KMeansModel(PreTrainedModel):
+class KMeansModel(PreTrainedModel, CodeStreams):
     """A tokenizer that cannot decode: a codebook of log-mel frames, one of chroma."""
 
     config_class = KMeansConfig
@@ -49,25 +50,9 @@ class KMeansModel(PreTrainedModel):
         return self.config.frame_size
 
     @property
-    def frame_rate(self) -> float:
-        """Frames a second."""
-        return self.sample_rate / self.frame_size
-
-    @property
-    def num_codebooks(self) -> int:
-        """Streams that `encode` gives."""
-        return self._num_codebooks
-
-    @property
-    def cardinality(self) -> list[int]:
-        """Codes of each stream."""
-        return [k for k in self.config.clusters if k][: self._num_codebooks]
-
-    def set_num_codebooks(self, n: int) -> None:
-        """Encode the first `n` streams."""
-        if not 1 <= n <= len(self.used):
-            raise AudiokdError(f"{n} codebooks asked of a model that has {len(self.used)}")
-        self._num_codebooks = int(n)
+    def streams(self) -> list[int]:
+        """Codes of each stream that there is."""
+        return [k for k in self.config.clusters if k]
 
     def features(self, wav: Tensor, first: int = 0, frames: int | None = None) -> dict[str, Tensor]:
         """What each codebook is of, [B, T', D], by name; as `MelChroma` takes it."""

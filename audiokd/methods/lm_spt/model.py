@@ -13,11 +13,10 @@ from audiokd.errors import AudiokdError
 from audiokd.methods.lm_spt import streaming
 from audiokd.methods.lm_spt.config import LMSPTConfig
 from audiokd.methods.lm_spt.networks import LMSPTNetworks
-from audiokd.nn.codec.tokenizer import CodecTokenizer
 from audiokd.tokens.codes import Codes
 
 
-class LMSPTModel(LMSPTNetworks, CodecTokenizer):
+class LMSPTModel(LMSPTNetworks):
     """`encode` and `decode` are the tokenizer; `forward` is for training."""
 
     #: what `extract` can give

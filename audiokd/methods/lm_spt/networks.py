@@ -18,6 +18,7 @@ from audiokd.errors import AudiokdError
 from audiokd.methods.lm_spt.config import LMSPTConfig
 from audiokd.nn.codec.bottleneck import Bottleneck
 from audiokd.nn.codec.dac import Decoder, Encoder
+from audiokd.nn.codec.tokenizer import CodecTokenizer
 from audiokd.nn.codec.vocos import VocosDecoder
 from audiokd.nn.lengths import fit_length, zero_beyond
 from audiokd.nn.quantizers.rvq import ResidualVQ
@@ -33,7 +34,7 @@ class LMSPTOutput:
     quantized: SplitQuantized
 
 
-class LMSPTNetworks(PreTrainedModel):
+class LMSPTNetworks(PreTrainedModel, CodecTokenizer):
     """Encoders, quantiser, decoders, and how they are trained; the tokenizer is LMSPTModel."""
 
     config_class = LMSPTConfig
@@ -82,19 +83,9 @@ class LMSPTNetworks(PreTrainedModel):
         """Nothing: every part starts as torch starts it, as the official code does."""
 
     @property
-    def sample_rate(self) -> int:
-        """Hz of the waveform in and out."""
-        return self.config.sample_rate
-
-    @property
     def frame_size(self) -> int:
         """Samples a frame."""
         return math.prod(self.config.encoder_rates)
-
-    @property
-    def frame_rate(self) -> float:
-        """Frames a second."""
-        return self.sample_rate / self.frame_size
 
     def forward(self, wav: Tensor, cut_aux: bool = False) -> LMSPTOutput:
         """Rebuild waveforms; both outputs last as long as the input.

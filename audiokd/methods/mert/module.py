@@ -76,9 +76,8 @@ class MERTModule(RunModule):
         if teacher.frame_rate != self.student.frame_rate:
             what = f"the teacher gives {teacher.frame_rate:g} frames a second, the encoder {self.student.frame_rate:g}"
             raise AudiokdError(what, where=where, fix="a tokenizer of the encoder's frame rate, or another sample_rate")
-        rate = getattr(teacher, "sample_rate", self.student.sample_rate)
-        if rate != self.student.sample_rate:
-            what = f"the teacher hears {rate} Hz, the encoder {self.student.sample_rate}"
+        if teacher.sample_rate != self.student.sample_rate:
+            what = f"the teacher hears {teacher.sample_rate} Hz, the encoder {self.student.sample_rate}"
             raise AudiokdError(what, where=where, fix="a tokenizer of the encoder's sample rate")
 
     def learning_parts(self) -> dict[str, nn.Module]:

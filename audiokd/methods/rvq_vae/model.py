@@ -55,19 +55,9 @@ class RVQVAEModel(PreTrainedModel, CodecTokenizer):
         """Nothing: every part starts as torch starts it."""
 
     @property
-    def sample_rate(self) -> int:
-        """Hz of the waveform in and out."""
-        return self.config.sample_rate
-
-    @property
     def frame_size(self) -> int:
         """Samples a frame."""
         return math.prod(self.config.rates)
-
-    @property
-    def frame_rate(self) -> float:
-        """Frames a second."""
-        return self.sample_rate / self.frame_size
 
     @property
     def encoder_field(self) -> tuple[float, float]:

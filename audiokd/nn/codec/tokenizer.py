@@ -7,6 +7,7 @@ overlap by the receptive field: the same codes and the same sound as of the whol
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from audiokd.errors import AudiokdError
+from audiokd.nn.code_streams import CodeStreams
 from audiokd.nn.codec import long_form
 from audiokd.nn.codec.code_ids import check_ids
 from audiokd.nn.lengths import fit_length, stack_padded, zero_beyond
@@ -25,11 +27,10 @@ from audiokd.tokens.codes import Codes
 Latents = tuple[Tensor | None, ...]
 
 
-class CodecTokenizer:
+class CodecTokenizer(CodeStreams, ABC):
     """`encode` and `decode` of a transformers model that has a `quantizer` and a `decoder`; a base beside PreTrainedModel.
 
-    The model gives what raises NotImplementedError here, and `sample_rate`, `frame_size`, `frame_rate`; its config has
-    `n_codebooks` and `causal`.
+    The model gives what is abstract here, and `frame_size`; its config has `sample_rate` and `causal`.
     """
 
     #: longest stretch, in seconds, that goes through the networks at once; longer audio goes in exact overlapping pieces
@@ -40,24 +41,30 @@ class CodecTokenizer:
     decoder: Any
     device: torch.device
     dtype: torch.dtype
-    sample_rate: int
-    frame_size: int
-    frame_rate: float
-    _num_codebooks: int
 
+    @property
+    def sample_rate(self) -> int:  # type: ignore[override]
+        """Hz of the waveform in and out."""
+        return self.config.sample_rate
+
+    @property
+    def streams(self) -> list[int]:  # type: ignore[override]
+        """Codes of each stream that there is."""
+        return self.quantizer.cardinality
+
+    @abstractmethod
     def latents(self, wav: Tensor, n: Tensor, wanted: bool) -> tuple[Tensor, Latents]:
         """Frames [B] of waveforms [B, T] with true samples [B], and the encoders' output; `wanted` is the model's own word for
         which of them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def frames_of(self, n: int) -> int:
         """Frames of `n` samples."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def encoder_field(self) -> tuple[float, float]:
         """Samples to the left and right that a frame depends on."""
-        raise NotImplementedError
 
     @property
     def wanted(self) -> bool:
@@ -73,26 +80,6 @@ class CodecTokenizer:
     def samples_of(self, n: Any, semantic_only: bool) -> Any:
         """Samples out for `n` samples in."""
         return n
-
-    @property
-    def num_codebooks(self) -> int:
-        """Streams that `encode` gives."""
-        return self._num_codebooks
-
-    @property
-    def cardinality(self) -> list[int]:
-        """Codes of each stream."""
-        return self.quantizer.cardinality[: self._num_codebooks]
-
-    def set_num_codebooks(self, n: int) -> None:
-        """Encode the first `n` streams only, whichever way: whole, long, in steps.
-
-        They are the same codes as of all streams. It changes no features, no decoding (which takes the streams it is given),
-        and is of this object: a saved model has all its streams when it is loaded.
-        """
-        if n != int(n) or not 1 <= n <= self.config.n_codebooks:
-            raise AudiokdError(f"{n} codebooks asked of a model that has {self.config.n_codebooks}")
-        self._num_codebooks = int(n)
 
     def fold(self):
         """Fold weight normalisation for inference; returns the model."""
@@ -195,7 +182,7 @@ class CodecTokenizer:
 
     def check(self, codes: Codes) -> Tensor:
         """The ids [B, Q, T'] on the model's device, or an error where they cannot be its own."""
-        return check_ids(codes, self.quantizer.cardinality, self.device)
+        return check_ids(codes, self.streams, self.device)
 
     def by_pieces(
         self, wav: Tensor, lengths: Tensor | None, wanted: bool, of: Callable[..., Tensor]
