@@ -72,13 +72,24 @@ class TaughtModule(RunModule):
         return torch.optim.SGD(groups, lr=o.lr, momentum=o.momentum)
 
     @torch.no_grad()
-    def front(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """What the models are given of a batch's `wav` [B, T] and `lengths` [B]: log-mel [B, F, T] with frames [B], or, not
-        `on_mel`, the waveforms with samples; clips too short for one of them are padded."""
+    def front(self, batch: dict[str, Any], silence: bool = False) -> tuple[Tensor, Tensor]:
+        """What the models are given of a batch.
+
+        Args:
+            batch: `wav` [B, T] and `lengths` [B]; clips too short for one of the models are padded.
+            silence: whether past its end a clip is silence, as what it is mixed with may be longer, and not nothing.
+
+        Returns:
+            Log-mel [B, F, T'] with frames [B], or, not `on_mel`, the waveforms with samples.
+        """
         fewest = max(m.min_samples for m in (self.model, *self.teachers))
         wav, lengths = batch["wav"], batch["lengths"].clamp(min=fewest)
         wav = nn.functional.pad(wav, (0, max(0, fewest - wav.shape[-1])))
-        return self.model.encoder.frontend(wav, lengths) if self.on_mel else (wav, lengths)
+        if not self.on_mel:
+            return wav, lengths
+        frontend = self.model.encoder.frontend
+        x, n = frontend(wav, torch.full_like(lengths, wav.shape[-1]) if silence else lengths)
+        return (x, frontend.frames(lengths)) if silence else (x, n)
 
     def logits(self, model: Any, x: Tensor, n: Tensor) -> Any:
         """What a model says of `front`'s."""

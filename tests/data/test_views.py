@@ -37,6 +37,21 @@ def official_crop(mel: Tensor, box: list[int], canvas: tuple[float, float]) -> T
 
 
 @pytest.mark.parametrize("transform", [RandomResizeCrop(), FREQUENCY_WARP], ids=["crop", "warp"])
+def test_clips_of_unlike_length_are_resized_each_in_its_own(mel: Tensor, transform: RandomResizeCrop) -> None:
+    """Whatever stands behind the shorter ones; a frame alone, too."""
+    rng, sizes = np.random.default_rng(1), [mel.shape[2], 200, 57, 1]
+    few = mel[:4].clone()
+    for _ in range(10):
+        boxes = [transform.draw(rng, mel.shape[1], n) for n in sizes]
+        out = transform(few, torch.tensor(boxes), torch.tensor(sizes))
+        for ours, clip, box, n in zip(out, few, boxes, sizes):
+            alone = official_crop(clip[:, :n], list(box), transform.canvas)
+            torch.testing.assert_close(ours[:, :n], alone, atol=2e-5, rtol=0)
+            if transform is not FREQUENCY_WARP:
+                assert not ours[:, n:].any()
+
+
+@pytest.mark.parametrize("transform", [RandomResizeCrop(), FREQUENCY_WARP], ids=["crop", "warp"])
 def test_resize_crop_equals_torch_clip_by_clip(mel: Tensor, transform: RandomResizeCrop) -> None:
     rng = np.random.default_rng(0)
     for _ in range(4):

@@ -15,6 +15,7 @@ from transformers import AutoModel
 from whole_runs import assert_same_run, checkpoint, differences, finish, kill_at, rows, start
 
 import audiokd
+from audiokd.data.crops import rng_of
 from audiokd.data.inputs import open_input
 from audiokd.errors import AudiokdError
 from audiokd.losses.label_distillation import label_distillation_loss, probabilities
@@ -243,8 +244,35 @@ def test_a_short_clips_view_is_its_own(corpus: Path, tmp_path: Path) -> None:
     mel, frames, _, _ = module._augmented(batch)
     few = {k: v[:1] for k, v in batch.items()}
     alone, n, _, _ = module._augmented(few)
-    torch.testing.assert_close(mel[:1], alone, atol=1e-6, rtol=0)
-    assert frames[0] == n[0] == 101
+    assert frames.tolist() == [51, 101, 101, 101]
+    assert n.tolist() == [51]
+    assert alone.shape[-1] == 51
+    torch.testing.assert_close(mel[:1, :, :51], alone, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("warp", [False, True])
+def test_two_that_are_mixed_are_as_long_as_the_longer(corpus: Path, tmp_path: Path, warp: bool) -> None:
+    """A short clip ends in silence as far as its partner goes; two short ones do not count what the crop adds."""
+    module, data = module_of(corpus, tmp_path / "run", augment__mixup=0.5, augment__warp=warp, data__crop_s=1.0)
+    batch = batch_of(data)
+    for i, samples in enumerate([8000, 8000, 4000, 16000]):
+        batch["wav"][i, samples:] = 0
+        batch["lengths"][i] = samples
+    shift = 1 + int(rng_of(module.run.seed, "partner", module.iteration).integers(3))
+    own = [51, 51, 26, 101]
+    partner = torch.arange(4).roll(shift).tolist()
+    mel, frames, _, _ = module._augmented(batch)
+    assert frames.tolist() == [max(n, own[p]) for n, p in zip(own, partner)]
+    if warp:
+        return
+    ids = batch["ids"]
+    share = [rng_of(module.run.seed, "augment", module.iteration, i).beta(0.5, 0.5) for i in ids]
+    frontend = module.model.encoder.frontend
+    for i, p in enumerate(partner):
+        of = [frontend(batch["wav"][j, : 160 * (int(frames[i]) - 1)][None])[0][0] for j in (i, p)]
+        mixed = share[i] * of[0] + (1 - share[i]) * of[1]
+        inner = int(frames[i]) - 4  # the last see how the end is mirrored
+        torch.testing.assert_close(mel[i, :, :inner], mixed[:, :inner], atol=1e-4, rtol=0)
 
 
 def test_rare_labels_are_drawn_more_often(corpus: Path, tmp_path: Path) -> None:

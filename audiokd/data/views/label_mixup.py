@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -23,3 +24,7 @@ class LabelMixup:
         """`x` [B, ...] mixed."""
         share = self.share.to(x.dtype).view(-1, *[1] * (x.ndim - 1))
         return share * x + (1 - share) * x[self.partner]
+
+    def lengths(self, n: Tensor) -> Tensor:
+        """Of what is mixed of items of lengths `n` [B]: the longer one's; an item that keeps to itself keeps its own."""
+        return torch.where(self.share < 1, torch.maximum(n, n[self.partner]), n)

@@ -35,13 +35,23 @@ class RandomResizeCrop:
         left, width = _stretch(rng, frames, self.canvas[1], self.time_scale)
         return top, height, left, width
 
-    def __call__(self, mel: Tensor, boxes: Tensor) -> Tensor:
-        """`mel` [B, F, T] with `boxes` [B, 4] of the canvas, as `draw` gives them, resized to [B, F, T]."""
-        bands, frames = mel.shape[1:]
-        boxes = boxes.to(mel.device)
-        top = boxes[:, 0] - (int(bands * self.canvas[0]) - bands) // 2
-        left = boxes[:, 2] - (int(frames * self.canvas[1]) - frames) // 2
-        return _resize(_resize(mel.transpose(1, 2), top, boxes[:, 1]).transpose(1, 2), left, boxes[:, 3])
+    def __call__(self, mel: Tensor, boxes: Tensor, frames: Tensor | None = None) -> Tensor:
+        """Rectangles resized to the spectrograms.
+
+        Args:
+            mel: [B, F, T].
+            boxes: [B, 4] of the canvas of each item's own size, as `draw` gives them.
+            frames: [B] of each item; all of T by default.
+
+        Returns:
+            [B, F, T], zeros past an item's frames.
+        """
+        boxes, bands = boxes.to(mel.device), mel.new_tensor(mel.shape[1], dtype=torch.long)
+        frames = mel.new_full((len(mel),), mel.shape[2], dtype=torch.long) if frames is None else frames.to(mel.device)
+        top = boxes[:, 0] - _margin(bands, self.canvas[0])
+        left = boxes[:, 2] - _margin(frames, self.canvas[1])
+        mel = _resize(mel.transpose(1, 2), top, boxes[:, 1], bands.expand(len(mel))).transpose(1, 2)
+        return _resize(mel, left, boxes[:, 3], frames)
 
 
 def _stretch(rng: np.random.Generator, size: int, canvas: float, scale: tuple[float, float]) -> tuple[int, int]:
@@ -51,22 +61,29 @@ def _stretch(rng: np.random.Generator, size: int, canvas: float, scale: tuple[fl
     return int(rng.integers(room - length + 1)), length
 
 
-def _resize(x: Tensor, start: Tensor, length: Tensor) -> Tensor:
-    """`x` [B, R, N]: positions `start` to `start + length` of the last axis, zeros outside of x, resized to N."""
+def _margin(size: Tensor, canvas: float) -> Tensor:
+    """Rows of the canvas before the spectrogram."""
+    return ((size.double() * canvas).long() - size) // 2
+
+
+def _resize(x: Tensor, start: Tensor, length: Tensor, size: Tensor) -> Tensor:
+    """`x` [B, R, N]: positions `start` to `start + length` of the last axis, zeros outside of the first `size` [B] ones, resized
+    to `size`."""
     n = x.shape[-1]
-    if bool(((start == 0) & (length == n)).all()):
+    if bool(((start == 0) & (length == size)).all()):
         return x
-    step = (length - 1).to(torch.float32) / max(n - 1, 1)
-    position = step[:, None] * torch.arange(n, device=x.device)
+    step = (length - 1).to(torch.float32) / (size - 1).clamp(min=1)
+    index = torch.arange(n, device=x.device)
+    position = step[:, None] * index
     whole = position.floor()
     out = torch.zeros_like(x)
     for tap, weight in zip(range(-1, 3), _weights(position - whole)):
         at = (whole.long() + tap).clamp(min=0)
         at = torch.minimum(at, length[:, None] - 1) + start[:, None]
-        inside = (at >= 0) & (at < n)
+        inside = (at >= 0) & (at < size[:, None])
         taken = x.gather(2, at.clamp(0, n - 1)[:, None].expand(x.shape))
         out += taken * (weight * inside).to(x.dtype)[:, None]
-    return out
+    return out * (index < size[:, None])[:, None]
 
 
 def _weights(t: Tensor) -> list[Tensor]:

@@ -67,13 +67,11 @@ class ClassifierModule(TaughtModule):
     def _augmented(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
         """Log-mel or waveforms, their lengths, labels and the cached teachers' probabilities [B, C] of a training batch.
 
-        Crops that are mixed or warped count whole, silence at their end, as officially: else a short clip's view would depend
-        on the longest of its batch.
+        Two that are mixed are as long as the longer one, and each is warped within its own length: what follows, up to the
+        crop's, counts as little as in scoring.
         """
         a, ids = self.settings.augment, batch["ids"]
-        if a.mixup or self.warped:
-            batch = {**batch, "lengths": torch.full_like(batch["lengths"], batch["wav"].shape[-1])}
-        x, n = self.front(batch)
+        x, n = self.front(batch, silence=a.mixup > 0)
         labels = self._of_ids(self.labels, ids).float()
         cached = [probabilities(self._of_ids(table, ids), self.kind) for table in self.cached]
         rngs = [rng_of(self.run.seed, "augment", self.iteration, i) for i in ids]
@@ -85,9 +83,11 @@ class ClassifierModule(TaughtModule):
             share = torch.tensor(shares, dtype=x.dtype, device=x.device)
             shift = 1 + int(rng_of(self.run.seed, "partner", self.iteration).integers(len(ids) - 1))
             mix = LabelMixup(share, torch.arange(len(ids), device=x.device).roll(shift))
-            x, labels, cached = mix(x), mix(labels), [mix(c) for c in cached]
+            x, n, labels, cached = mix(x), mix.lengths(n), mix(labels), [mix(c) for c in cached]
+        x = x[..., : int(n.max())]
         if self.warped:
-            x = self.warp(x, torch.tensor([self.warp.draw(r, *x.shape[1:]) for r in rngs]))
+            boxes = [self.warp.draw(r, x.shape[1], frames) for r, frames in zip(rngs, n.tolist())]
+            x = self.warp(x, torch.tensor(boxes), n)
         return x, n, labels, cached
 
     def validate_batch(self, batch: dict[str, Any]) -> None:

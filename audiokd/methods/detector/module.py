@@ -92,15 +92,11 @@ class DetectorModule(TaughtModule):
     def _views(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, LabelMixup]:
         """Log-mel and its frames, or waveforms and their samples, and what mixes labels as they are mixed.
 
-        Crops that are mixed count whole, silence at their end, as in the baseline: else a short clip's labels would be
-        judged by its partner's length.
+        Two that are mixed are as long as the longer one; in the baseline all of a crop counts, silence too.
         """
-        ids = batch["ids"]
-        if self.settings.augment.mixup:
-            batch = {**batch, "lengths": torch.full_like(batch["lengths"], batch["wav"].shape[-1])}
-        x, n = self.front(batch)
-        mix = self._mixup(ids)
-        return mix(x), n, mix
+        x, n = self.front(batch, silence=self.settings.augment.mixup > 0)
+        mix = self._mixup(batch["ids"])
+        return mix(x), mix.lengths(n), mix
 
     def _mixup(self, ids: list[str]) -> LabelMixup:
         """Strongly labelled crops with such, weakly labelled ones with such."""
