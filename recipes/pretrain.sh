@@ -11,6 +11,9 @@
 #   --class_tasks "T ..." --tag_tasks "T ..." --frame_tasks "T ..."   of data/T/{train,dev,test}: one label an utterance, any
 #                                         number of them (utt2label), or a label a frame (phones.ctm)
 #   --key_tasks "T ..." --value_tasks "T ..."   of data/T/{train,dev,test}: musical keys, numbers; with --score_args "--head mlp"
+#   --beat_tasks "T ..."                  of data/T/{train,dev,test}, with utt2beats; with --score_args "--head mlp --layers N"
+#   --separation_tasks "T ..."            of data/T/{train,dev,test}, mixtures with a file of each of --sources beside them
+#   --sources "vocals ..."                vocals.scp and so on; each is asked for by itself
 #   --fold_tasks "T ..."                  of data/T, not split: one label an utterance, cross-validated by its utt2fold
 #   --codec FILE                          of mert: stage 4 trains an RVQ-VAE by these settings, and its codes are learnt
 #   --kmeans "300,200"                    of mert: stage 4 clusters log-mel and chroma frames, and their numbers are learnt
@@ -38,6 +41,9 @@ tag_tasks=
 frame_tasks=
 key_tasks=
 value_tasks=
+beat_tasks=
+separation_tasks=
+sources="vocals drums bass other"
 fold_tasks=
 codec=
 kmeans=
@@ -54,8 +60,9 @@ device=cpu
 stage_options "$@"
 trained=${model:-$exp/export-$checkpoint}
 [ -n "$config$model" ] || die "--config is needed, such as conf/frame.yaml or atst/frame_small"
-[ -n "$class_tasks$tag_tasks$frame_tasks$key_tasks$value_tasks$fold_tasks" ] ||
-  die "no task to probe: --class_tasks, --tag_tasks, --frame_tasks, --key_tasks, --value_tasks or --fold_tasks"
+[ -n "$class_tasks$tag_tasks$frame_tasks$key_tasks$value_tasks$beat_tasks$separation_tasks$fold_tasks" ] ||
+  die "no task to probe: --class_tasks, --tag_tasks, --frame_tasks, --key_tasks, --value_tasks, --beat_tasks," \
+    "--separation_tasks or --fold_tasks"
 [ -z "$codec" ] || [ -z "$kmeans" ] || die "--codec and --kmeans: one teacher of codes"
 targets=exp/targets
 
@@ -104,9 +111,13 @@ if [ -z "$model" ] && in_range export; then
 fi
 
 probe_task() { # task kind: its splits' features, or the probe on them, as the stage wants
-  local task=$1 kind=$2 layer=$clip_layer s
-  [ "$kind" != frames ] || layer=frames
-  local stores=$exp/features-$checkpoint/$task
+  local task=$1 kind=$2 layer=$clip_layer s source
+  local stores=$exp/features-$checkpoint/$task out=$exp/probes-$checkpoint/$task
+  local splits="[data/$task/train,data/$task/dev,data/$task/test]"
+  case $kind in
+    frames) layer=frames ;;
+    beats | separation) layer=layers ;;
+  esac
   if in_range extract; then
     for s in train dev test; do
       log "stage 7: extract $layer of $task/$s"
@@ -115,8 +126,14 @@ probe_task() { # task kind: its splits' features, or the probe on them, as the s
   fi
   if in_range score; then
     log "stage 8: probe $task"
-    audiokd probe --train "$stores/train" --dev "$stores/dev" --test "$stores/test" --task "$kind" \
-      --data "[data/$task/train,data/$task/dev,data/$task/test]" --out "$exp/probes-$checkpoint/$task.json" "${more_score[@]}"
+    local probe=(audiokd probe --train "$stores/train" --dev "$stores/dev" --test "$stores/test" --task "$kind" --data "$splits")
+    if [ "$kind" = separation ]; then
+      for source in $sources; do
+        "${probe[@]}" --source "$source" --out "$out-$source.json" "${more_score[@]}"
+      done
+    else
+      "${probe[@]}" --out "$out.json" "${more_score[@]}"
+    fi
   fi
 }
 
@@ -138,6 +155,8 @@ for t in $tag_tasks; do probe_task "$t" tags; done
 for t in $frame_tasks; do probe_task "$t" frames; done
 for t in $key_tasks; do probe_task "$t" key; done
 for t in $value_tasks; do probe_task "$t" regression; done
+for t in $beat_tasks; do probe_task "$t" beats; done
+for t in $separation_tasks; do probe_task "$t" separation; done
 for t in $fold_tasks; do fold_task "$t"; done
 
 if [ -z "$model" ] && in_range score; then

@@ -1,33 +1,27 @@
-"""MARBLE's probe of frozen features (arXiv 2306.10548): one hidden layer, on the layer that does best on the validation set.
-
-512 units, ReLU, dropout 0.2, Adam; the rate halves when the validation score has not risen for six epochs, and training ends when
-it has not for twenty. Features have mean 0 and variance 1 over the training set, which MARBLE leaves out: encoders differ in level.
-"""
+"""MARBLE's probe of frozen features (arXiv 2306.10548): one hidden layer, on the layer that does best on the validation set."""
 
 from __future__ import annotations
 
-import copy
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from audiokd.errors import AudiokdError
 from audiokd.eval.classification import score_summary
 from audiokd.eval.key_score import key_score, read_key
 from audiokd.eval.linear_probe import ProbeSet, check_sets
+from audiokd.eval.mlp import train_mlp
 from audiokd.eval.r2 import r2
 from audiokd.eval.roc_auc import mean_roc_auc
 from audiokd.eval.table import Summary, summarise_drawn, summarise_rate
 from audiokd.nn.average_precision import mean_average_precision
 
 MLPTask: TypeAlias = Literal["class", "tags", "key", "regression"]
-HIDDEN, DROPOUT, PATIENCE, STOP = 512, 0.2, 6, 20
 #: of the bootstrap
 DRAWS = 200
 
@@ -37,7 +31,8 @@ class MLPProbeResult:
     """What the probes found.
 
     Attributes:
-        metric: accuracy; mAP for tags; MIREX's weighted score for keys; R2, the mean over variables, for regression.
+        metric: accuracy; mAP for tags; MIREX's weighted score for keys; R2, the mean over variables, for regression; the F-measure
+            of beats.
         chosen_layer: from 1.
         dev: validation score of each layer.
         test: its test score with a 95% bootstrap interval over utterances.
@@ -88,16 +83,13 @@ def mlp_probe(
         raise AudiokdError(f"features of size {train.x.shape[1]} are not {layers} layers'")
     if task == "regression":  # R2 does not care, training does
         train, dev, test = _standardised(train, dev, test)
-    score = _score_of(task, names)
+    score, loss = _score_of(task, names), _loss_of(task)
     found: list[tuple[float, int, Tensor]] = []
     for k in range(layers):
         of = slice(k * train.x.shape[1] // layers, (k + 1) * train.x.shape[1] // layers)
-        parts = [d.x[:, of] for d in (train, dev, test)]
-        mean, std = parts[0].mean(0), parts[0].std(0).clamp(min=1e-6)
-        x, x_dev, x_test = ((p - mean) / std for p in parts)
-        with torch.random.fork_rng(devices=[train.x.device] if train.x.is_cuda else []):
-            torch.manual_seed(seed)
-            found.append(_train(x, train.y, x_dev, dev.y, x_test, task, len(names), score, lr, batch_size, epochs))
+        x, x_dev, x_test = (d.x[:, of] for d in (train, dev, test))
+        mlp = train_mlp(x, train.y, x_dev, dev.y, len(names), loss, score, lr, batch_size, epochs, seed)
+        found.append((mlp.dev, mlp.epochs, mlp(x_test)))
     scores = [s for s, _, _ in found]
     best = int(np.nanargmax(scores)) if np.isfinite(scores).any() else 0
     _, used, out = found[best]
@@ -111,43 +103,13 @@ def _standardised(train: ProbeSet, *others: ProbeSet) -> tuple[ProbeSet, ...]:
     return tuple(ProbeSet(d.x, (d.y.float() - mean) / std, d.groups) for d in (train, *others))
 
 
-def _train(
-    x: Tensor, y: Tensor, x_dev: Tensor, y_dev: Tensor, x_test: Tensor, task: MLPTask, outputs: int,
-    score: Callable[[Tensor, Tensor], float], lr: float, batch_size: int, epochs: int,
-) -> tuple[float, int, Tensor]:  # fmt: skip
-    """Best validation score, epochs, and what that probe says of the test set."""
-    net = nn.Sequential(nn.Linear(x.shape[1], HIDDEN), nn.ReLU(), nn.Dropout(DROPOUT), nn.Linear(HIDDEN, outputs))
-    net.to(x.device)
-    optimizer = torch.optim.Adam(net.parameters(), lr=lr)
-    slower = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, mode="max", factor=0.5, patience=PATIENCE)
-    best, kept, since, epoch = -math.inf, copy.deepcopy(net.state_dict()), 0, 0
-    while epoch < epochs and since < STOP:
-        epoch += 1
-        net.train()
-        for rows in torch.randperm(len(x)).to(x.device).split(batch_size):
-            loss = _loss(net(x[rows]), y[rows], task)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        net.eval()
-        with torch.no_grad():
-            now = score(net(x_dev), y_dev)
-        slower.step(now)
-        since += 1
-        if now > best:
-            best, kept, since = now, copy.deepcopy(net.state_dict()), 0
-    net.load_state_dict(kept)
-    with torch.no_grad():
-        return (best if math.isfinite(best) else float("nan")), epoch, net.eval()(x_test)
-
-
 METRICS: dict[MLPTask, str] = {"class": "accuracy", "tags": "mAP", "key": "key score", "regression": "R2"}
 
 
-def _loss(out: Tensor, y: Tensor, task: MLPTask) -> Tensor:
+def _loss_of(task: MLPTask) -> Callable[[Tensor, Tensor], Tensor]:
     if task == "tags":
-        return F.binary_cross_entropy_with_logits(out, y.to(out.dtype))
-    return F.mse_loss(out, y.to(out.dtype)) if task == "regression" else F.cross_entropy(out, y)
+        return lambda out, y: F.binary_cross_entropy_with_logits(out, y.to(out.dtype))
+    return (lambda out, y: F.mse_loss(out, y.to(out.dtype))) if task == "regression" else F.cross_entropy
 
 
 def _score_of(task: MLPTask, names: Sequence[str]) -> Callable[[Tensor, Tensor], float]:

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from audiokd.errors import AudiokdError
 
+#: frames of all layers, side by side
+LAYERS = "layers"
+
 
 @dataclass
 class AudioFeatures:
@@ -29,6 +32,8 @@ class AudioFeatures:
 
     def part(self, name: str) -> tuple[Tensor, Tensor]:
         """One of `part_names`: [B, T', D] and [B] frames; the clip embedding is one frame, of as many layers as it was made of."""
+        if name == LAYERS:
+            return torch.cat(self.hidden_states, -1), self.lengths
         if clip_blocks_of(name, len(self.hidden_states)):
             return self.clip[:, None], torch.ones_like(self.lengths)
         return self.hidden_states[layer_index(name, len(self.hidden_states))], self.lengths
@@ -36,9 +41,9 @@ class AudioFeatures:
 
 def part_names(depth: int) -> tuple[str, ...]:
     """What an encoder of `depth` layers can give: the last layer's frames; the clip embedding, of all layers or of the last n;
-    the frames of each layer."""
+    the frames of each layer; of all layers, side by side."""
     numbers = range(1, depth + 1)
-    return ("frames", "clip", *(f"clip{n}" for n in numbers), *(f"layer{n}" for n in numbers))
+    return ("frames", "clip", *(f"clip{n}" for n in numbers), *(f"layer{n}" for n in numbers), LAYERS)
 
 
 def clip_blocks_of(name: str, depth: int) -> int:
@@ -55,6 +60,6 @@ def layer_index(name: str, depth: int) -> int:
         AudiokdError: there is no such part.
     """
     names = part_names(depth)
-    if name not in names or name.startswith("clip"):
+    if name not in names or name.startswith("clip") or name == LAYERS:
         raise AudiokdError(f"no features {name!r}", fix=f"layers: {', '.join(names)}")
     return depth - 1 if name == "frames" else int(name.removeprefix("layer")) - 1

@@ -156,6 +156,7 @@ def test_extract_gives_each_layer(kind: str, speech: Tensor) -> None:
         "layer1": f.hidden_states[0],
         "clip": f.clip[:, None],
         "clip3": f.clip[:, None],
+        "layers": torch.cat(f.hidden_states, -1),
     }
     for layer, expected in {**wanted, "clip1": last}.items():
         got, n = model.extract(wav, None, layer)

@@ -11,9 +11,11 @@ import pytest
 import soundfile as sf
 from recipe_copies import BIN, ENV, REPO, copy_recipe
 
+from audiokd.data.beats import write_beats
 from audiokd.data.inputs import open_input
 from audiokd.data.kaldi import check_data_dir, read_data_dir, write_data_dir
 from audiokd.data.labels import read_labels, write_labels
+from audiokd.data.stems import write_stems
 from audiokd.data.utterance import Utterance
 
 SOURCE = REPO / "egs" / "debian_sounds" / "ssl1"
@@ -69,6 +71,41 @@ def test_from_data_to_probes(two_cities: Path, beckett: Path, tmp_path: Path) ->
     )
     assert none.returncode == 2
     assert "no task to probe" in none.stderr
+
+
+@pytest.mark.slow
+def test_beats_and_sources(two_cities: Path, beckett: Path, tmp_path: Path) -> None:
+    """Stages 7 and 8 of an encoder that is there: beats of one data dir, two sources of another."""
+    task = copy_recipe(SOURCE, tmp_path)
+    a, b = (sf.read(p, dtype="float32")[0][: 8 * 16_000] for p in (two_cities, beckett))
+    (task / "sound").mkdir()
+    for split in ("train", "dev", "test"):
+        folder = task / "data" / "mixes" / split
+        for name, wav in {"mix": a[: len(b)] + b, "voice": a[: len(b)], "other": b}.items():
+            sf.write(task / "sound" / f"{name}.wav", wav / 2, 16_000)
+        write_data_dir(folder, [Utterance(f"mix-{split}", "sound/mix.wav")])
+        write_data_dir(task / "data" / "beats" / split, [Utterance(f"mix-{split}", "sound/mix.wav")])
+        for source in ("voice", "other"):
+            write_stems(folder, source, {f"mix-{split}": f"sound/{source}.wav"})
+        write_beats(task / "data" / "beats" / split / "utt2beats", {f"mix-{split}": np.arange(0.5, 7.5, 0.5).tolist()})
+    options = ["--class_tasks", "", "--frame_tasks", "", "--beat_tasks", "beats", "--separation_tasks", "mixes"]
+    options += ["--sources", "voice other", "--model", "log_mel", "--exp", "exp/log_mel", "--stage", "extract"]
+    run = subprocess.run(
+        ["./run.sh", *options, "--score_args", "--head mlp --epochs 1"],
+        cwd=task,
+        env=ENV,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    folder = task / "exp/log_mel/probes-best"
+    found = {p.stem: json.loads(p.read_text()) for p in folder.glob("*.json")}
+    assert {k: (v["metric"], v["layer"]) for k, v in found.items()} == {
+        "beats": ("beat F1", "layers"), "mixes-voice": ("SDR", "layers"), "mixes-other": ("SDR", "layers"),
+    }  # fmt: skip
+    assert {k: v["settings"].get("source") for k, v in found.items()} == {
+        "beats": None, "mixes-voice": "voice", "mixes-other": "other",
+    }  # fmt: skip
 
 
 def test_labels_of_debian_sounds(two_cities: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from audiokd.errors import AudiokdError
 from audiokd.frontends.atst_mel import HOP_LENGTH, MIN_SAMPLES, N_MELS, SAMPLE_RATE, ATSTLogMel
 from audiokd.methods.atst.config import ATSTConfig
 from audiokd.methods.atst.settings import PATCH
-from audiokd.nn.features import AudioFeatures, clip_blocks_of, layer_index, part_names
+from audiokd.nn.features import LAYERS, AudioFeatures, clip_blocks_of, layer_index, part_names
 from audiokd.nn.lengths import length_mask
 from audiokd.nn.vit import Block, init_vit
 from audiokd.nn.waveforms import check_wav
@@ -178,6 +178,8 @@ class ATSTModel(PreTrainedModel):
         """One of `feature_layers`: [B, T', D] and [B] frames; the clip embedding is one frame."""
         if blocks := clip_blocks_of(layer, self.config.depth):
             return self.extract_features(wav, lengths, blocks).part(layer)
+        if layer == LAYERS:
+            return self._features(wav, lengths, range(self.config.depth), 0).part(layer)
         f = self._features(wav, lengths, [layer_index(layer, self.config.depth)], 0)
         return f.hidden_states[0], f.lengths
 

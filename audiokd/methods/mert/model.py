@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from audiokd.errors import AudiokdError
 from audiokd.methods.mert.config import FRAME_SIZE, MIN_SAMPLES, MERTConfig
-from audiokd.nn.features import AudioFeatures, clip_blocks_of, layer_index, part_names
+from audiokd.nn.features import LAYERS, AudioFeatures, clip_blocks_of, layer_index, part_names
 from audiokd.nn.hubert import Encoder, FeatureProjection, WaveConvs, init_hubert
 from audiokd.nn.lengths import zero_beyond
 from audiokd.nn.over_time import normed_over_time
@@ -164,6 +164,9 @@ class MERTModel(PreTrainedModel):
         if blocks := clip_blocks_of(layer, depth):
             states, frames = self._run(wav, n, range(depth + 1 - blocks, depth + 1))
             return self._clip(states, frames)[:, None], torch.ones_like(frames)
+        if layer == LAYERS:
+            states, frames = self._run(wav, n, range(1, depth + 1))
+            return torch.cat(states, -1), frames
         states, frames = self._run(wav, n, [layer_index(layer, depth) + 1])
         return states[0], frames
 
