@@ -13,24 +13,20 @@ audio, and loader workers, which either arrangement may have.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import random
-import statistics
-import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
 import torchaudio
 from torch import Tensor
 from torch.nn import functional as F
+from turns import Arrangement, in_turns, table
 
 from audiokd.data.audio import load
 from audiokd.data.fetch import downloads_dir, fetch_pypi
 from audiokd.data.utterance import Utterance
 from audiokd.data.views.frame_mask import draw_mask
-from audiokd.launch.local import keep_freed_memory
 from audiokd.methods.atst.module import ATSTModule
 from audiokd.methods.atst.settings import PATCH, ATSTSettings
 from audiokd.methods.atst.views import Views
@@ -143,20 +139,18 @@ def make_step(name: str, settings: ATSTSettings, device: str) -> Callable[[Tenso
     return step_of(module, views)
 
 
-def worker(name: str, settings: ATSTSettings, threads: int, device: str, speech: Tensor, ends: Any) -> None:
-    """Take batches, say how long each took: in a process of its own, for how it treats memory is of the whole process."""
-    torch.set_num_threads(threads)
-    if name != OFFICIAL:
-        keep_freed_memory()
-    step = make_step(name, settings, device)
-    n = round(settings.data.crop_s * 16000)
-    for number, starts in iter(ends.recv, None):
-        batch = torch.stack([torch.stack([speech[s : s + n] for s in row]) for row in starts])
-        start = time.perf_counter()
-        step(batch, number)
-        if device != "cpu":
-            torch.cuda.synchronize()
-        ends.send(time.perf_counter() - start)
+def make(
+    name: str, settings: ATSTSettings, batch_size: int, device: str, speech: Tensor
+) -> tuple[Callable[[int], Tensor], Callable[[Tensor, int], float]]:
+    """What draws crops [B, crops, T] of speech, and the step of an arrangement."""
+    step, n = make_step(name, settings, device), round(settings.data.crop_s * 16000)
+    crops = build_module("atst", settings).crops
+
+    def draw(turn: int) -> Tensor:
+        starts = np.random.default_rng(turn).integers(len(speech) - n, size=(batch_size, crops))
+        return torch.stack([torch.stack([speech[s : s + n] for s in row]) for row in starts])
+
+    return draw, step
 
 
 def main() -> None:
@@ -175,32 +169,17 @@ def main() -> None:
     (path,) = fetch_pypi(*WHEEL, downloads_dir() / "benchmarks", ["moonshine_voice/assets/two_cities.wav"])
     wav, rate = load(Utterance("two_cities", str(path)))
     speech = torchaudio.functional.resample(torch.from_numpy(wav), rate, 16000)
-    crops = build_module("atst", settings).crops
-    context = multiprocessing.get_context("spawn")
-    processes, ends = [], {}
-    for name in (OFFICIAL, "audiokd"):
-        ends[name], theirs = context.Pipe()
-        processes.append(context.Process(target=worker, args=(name, settings, a.threads, a.device, speech, theirs)))
-        processes[-1].start()
-    times: dict[str, list[float]] = {name: [] for name in ends}
-    last = len(speech) - round(settings.data.crop_s * 16000)
-    for turn in range(a.repeats + 1):
-        starts = torch.randint(last, (a.batch_size, crops)).tolist()
-        for name, end in ends.items():  # in turns: the other one waits
-            end.send((turn, starts))
-            took = end.recv()
-            if turn:  # the first is for warming up
-                times[name].append(took)
-    for end in ends.values():
-        end.send(None)
+    times = in_turns(
+        {
+            name: Arrangement(make, (name, settings, a.batch_size, a.device, speech), name != OFFICIAL)
+            for name in (OFFICIAL, "audiokd")
+        },
+        a.repeats,
+        a.threads,
+        a.device,
+    )
     print(f"{a.config}, batch {a.batch_size}, {a.threads} threads, {a.device}, torch {torch.__version__}\n")
-    print("| arrangement | clips a second (median, range) | against official |")
-    print("| --- | --- | --- |")
-    base = statistics.median(times[OFFICIAL])
-    for name, of in times.items():
-        median = statistics.median(of)
-        shown = f"{a.batch_size / median:.2f} ({a.batch_size / max(of):.2f}-{a.batch_size / min(of):.2f})"
-        print(f"| {name} | {shown} | {base / median:.2f} |")
+    print(table(times, a.batch_size, OFFICIAL, "clips"))
 
 
 if __name__ == "__main__":
