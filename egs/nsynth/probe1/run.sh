@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# NSynth, pitches and eleven families of instruments, by MARBLE's head. See README.md.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+exec ../../../recipes/pretrain.sh \
+  --model ../../debian_music/mert1/exp/mert/export-best \
+  --exp exp/debian_music_mert \
+  --class_tasks "pitch instrument" \
+  --score_args "--head mlp --layers 4 --batch_size 64" \
+  "$@"
