@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# VocalSet, ten techniques and twenty singers, by MARBLE's head. See README.md.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+exec ../../../recipes/pretrain.sh \
+  --model ../../debian_music/mert1/exp/mert/export-best \
+  --exp exp/debian_music_mert \
+  --class_tasks "technique singer" \
+  --score_args "--head mlp --layers 4 --batch_size 64" \
+  "$@"
