@@ -2,8 +2,8 @@
 
     python benchmarks/mert.py [--config mert/base] [--batch_size 2] [--repeats 5] [--threads 1] [--device cpu]
 
-All take the same crops of real speech, the same first weights, masks, noise and optimiser, in turns, each in a process of its own; a
-step is everything from waveforms to the update. "Stored" targets are there before the clock runs, as codes and magnitudes that were
+All take the same crops of real speech, the same first weights, masks, noise and optimiser, in turns, each in a process of its own;
+a step is everything from waveforms to the update. "Stored" targets are there before the clock runs, as codes and magnitudes that were
 cached would be. HubertModel is run by transformers as it comes, with its own attention, dropout and layerdrop; heads and losses
 are ours. EnCodec has the released 24 kHz model's shape with random weights: its time is that of any weights.
 """
@@ -69,7 +69,7 @@ def make(
 ) -> tuple[Callable[[int], Any], Callable[[Any, int], Any]]:
     """What draws a batch and its stored targets, and the step of an arrangement."""
     torch.manual_seed(0)
-    encodec = EncodecTokenizer(EncodecModel(EncodecConfig()), 8)
+    encodec = EncodecTokenizer(EncodecModel(shape := EncodecConfig()), shape)
     module = MERTModule(settings, CodeTeacher(encodec)).to(device).train()
     targets = module.targets
     if name == HUBERT:
@@ -123,9 +123,8 @@ def main() -> None:
     names = [HUBERT, STORED, *IN_STEP]
     args = (settings, a.batch_size, a.device, speech)
     times = in_turns({n: Arrangement(make, (n, *args), n != HUBERT) for n in names}, a.repeats, a.threads, a.device)
-    print(
-        f"{a.config}, batch {a.batch_size} of {settings.data.crop_s:g} s, {a.threads} threads, {a.device}, torch {torch.__version__}\n"
-    )
+    shape = f"batch {a.batch_size} of {settings.data.crop_s:g} s"
+    print(f"{a.config}, {shape}, {a.threads} threads, {a.device}, torch {torch.__version__}\n")
     print(table(times, a.batch_size, HUBERT, "crops"))
     base = statistics.median(times[STORED])
     for name in IN_STEP:

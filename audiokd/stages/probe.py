@@ -9,6 +9,8 @@ from audiokd.errors import AudiokdError, ConfigError
 
 #: tasks that a linear probe does not have; of the last two an mlp is the only head
 MLP_ONLY = ("key", "regression", "beats", "separation")
+#: rows a step of an mlp that has more of them than clips
+BATCH = {"frames": 1024, "beats": 1024, "separation": 32}
 
 
 def probe(
@@ -51,7 +53,8 @@ def probe(
         source: of separation, such as vocals.
         rates: learning rates that are tried; by default seven from 0.001 to 1. Of an mlp one, 0.001.
         epochs: passes over train; at most, of an mlp.
-        batch_size: rows a step, 256 by default; crops of 6 s, 32 by default, for separation.
+        batch_size: rows a step; of separation, crops of 6 s. By default 256 of a linear probe, 64 of an mlp, but 1,024 frames, and
+            32 crops.
         system: name in the table; that of `out` if left empty.
         seed: of the probes' first weights and of the order of rows.
         device: torch device.
@@ -87,7 +90,7 @@ def probe(
     if len(made_by) > 1:
         said = "; ".join(f"{name}: {layer} of model {sha[:12]}" for (sha, layer), name in made_by.items())
         raise AudiokdError(f"the stores hold features of different models or layers: {said}", where=train)
-    batch_size = batch_size or (32 if task == "separation" else 256)
+    batch_size = batch_size or (BATCH.get(task, 64) if head == "mlp" else 256)
     lr = rates[0] if rates else 1e-3
     of_mlp: dict[str, Any] = {"layers": layers, "lr": lr, "batch_size": batch_size, "epochs": epochs, "seed": seed}
     names: list[str] = []
