@@ -3,8 +3,8 @@
     python benchmarks/mert.py [--config mert/base] [--batch_size 2] [--repeats 5] [--threads 1] [--device cpu]
 
 All take the same crops of real speech, the same first weights, masks, noise and optimiser, in turns, each in a process of its own;
-a step is everything from waveforms to the update. "Stored" targets are there before the clock runs, as codes and magnitudes that were
-cached would be. HubertModel is run by transformers as it comes, with its own attention, dropout and layerdrop; heads and losses
+a step is everything from waveforms to the update. "Stored" targets are there before the clock runs, as cached codes and magnitudes
+would be. HubertModel is run by transformers as it comes, with its own attention, dropout and layerdrop; heads and losses
 are ours. EnCodec has the released 24 kHz model's shape with random weights: its time is that of any weights.
 """
 

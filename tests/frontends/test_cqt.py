@@ -12,7 +12,7 @@ import torch
 from nnAudio.features import CQT as NNAudioCQT
 from torch import Tensor
 
-from audiokd.frontends.cqt import CQT
+from audiokd.frontends.cqt import CQT, KEPT
 
 
 @pytest.fixture(scope="module")
@@ -27,16 +27,21 @@ def speech(two_cities: Path) -> Tensor:
 
 
 def test_equals_nnaudio(cqt: CQT, speech: Tensor) -> None:
-    """MERT's call, whose kernels are 336 x 65,536 twice."""
+    """MERT's call, whose kernels are 336 x 65,536 twice; of two lengths, for what is kept of one is not for another."""
     whole = NNAudioCQT(
         sr=24_000, hop_length=320, fmin=32.7, n_bins=336, bins_per_octave=48, pad_mode="constant", verbose=False
     )
-    expected = whole(speech)[0].T
-    got, frames = cqt(speech)
-    assert got.shape[1] == int(frames) == len(expected) == 72_000 // 320 + 1
-    torch.testing.assert_close(got[0], expected, atol=1e-5, rtol=1e-4)
-    taps = sum(b.numel() for b in cqt.buffers())
-    assert taps < 0.35 * sum(b.numel() for n, b in whole.named_buffers() if "kernels" in n)
+    for n in (72_000, 50_017, 72_000):
+        expected = whole(speech[:, :n])[0].T
+        got, frames = cqt(speech[:, :n])
+        assert got.shape[1] == int(frames) == len(expected) == n // 320 + 1
+        torch.testing.assert_close(got[0], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_what_is_kept_is_bounded(cqt: CQT) -> None:
+    for seconds in range(1, 8):
+        cqt(torch.zeros(1, 24_000 * seconds))
+    assert len(cqt._spectra) == KEPT
 
 
 def test_equals_librosa_where_it_resamples_nothing(cqt: CQT) -> None:
