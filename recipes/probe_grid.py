@@ -3,17 +3,20 @@
 
     cd egs/debian_sounds/ssl1 && ../../../recipes/probe_grid.py conf/grid.yaml --nj 2
 
-conf/grid.yaml holds what all cells share (`train`, `dev`, `tasks` by kind) and the cells by name, each with `seeds` (0 by
-default):
+conf/grid.yaml holds what all cells share (`train`, `dev`, `tasks` by kind; `method`, atst by default; `mlp`, the layers of
+MARBLE's probe where it is not a linear one) and the cells by name, each with `seeds` (0 by default):
 
-    config               pretrained by `audiokd fit atst` with this file
+    config               pretrained by `audiokd fit METHOD` with this file; `fit` has keys of its own, `codes` is a cell of the
+                         same seed whose codes are learnt
     init_of              that cell before its first step
     model                an encoder that is there: log_mel, a folder, a hub id; nothing is trained
     encoder, teachers    a cell of the same seed fine-tuned on each class task (by the config `finetune`), taught by these
                          fine-tuned cells
+    tokenizer            an RVQ-VAE trained with this file, or [clusters, clusters] of log-mel and of chroma frames
 
-Pretrained encoders are probed linearly, fine-tuned ones are scored themselves. A cell's work lies in
-exp/grid/<name>-<seed>-<hash>/; what another cell needs of it is made again where it is not there. --tables prints what there is.
+Pretrained encoders are probed, fine-tuned ones are scored themselves; an RVQ-VAE is by the sound of dev that it rebuilds and the
+use of its codes. A cell's work lies in exp/grid/<name>-<seed>-<hash>/; what another cell needs of it is made again where it is not
+there. --tables prints what there is.
 """
 
 from __future__ import annotations
@@ -26,7 +29,20 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from cells import GRID, Cell, add_row, attempt, file_sha256, finished, making, run, spread, unfinished, work_through
+from cells import (
+    GRID,
+    Cell,
+    add_row,
+    attempt,
+    file_sha256,
+    finished,
+    making,
+    options,
+    run,
+    spread,
+    unfinished,
+    work_through,
+)  # fmt: skip
 
 from audiokd.errors import ConfigError
 from audiokd.eval.bitrate import count_parameters
@@ -36,7 +52,9 @@ from audiokd.stages.fit import source
 SPLITS = ("train", "dev", "test")
 #: of a probe: a corpus has hundreds of clips, and a hundred thousand frames
 EPOCHS = {"class": 100, "tags": 100, "frames": 20}
-WAYS = ("config", "init_of", "model", "encoder")
+WAYS = ("config", "init_of", "model", "encoder", "tokenizer")
+#: of rebuilt sound
+METRICS = ["mel", "stft", "si_sdr"]
 #: of the cells that this process works through, by hash: set when one has ended, well or not
 ENDED: dict[str, threading.Event] = {}
 
@@ -84,15 +102,16 @@ def read_cells(path: str) -> list[EncoderCell]:
         ConfigError: a cell is made in no way or several, or needs one that is not there.
     """
     tree = yaml.safe_load(Path(path).read_text())
-    shared = {k: tree[k] for k in ("train", "dev", "tasks")}
+    shared = {k: tree[k] for k in ("train", "dev", "tasks")} | {k: tree[k] for k in ("method", "mlp") if k in tree}
     cells: dict[tuple[str, int], EncoderCell] = {}
     for name, made in tree["cells"].items():
         ways = [k for k in WAYS if k in made]
         if len(ways) != 1:
             raise ConfigError(f"cell {name} has {' and '.join(ways) or 'none'} of {', '.join(WAYS)}", where=path)
         settings = {k: v for k, v in made.items() if k != "seeds"}
-        settings |= {f"{k}_sha256": file_sha256([made[k]]) for k in ("config", "finetune") if k in made}
-        needed = [made[k] for k in ("init_of", "encoder") if k in made] + made.get("teachers", [])
+        files = [k for k in ("config", "finetune", "tokenizer") if isinstance(made.get(k), str)]
+        settings |= {f"{k}_sha256": file_sha256([made[k]]) for k in files}
+        needed = [made[k] for k in ("init_of", "encoder", "codes") if k in made] + made.get("teachers", [])
         for seed in made.get("seeds", [0]):
             missing = [n for n in needed if (n, seed) not in cells]
             if missing:
@@ -116,13 +135,53 @@ def prepare(cell: EncoderCell) -> None:
         if "init_of" in cell.made:
             run(cell, "export", str(cell.needs[0].folder), cell.model, "--checkpoint", "init")
             return
-        words = ["--config", cell.made["config"], f"--run.seed={cell.seed}", "--exp_dir", exp]
-        run(cell, "fit", "atst", *words, "--train", shared["train"], "--dev", shared["dev"])
+        data = ["--train", shared["train"], "--dev", shared["dev"]]
+        if "tokenizer" in cell.made:
+            train_tokenizer(cell, data)
+            return
+        words = ["--config", cell.made["config"], f"--run.seed={cell.seed}", "--exp_dir", exp, *data]
+        words += options(cell.made.get("fit", {}))
+        words += ["--teacher.stored_codes", codes_of(cell.needs[0])] if "codes" in cell.made else []
+        run(cell, "fit", shared.get("method", "atst"), *words)
         run(cell, "export", exp, cell.model)
 
 
+def train_tokenizer(cell: EncoderCell, data: list[str]) -> None:
+    made, exp, seed = cell.made["tokenizer"], str(cell.folder), str(cell.seed)
+    if isinstance(made, str):
+        run(cell, "fit", "rvq_vae", "--config", made, f"--run.seed={seed}", "--exp_dir", exp, *data)
+        run(cell, "export", exp, cell.model)
+    else:
+        run(cell, "kmeans", cell.shared["train"], cell.model, "--clusters", json.dumps(made), "--seed", seed)
+
+
+def codes_of(cell: EncoderCell) -> str:
+    """A store of a tokenizer's codes of what is trained and validated on; made where it is not there."""
+    stores = [f"{cell.folder}/codes/{s}" for s in ("train", "dev")]
+    both = f"{cell.folder}/codes/all"
+    with making(cell.folder / "codes"):
+        if not Path(f"{both}/complete.json").exists():
+            for store, of in zip(stores, ("train", "dev")):
+                run(cell, "tokenize", cell.model, cell.shared[of], store)
+            run(cell, "store", "merge", *stores, both)
+    return both
+
+
+def rebuild(cell: EncoderCell) -> None:
+    """Score what an RVQ-VAE rebuilds of the dev set; clusters rebuild nothing."""
+    codes_of(cell)
+    if isinstance(cell.made["tokenizer"], str):
+        store, wavs = f"{cell.folder}/codes/dev", f"{cell.folder}/rebuilt"
+        run(cell, "decode", cell.model, store, wavs)
+        rate = json.loads((Path(cell.model) / "config.json").read_text())["sample_rate"]
+        words = ["--store", store, "--metrics", json.dumps(METRICS), "--sample_rate", str(rate)]
+        words += ["--out", str(cell.scores / "rebuilt.json")]
+        run(cell, "score", "--ref", cell.shared["dev"], "--hyp", wavs, *words)
+
+
 def probe(cell: EncoderCell) -> None:
-    """A linear probe of each task."""
+    """A probe of each task: linear, or MARBLE's."""
+    layers = cell.shared.get("mlp", 0)
     for kind, tasks in cell.shared["tasks"].items():
         layer = "frames" if kind == "frames" else "clip"
         for task in tasks:
@@ -132,7 +191,9 @@ def probe(cell: EncoderCell) -> None:
                 run(cell, "extract", cell.model, f"data/{task}/{split}", store, "--layer", layer)
             words = [w for s, store in stores.items() for w in (f"--{s}", store)]
             data = ",".join(f"data/{task}/{s}" for s in SPLITS)
-            words += ["--data", f"[{data}]", "--task", kind, "--seed", str(cell.seed), "--epochs", str(EPOCHS[kind])]
+            words += ["--data", f"[{data}]", "--task", kind, "--seed", str(cell.seed)]
+            words += ["--epochs", str(EPOCHS.get(kind, 100))]
+            words += ["--head", "mlp", "--layers", "1" if kind == "frames" else str(layers)] if layers else []
             run(cell, "probe", *words, "--out", out)
 
 
@@ -163,6 +224,10 @@ def classify(cell: EncoderCell) -> None:
 def finish(cell: EncoderCell) -> None:
     """Append the cell's row: scores, and what it takes to make them again."""
     found = {p.stem: json.loads(p.read_text()) for p in sorted(cell.scores.glob("*.json"))}
+    sound = found.pop("rebuilt", None)
+    if sound:
+        used = {f"codes{q} used": {"mean": s["used"]} for q, s in enumerate(sound["store"]["codebooks"])}
+        found = {name: {"test": s} for name, s in {**sound["summary"], **used}.items()}
     configs = [cell.folder / "config.yaml", *sorted(cell.folder.glob("*/config.yaml"))]
     trained = next((yaml.safe_load(c.read_text()) for c in configs if c.exists()), None)
     model = next(iter(sorted(cell.folder.glob("*/export"))), Path(cell.model))
@@ -172,12 +237,12 @@ def finish(cell: EncoderCell) -> None:
         "steps": trained["run"]["max_steps"] if trained else 0,
         "commit": trained["audiokd"]["commit"] if trained else None,
         "scored_commit": source()["commit"],
-        "set": "test",
+        "set": "dev" if sound else "test",
         "system": f"grid/{cell.name}",
         "parameters": count_parameters(model) if model.is_dir() else None,
         "scores": {task: f["test"]["mean"] for task, f in found.items()},
-        "intervals": {task: [f["test"]["low"], f["test"]["high"]] for task, f in found.items()},
-        "chance": {task: f["chance"] for task, f in found.items()},
+        "intervals": {task: [f["test"].get("low"), f["test"].get("high")] for task, f in found.items()},
+        "chance": {task: f["chance"] for task, f in found.items() if "chance" in f},
     })  # fmt: skip
 
 
@@ -191,6 +256,9 @@ def work(cell: EncoderCell) -> str:
     def do() -> None:
         if "encoder" in cell.made:
             classify(cell)
+        elif "tokenizer" in cell.made:
+            prepare(cell)
+            rebuild(cell)
         else:
             prepare(cell)
             probe(cell)
@@ -204,14 +272,23 @@ def work(cell: EncoderCell) -> str:
 
 def table(cells: list[EncoderCell]) -> str:
     """A row a cell: of one seed with its 95% bootstrap interval over utterances, of several the mean and their range."""
-    done, rows = finished(), []
     tasks = [t for of in cells[0].shared["tasks"].values() for t in of]
+    tables = [_rows([c for c in cells if "tokenizer" not in c.made], tasks)]
+    coded = [c for c in cells if isinstance(c.made.get("tokenizer"), str)]
+    if coded:
+        streams = {k for c in coded for k in finished().get(c.sha256, {"scores": {}})["scores"]}
+        tables.append(_rows(coded, [*METRICS, *sorted(streams - {*METRICS})]))
+    return "\n".join(tables)
+
+
+def _rows(cells: list[EncoderCell], scores: list[str]) -> str:
+    done, rows = finished(), []
     for name in dict.fromkeys(c.name for c in cells):
         found = [done[c.sha256] for c in cells if c.name == name and c.sha256 in done]
         if found:
             about = [str(len(found)), str(found[0]["steps"])]
-            rows.append([name, *about, *(spread(found, t) for t in tasks)])
-    return markdown(["cell", "seeds", "steps", *tasks], rows)
+            rows.append([name, *about, *(spread(found, s) for s in scores)])
+    return markdown(["cell", "seeds", "steps", *scores], rows)
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from audiokd.cli import main
 from audiokd.errors import ConfigError
 
 RECIPES = Path(__file__).parents[2] / "recipes"
+CONF = Path(__file__).parents[2] / "audiokd" / "conf"
 RUN = {"max_steps": 4, "val_every": 2, "ckpt_every": 2, "log_every": 1, "accelerator": "cpu"}
 DATA = {"batch_size": 4, "num_workers": 0, "crop_s": 1.0, "val_crop_s": 1.0}
 PRETRAIN = {"model": {"dim": 24, "depth": 2, "heads": 2}, "heads": {"hidden": 16, "out": 8}, "data": DATA, "run": RUN}
@@ -114,6 +115,50 @@ def test_what_a_cell_needs_is_made_again(grid: ModuleType, recipe: Path, monkeyp
     first = json.loads(lines[-1])
     assert again["scores"] == first["scores"]
     assert again["config_sha256"] == first["config_sha256"]
+
+
+@pytest.mark.slow
+def test_cells_that_learn_codes(
+    grid: ModuleType, recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """MERT on an RVQ-VAE's codes, on clusters and on neither, each with keys of its own; tokenizers are trained once."""
+    small = {"run": RUN, "data": DATA}
+    for name, method in (("mert", "mert"), ("codec", "rvq_vae")):
+        packaged = yaml.safe_load((CONF / method / "debug.yaml").read_text())
+        (recipe / f"{name}.yaml").write_text(yaml.safe_dump({**packaged, **small}))
+    mert = {"config": "mert.yaml"}
+    tree = yaml.safe_load(Path("grid.yaml").read_text()) | {"method": "mert", "mlp": 2}
+    tree["cells"] = {
+        "codec": {"tokenizer": "codec.yaml"},
+        "clusters": {"tokenizer": [8, 4]},
+        "of_codec": {**mert, "codes": "codec", "fit": {"teacher.cqt": False}},
+        "of_clusters": {**mert, "codes": "clusters"},
+        "untrained": {"init_of": "of_codec"},
+    }
+    Path("grid.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    start(grid, monkeypatch)
+    rows = {
+        r["system"].removeprefix("grid/"): r for r in map(json.loads, Path("results.jsonl").read_text().splitlines())
+    }
+    assert list(rows) == list(tree["cells"])
+    assert fitted(grid) == ["codec", "of_codec", "of_clusters"]
+    assert set(rows["codec"]["scores"]) == {"mel", "stft", "si_sdr", *(f"codes{q} used" for q in range(2))}
+    assert rows["codec"]["set"] == "dev"
+    assert rows["clusters"]["scores"] == {}
+    assert [rows[n]["steps"] for n in ("codec", "clusters", "of_codec", "untrained")] == [4, 0, 4, 0]
+    assert all(0 <= rows[n]["scores"]["readers"] <= 1 for n in ("of_codec", "of_clusters", "untrained"))
+    of = {c.name: c.folder for c in grid.read_cells("grid.yaml")}
+    learnt = yaml.safe_load((of["of_codec"] / "config.yaml").read_text())["teacher"]
+    assert (learnt["stored_codes"], learnt["cqt"]) == (f"{of['codec']}/codes/all", False)
+    learnt = yaml.safe_load((of["of_clusters"] / "config.yaml").read_text())["teacher"]
+    assert (learnt["stored_codes"], learnt["cqt"]) == (f"{of['clusters']}/codes/all", True)
+    capsys.readouterr()
+    start(grid, monkeypatch, "--tables")
+    encoders, tokenizers = capsys.readouterr().out.split("\n| cell", 1)
+    assert "| of_codec | 1 | 4 |" in encoders
+    assert "codec |" in tokenizers
+    assert "codes1 used" in tokenizers
+    assert "| codec | 1 |" not in encoders
 
 
 def test_cells_that_cannot_be(grid: ModuleType, recipe: Path) -> None:
