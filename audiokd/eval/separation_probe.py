@@ -99,7 +99,7 @@ def waveform(of: Tensor, hop: int, length: int) -> Tensor:
 
 def wiener(magnitude: Tensor, mixture: Tensor) -> Tensor:
     """The share of a complex mixture that is a source of this magnitude, all that is left taken for another: one step of
-    expectation and maximisation on one channel."""
+    expectation and maximisation on one channel, as openunmix.filtering.wiener takes it with a residual."""
     source, rest = magnitude.square(), (mixture.abs() - magnitude).square()
     return mixture * (source / (source + rest + LEAST))
 

@@ -12,6 +12,7 @@ import soundfile as sf
 from music_trees import check, data_stage, made, refused, write
 from recipe_copies import ENV, REPO, copy_recipe
 
+from audiokd.data.beats import read_beats
 from audiokd.data.inputs import open_input
 from audiokd.data.labels import read_labels
 from audiokd.eval.key_score import read_key
@@ -48,6 +49,7 @@ def test_gtzan(wav: np.ndarray, tmp_path: Path) -> None:
     three = ("0.217", "0.695", "1.173")
     check(data / "beats/train", {"blues.00029": three, "jazz.00054": three, "rock.00086": three}, "utt2beats")
     check(data / "beats/test", {"jazz.00001": ("0.29", "1.08", "10.5")}, "utt2beats")
+    assert read_beats(data / "beats/test")["jazz.00001"].tolist() == [0.29, 1.08, 10.5]
     assert (
         sf.info(next(u.path for u in open_input(data / "genre/train").utterances() if u.id == "rock.00086")).format
         == "AU"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from audiokd.data.kaldi import write_data_dir
 from audiokd.data.labelled import listed_file, run
+from audiokd.data.stems import write_stems
 from audiokd.data.utterance import Utterance
 from audiokd.errors import AudiokdError
-from audiokd.files import write_text
 
 STEMS = ("vocals", "drums", "bass", "other")
 #: validation_tracks of the musdb package (musdb/configs/mus.yaml)
@@ -55,7 +55,7 @@ def main(corpus: str, data: str) -> None:
             raise AudiokdError("two tracks would have one id", where=f"{root}: {split}", fix="rename one of them")
         write_data_dir(out, [Utterance(i, str(wav_of(t, "mixture"))) for i, t in ids.items()])
         for stem in STEMS:
-            write_text(out / f"{stem}.scp", "".join(f"{i} {wav_of(ids[i], stem)}\n" for i in sorted(ids)))
+            write_stems(out, stem, {i: str(wav_of(t, stem)) for i, t in ids.items()})
     print(f"{data}/separation: {', '.join(f'{s} {len(t)}' for s, t in splits.items())} tracks")
 
 
