@@ -20,13 +20,13 @@ class OnEncoder:
 
     @property
     def takes_mel(self) -> bool:
-        """Whether the encoder takes a log-mel, which can be mixed and warped; transformers' encoders take waveforms."""
-        return not isinstance(self.encoder, TrainableEncoder)
+        """Whether the encoder takes a log-mel, which can be mixed and warped; MERT and transformers' encoders take waveforms."""
+        return hasattr(self.encoder, "clip_of")
 
     @property
     def depth(self) -> int:
         """Layers of the encoder."""
-        return self.encoder.config.depth if self.takes_mel else self.encoder.depth
+        return self.encoder.depth if isinstance(self.encoder, TrainableEncoder) else self.encoder.config.depth
 
     @property
     def sample_rate(self) -> int:
@@ -125,7 +125,7 @@ def load_trainable(name: str, **changes: Any) -> Any:
 
     Args:
         name: folder or hub id of an audiokd encoder, or of one of transformers' that audiokd knows.
-        changes: settings of an audiokd encoder that training wants otherwise, such as drop_path.
+        changes: settings of an audiokd encoder that training wants otherwise, such as drop_path; what it has not is left.
 
     Raises:
         AudiokdError: it cannot be loaded, or is no encoder of sound.
@@ -140,7 +140,8 @@ def load_trainable(name: str, **changes: Any) -> Any:
     family = config.model_type
     if family not in FAMILIES:
         _check_ours(config, name)
-        return load_pretrained(AutoModel, name, "the encoder", **changes)
+        known = {k: v for k, v in changes.items() if hasattr(config, k)}
+        return load_pretrained(AutoModel, name, "the encoder", **known)
     teacher = load_teacher(name, layer="normed")
     net: Any = teacher.net
     frozen = {"embed_positions.weight"} if family == "whisper" else set()  # sinusoids
@@ -152,5 +153,5 @@ def _check_ours(config: Any, where: str | None = None) -> None:
     from transformers import MODEL_MAPPING
 
     model_class = MODEL_MAPPING.get(type(config), None)
-    if not (hasattr(model_class, "clip_of") and hasattr(model_class, "frames_of")):
+    if not hasattr(model_class, "clip_dim"):
         raise AudiokdError(f"a {config.model_type} model is no encoder that can be trained", where=where, fix=ENCODERS)

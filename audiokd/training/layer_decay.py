@@ -10,9 +10,9 @@ from audiokd.errors import AudiokdError
 from audiokd.nn.vit import DropPath
 
 #: ours, and those of transformers' encoders: other lists are called layers too, such as data2vec's positional convolutions
-BLOCK = re.compile(r"^(?:blocks|body\.(?:encoder\.)?layers)\.(\d+)\.")
+BLOCK = re.compile(r"^(?:blocks|encoder\.layers|body\.(?:encoder\.)?layers)\.(\d+)\.")
 
-DROPOUTS = ("dropout", "activation_dropout", "attention_dropout")
+DROPOUTS = ("dropout", "activation_dropout", "attention_dropout", "layerdrop")
 
 
 def layer_decay_groups(encoder: nn.Module, head: nn.Module, depth: int, decay: float) -> list[dict]:
@@ -22,7 +22,8 @@ def layer_decay_groups(encoder: nn.Module, head: nn.Module, depth: int, decay: f
     (audiossl, atstframe/downstream/train_finetune.py).
 
     Args:
-        encoder: one of ours, or a TrainableEncoder; the norm after its blocks is `last_norm`, or norm where it does not say.
+        encoder: one of ours, or a TrainableEncoder; the norm after its blocks is `last_norm`, "" where there is none, or norm
+            where it does not say.
         head: trained at the full rate.
         depth: blocks of the encoder.
         decay: rate of a block over that of the block above it.
@@ -60,6 +61,6 @@ def train_last_blocks(encoder: nn.Module, depth: int, blocks: int) -> None:
                 p.requires_grad_(bool(blocks) and name == top)
             if isinstance(module, (DropPath, nn.Dropout)):
                 module.p = 0.0
-            for rate in DROPOUTS:  # of transformers' layers, which hand them to functions
+            for rate in DROPOUTS:  # that are handed to functions
                 if isinstance(getattr(module, rate, None), float):
                     setattr(module, rate, 0.0)

@@ -44,6 +44,8 @@ from audiokd.methods.detector.config import DetectorConfig
 from audiokd.methods.detector.model import DetectorModel
 from audiokd.methods.detector.run import DetectorRun
 from audiokd.methods.detector.settings import DetectorSettings
+from audiokd.methods.mert.config import MERTConfig
+from audiokd.methods.mert.model import MERTModel
 from audiokd.stages.export import export
 from audiokd.stages.extract import extract
 from audiokd.teachers.trainable import build_trainable, load_trainable, shape_of
@@ -70,6 +72,8 @@ def encoders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     whisper |= {f"{k}_token_id": 1 for k in ("pad", "bos", "eos", "decoder_start")}
     WhisperModel(WhisperConfig(**whisper, d_model=32, vocab_size=100)).save_pretrained(root / "whisper")
     ATSTModel(ATSTConfig(kind="clip", dim=32, depth=2, heads=2)).save_pretrained(root / "atst")
+    shape = {"dim": 32, "depth": 2, "heads": 4, "hidden": 64, "channels": 16}
+    MERTModel(MERTConfig(**shape, chunk_s=0.5)).save_pretrained(root / "mert")
     return root
 
 
@@ -114,6 +118,22 @@ def test_a_transformers_encoder_is_trained_whole(family: str, readers: Path, enc
     store = audiokd.open_store(tmp_path / "store")
     assert store.meta["labels"] == ["beckett", "two_cities"]
     np.testing.assert_allclose(store["beckett-8"].array[0], logits[0].detach(), atol=1e-4)
+
+
+def test_mert_is_trained_whole(readers: Path, encoders: Path, tmp_path: Path) -> None:
+    """An encoder of ours that takes waveforms: its mixed clips, its classifier alone, in a batch and as a teacher."""
+    folder = fitted(readers, encoders / "mert", tmp_path / "exp", "--optim.lr", "0.02")
+    curve = losses(tmp_path / "exp")
+    assert sum(curve[-8:]) < 0.95 * sum(curve[:8]), curve
+    model, before = audiokd.load_model(folder), dict(load_trainable(str(encoders / "mert")).named_parameters())
+    moved = {n for n, p in model.encoder.named_parameters() if not torch.equal(p, before[n])}
+    assert before.keys() - moved == {"masked_spec_embed"}
+    wav = torch.from_numpy(np.stack([load_at(u, 24_000) for u in open_input(str(readers / "dev")).utterances()[1:3]]))
+    logits = model(wav, torch.tensor([24_000, 13_000]))
+    torch.testing.assert_close(logits[1:], model(wav[1:, :13_000]), atol=1e-4, rtol=1e-4)
+    few = ["--teachers.models", f"[{folder}]", "--run.max_steps", "15"]
+    again = fitted(readers, encoders / "mert", tmp_path / "taught", *few)
+    assert audiokd.load_model(again).config.encoder["model_type"] == "mert"
 
 
 def test_hubert_is_normalised_as_its_preprocessor_says(readers: Path, encoders: Path, tmp_path: Path) -> None:
@@ -233,6 +253,13 @@ def test_the_last_block_and_its_norm(encoders: Path) -> None:
         train_last_blocks(model, model.depth, 1)
         trained = {n for n, p in model.named_parameters() if p.requires_grad}
         assert trained == {*last, norm, f"{model.last_norm}.bias"}
+    mert = MERTModel(MERTConfig(dim=32, depth=2, heads=4, hidden=64, channels=16, pre_norm=True, layerdrop=0.5))
+    mert.depth = 2
+    scale = scales(mert)
+    assert scale["encoder.layer_norm.weight"] == scale["encoder.layers.1.layer_norm.weight"] == 0.5
+    assert {s for n, s in scale.items() if not n.startswith(("encoder.layers.1.", "encoder.layer_norm."))} == {0.25}
+    train_last_blocks(mert, 2, 1)
+    assert mert.encoder.layerdrop == 0
     hubert = load_trainable(str(encoders / "hubert"))
     train_last_blocks(hubert, hubert.depth, 1)
     hubert.train()

@@ -85,6 +85,11 @@ class MERTModel(PreTrainedModel):
         """Size of a frame."""
         return self.config.dim
 
+    @property
+    def last_norm(self) -> str:
+        """Name of the norm after the last layer; where norms are after the branches there is none."""
+        return "encoder.layer_norm" if self.config.pre_norm else ""
+
     def clip_dim(self, clip_blocks: int) -> int:
         """Size of a clip embedding of the last `clip_blocks` layers."""
         return self.dim * clip_blocks
