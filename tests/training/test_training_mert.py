@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import audiokd
 from audiokd.data.audio import load_at
 from audiokd.data.crops import CropDataset, collate
 from audiokd.data.inputs import open_input
+from audiokd.data.kaldi import write_data_dir
 from audiokd.errors import AudiokdError, ConfigError
 from audiokd.methods.mert.memory import activation_bytes, parameters_of, step_memory
 from audiokd.methods.mert.module import MERTModule
@@ -321,20 +323,17 @@ def test_killed_and_started_again_equals_never_killed(
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_with_twice_the_batch(command: list[str], tmp_path: Path) -> None:
-    """Masks give each process another number of hidden frames, and each counts the same. The penalty is a mean over each
-    process' own frames, which are as many."""
-    options = [
-        "--model.dropout",
-        "0",
-        "--model.attention_dropout",
-        "0",
-        "--model.layerdrop",
-        "0",
-        "--mixture.probability",
-        "0",
-    ]
-    options += ["--run.max_steps", "5"]
+def test_two_processes_train_as_one_with_twice_the_batch(
+    command: list[str], corpus: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Clips of unlike length give each process another number of hidden frames, and each frame counts the same; but for the
+    penalty, a mean over each process' own frames, which is left out."""
+    whole = open_input(corpus[0]).utterances()
+    uneven = [replace(u, end_s=u.start_s + (1.0, 0.25, 0.6)[i % 3], duration_s=None) for i, u in enumerate(whole)]
+    write_data_dir(tmp_path / "uneven", uneven)
+    command[command.index("--train") + 1] = str(tmp_path / "uneven")
+    options = [f"--model.{k}=0" for k in ("dropout", "attention_dropout", "layerdrop")]
+    options += ["--mixture.probability=0", "--loss.features=0", "--run.max_steps=5"]
     finish(command, tmp_path / "one", *options, "--data.batch_size", "4")
     finish(command, tmp_path / "two", *options, "--data.batch_size", "2", "--run.devices", "2")
     finish(command, tmp_path / "alone", *options, "--data.batch_size", "2")

@@ -20,7 +20,7 @@ from audiokd.methods.mert.model import MERTModel
 from audiokd.methods.mert.settings import MERTSettings
 from audiokd.nn.code_heads import CodeHeads
 from audiokd.nn.hubert import grad_multiplied
-from audiokd.nn.lengths import length_mask
+from audiokd.nn.lengths import fit_length, length_mask
 from audiokd.teachers.codes import CodeTeacher, load_code_teacher
 from audiokd.training.base import RunModule, share_of_rows
 from audiokd.training.optim import set_learning_rate
@@ -103,7 +103,8 @@ class MERTModule(RunModule):
             found["codes"], frames = codes.to(wav.device), torch.minimum(frames, n.to(wav.device))
         elif self.teacher is not None:
             said = self.teacher.targets({"wav": wav, "lengths": lengths})
-            found["codes"], frames = said["codes"][..., :size], torch.minimum(frames, said["code_lengths"])
+            # a tokenizer says nothing past the longest clip of the batch, which may be shorter than the crop
+            found["codes"], frames = fit_length(said["codes"], size), torch.minimum(frames, said["code_lengths"])
         if self.cqt is not None:
             magnitudes, n = self.cqt(wav, lengths)
             found["cqt"], frames = magnitudes[:, :size], torch.minimum(frames, n)
