@@ -1,4 +1,4 @@
-"""Small EnCodecs of random weights whose codebooks are filled: a fresh one has zeros, and says code 0 to everything."""
+"""EnCodecs of random weights whose codebooks are filled: a fresh one has zeros, and says code 0 to everything."""
 
 from __future__ import annotations
 
@@ -49,3 +49,41 @@ def save(net: Any, folder: Path) -> Path:
     """A folder as transformers has it."""
     net.save_pretrained(folder)
     return folder
+
+
+def published_size(sound: torch.Tensor, root: Path) -> tuple[Path, Path]:
+    """One set of random weights of the 24 kHz model's size, filled with what it says of `sound` [T]: transformers' folder and the
+    package's file."""
+    from encodec.model import EncodecModel as Package
+    from transformers import EncodecConfig, EncodecModel
+
+    torch.manual_seed(0)
+    package = Package.encodec_model_24khz(pretrained=False)
+    with torch.no_grad():
+        fill(package.quantizer.vq.layers[:8], package.encoder(sound[None, None]))
+    theirs = EncodecModel(EncodecConfig())
+    theirs.load_state_dict(as_transformers(package.state_dict(), theirs.state_dict()))
+    torch.save(package.state_dict(), root / "encodec_24khz.th")
+    return save(theirs, root / "hf"), root / "encodec_24khz.th"
+
+
+def as_transformers(weights: dict[str, torch.Tensor], there: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The package's tensors under transformers' names: both hold the same parts in the same order."""
+
+    def of(names: list[str], part: str) -> list[str]:
+        return [n for n in names if n.startswith(part)]
+
+    found = {}
+    for part in ("encoder.", "decoder."):
+        mine, theirs = of(list(weights), part), of(list(there), part)
+        pools = {k: [n for n in mine if n.endswith(k)] for k in {n.rsplit(".", 1)[1] for n in mine}}
+        for name in theirs:
+            last = name.rsplit(".", 1)[1]
+            last = {"original0": "weight_g", "original1": "weight_v"}.get(last, last)
+            found[name] = weights[pools[last].pop(0)]
+            assert found[name].shape == there[name].shape, name
+        assert not any(pools.values())
+    for name in of(list(there), "quantizer."):
+        _, _, number, _, last = name.split(".")
+        found[name] = weights[f"quantizer.vq.layers.{number}._codebook.{last}"]
+    return found

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_encodec import fill, save, tiny_encodec
+from tiny_encodec import published_size, save, tiny_encodec
 from torch import Tensor
 
 import audiokd
@@ -26,41 +26,7 @@ def speech(two_cities: Path) -> Tensor:
 
 @pytest.fixture(scope="module")
 def full_size(speech: Tensor, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """One set of random weights of the published size: transformers' folder and the package's file."""
-    from encodec.model import EncodecModel as Package
-    from transformers import EncodecConfig, EncodecModel
-
-    root = tmp_path_factory.mktemp("encodec")
-    torch.manual_seed(0)
-    package = Package.encodec_model_24khz(pretrained=False)
-    with torch.no_grad():
-        fill(package.quantizer.vq.layers[:8], package.encoder(speech[None, None, 6 * 24_000 :]))
-    theirs = EncodecModel(EncodecConfig())
-    theirs.load_state_dict(as_transformers(package.state_dict(), theirs.state_dict()))
-    torch.save(package.state_dict(), root / "encodec_24khz.th")
-    return save(theirs, root / "hf"), root / "encodec_24khz.th"
-
-
-def as_transformers(weights: dict[str, Tensor], there: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The package's tensors under transformers' names: both hold the same parts in the same order."""
-
-    def of(names: list[str], part: str) -> list[str]:
-        return [n for n in names if n.startswith(part)]
-
-    found = {}
-    for part in ("encoder.", "decoder."):
-        mine, theirs = of(list(weights), part), of(list(there), part)
-        pools = {k: [n for n in mine if n.endswith(k)] for k in {n.rsplit(".", 1)[1] for n in mine}}
-        for name in theirs:
-            last = name.rsplit(".", 1)[1]
-            last = {"original0": "weight_g", "original1": "weight_v"}.get(last, last)
-            found[name] = weights[pools[last].pop(0)]
-            assert found[name].shape == there[name].shape, name
-        assert not any(pools.values())
-    for name in of(list(there), "quantizer."):
-        _, _, number, _, last = name.split(".")
-        found[name] = weights[f"quantizer.vq.layers.{number}._codebook.{last}"]
-    return found
+    return published_size(speech[6 * 24_000 :], tmp_path_factory.mktemp("encodec"))
 
 
 def test_both_packages_say_the_same(full_size: tuple[Path, Path], speech: Tensor) -> None:
