@@ -22,6 +22,7 @@
 #   --model DIR                           probe this encoder: nothing is trained, stages 2 to 6 do nothing
 #   --data_args "..."                     passed to local/data.sh
 #   --score_args "..."                    passed to `audiokd probe`
+#   --max_error_rate R                    share of utterances that may be bad
 #
 # Every stage skips what is done and can be killed and started again.
 set -euo pipefail

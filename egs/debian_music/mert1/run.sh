@@ -11,4 +11,5 @@ exec ../../../recipes/pretrain.sh \
   --class_tasks "drums samples tracks pitch family chord" \
   --key_tasks "key" \
   --score_args "--head mlp --layers 4" \
+  --max_error_rate 0.02 \
   "$@"
