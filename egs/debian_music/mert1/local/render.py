@@ -118,7 +118,7 @@ def keys(font: Font, program: int) -> Iterator[tuple[str, np.ndarray, dict[str, 
         for bar, degree in enumerate((0, 3, 4, 0)):
             start = bar * BAR_S
             for step in (0, 2, 4):
-                pitch = 43 + root + scale[(degree + step) % 7] + 12 * ((degree + step) // 7)
+                pitch = 48 + root + scale[(degree + step) % 7] + 12 * ((degree + step) // 7)
                 events.append((start, start + BAR_S, pitch))
             for beat in range(4):
                 pitch = 60 + root + scale[int(rng.integers(7))]
