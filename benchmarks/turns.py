@@ -38,6 +38,7 @@ def in_turns(
     for name, of in arrangements.items():
         ends[name], theirs = context.Pipe()
         context.Process(target=_worker, args=(of, threads, device, theirs), daemon=True).start()
+        theirs.close()  # so that a process that dies is an end of file here
     times: dict[str, list[float]] = {name: [] for name in ends}
     for turn in range(repeats + 1):
         for name, end in ends.items():  # the others wait
@@ -67,8 +68,13 @@ def _worker(of: Arrangement, threads: int, device: str, end: Any) -> None:
     draw, step = of.make(*of.args)
     for turn in iter(end.recv, None):
         inputs = draw(turn)
+        _wait(device)
         start = time.perf_counter()
         step(inputs, turn)
-        if device != "cpu":
-            torch.cuda.synchronize()
+        _wait(device)
         end.send(time.perf_counter() - start)
+
+
+def _wait(device: str) -> None:
+    if device != "cpu":
+        torch.cuda.synchronize(device)

@@ -11,7 +11,7 @@
 #   --class_tasks "T ..." --tag_tasks "T ..." --frame_tasks "T ..."   of data/T/{train,dev,test}: one label an utterance, any
 #                                         number of them (utt2label), or a label a frame (phones.ctm)
 #   --key_tasks "T ..." --value_tasks "T ..."   of data/T/{train,dev,test}: musical keys, numbers; with --score_args "--head mlp"
-#   --beat_tasks "T ..."                  of data/T/{train,dev,test}, with utt2beats; with --score_args "--head mlp --layers N"
+#   --beat_tasks "T ..."                  of data/T/{train,dev,test}, with utt2beats; with --score_args "--head mlp"
 #   --separation_tasks "T ..."            of data/T/{train,dev,test}, mixtures with a file of each of --sources beside them
 #   --sources "vocals ..."                vocals.scp and so on; each is asked for by itself
 #   --fold_tasks "T ..."                  of data/T, not split: one label an utterance, cross-validated by its utt2fold
@@ -22,6 +22,7 @@
 #   --model DIR                           probe this encoder: nothing is trained, stages 2 to 6 do nothing
 #   --data_args "..."                     passed to local/data.sh
 #   --score_args "..."                    passed to `audiokd probe`
+#   --device DEVICE                       for targets, extract and score
 #   --max_error_rate R                    share of utterances that may be bad
 #
 # Every stage skips what is done and can be killed and started again.
@@ -112,22 +113,25 @@ if [ -z "$model" ] && in_range export; then
 fi
 
 probe_task() { # task kind: its splits' features, or the probe on them, as the stage wants
-  local task=$1 kind=$2 layer=$clip_layer s source
+  local task=$1 kind=$2 layer=$clip_layer size=$shard_size s source
   local stores=$exp/features-$checkpoint/$task out=$exp/probes-$checkpoint/$task
   local splits="[data/$task/train,data/$task/dev,data/$task/test]"
   case $kind in
     frames) layer=frames ;;
     beats | separation) layer=layers ;;
   esac
+  [ "$layer" != layers ] || size=8 # frames of all layers: a shard of a thousand recordings would be held in memory
   if in_range extract; then
     for s in train dev test; do
       log "stage 7: extract $layer of $task/$s"
-      audiokd extract "$trained" "data/$task/$s" "$stores/$s" --layer "$layer" --nj "$nj" --device "$device"
+      audiokd extract "$trained" "data/$task/$s" "$stores/$s" --layer "$layer" --shard_size "$size" --nj "$nj" \
+        --device "$device"
     done
   fi
   if in_range score; then
     log "stage 8: probe $task"
-    local probe=(audiokd probe --train "$stores/train" --dev "$stores/dev" --test "$stores/test" --task "$kind" --data "$splits")
+    local probe=(audiokd probe --train "$stores/train" --dev "$stores/dev" --test "$stores/test" --task "$kind" --data "$splits"
+      --device "$device")
     if [ "$kind" = separation ]; then
       for source in $sources; do
         "${probe[@]}" --source "$source" --out "$out-$source.json" "${more_score[@]}"
@@ -146,7 +150,7 @@ fold_task() { # task: as probe_task, for a set that is cross-validated
   fi
   if in_range score; then
     log "stage 8: probe $task, cross-validated"
-    audiokd probe --train "$exp/features-$checkpoint/$task" --folds "data/$task/utt2fold" --data "[data/$task]" \
+    audiokd probe --train "$exp/features-$checkpoint/$task" --folds "data/$task/utt2fold" --data "[data/$task]" --device "$device" \
       --out "$exp/probes-$checkpoint/$task.json" "${more_score[@]}"
   fi
 }

@@ -3,8 +3,8 @@
 
     cd egs/debian_sounds/ssl1 && ../../../recipes/probe_grid.py conf/grid.yaml --nj 2
 
-conf/grid.yaml holds what all cells share (`train`, `dev`, `tasks` by kind; `method`, atst by default; `mlp`, the layers of
-MARBLE's probe where it is not a linear one) and the cells by name, each with `seeds` (0 by default):
+conf/grid.yaml holds what all cells share (`train`, `dev`, `tasks` by kind; `method`, atst by default; `mlp`: MARBLE's
+probe in place of a linear one) and the cells by name, each with `seeds` (0 by default):
 
     config               pretrained by `audiokd fit METHOD` with this file; `fit` has keys of its own, `codes` is a cell of the
                          same seed whose codes are learnt
@@ -181,7 +181,6 @@ def rebuild(cell: EncoderCell) -> None:
 
 def probe(cell: EncoderCell) -> None:
     """A probe of each task: linear, or MARBLE's."""
-    layers = cell.shared.get("mlp", 0)
     for kind, tasks in cell.shared["tasks"].items():
         layer = "frames" if kind == "frames" else "clip"
         for task in tasks:
@@ -193,7 +192,7 @@ def probe(cell: EncoderCell) -> None:
             data = ",".join(f"data/{task}/{s}" for s in SPLITS)
             words += ["--data", f"[{data}]", "--task", kind, "--seed", str(cell.seed)]
             words += ["--epochs", str(EPOCHS.get(kind, 100))]
-            words += ["--head", "mlp", "--layers", "1" if kind == "frames" else str(layers)] if layers else []
+            words += ["--head", "mlp"] if cell.shared.get("mlp") else []
             run(cell, "probe", *words, "--out", out)
 
 

@@ -1,8 +1,8 @@
 """A small network on rows of frozen features, trained as MARBLE trains its probes (arXiv 2306.10548).
 
-One hidden layer of 512 units, ReLU, dropout 0.2, Adam; the rate halves when the validation score has not risen for six epochs, and
-training ends when it has not for twenty. Features have mean 0 and variance 1 over the training set, which MARBLE leaves out:
-encoders differ in level.
+One hidden layer of 512 units, ReLU, dropout 0.2, Adam; the rate halves when the validation score has not risen for more than six
+epochs, and training ends when it has not for twenty. Features have mean 0 and variance 1 over the training set, which MARBLE leaves
+out: encoders differ in level.
 """
 
 from __future__ import annotations
@@ -74,7 +74,9 @@ def train_mlp(
         net = nn.Sequential(nn.Linear(x.shape[1], HIDDEN), nn.ReLU(), nn.Dropout(DROPOUT), nn.Linear(HIDDEN, outputs))
         mlp = TrainedMLP(net.to(x.device), mean, std, float("nan"), 0)
         optimizer = torch.optim.Adam(net.parameters(), lr=lr)
-        slower = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, mode="max", factor=0.5, patience=PATIENCE)
+        slower = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            optimizer, mode="max", factor=0.5, patience=PATIENCE, threshold=0.0, threshold_mode="abs"
+        )
         best, kept, since = -math.inf, copy.deepcopy(net.state_dict()), 0
         while mlp.epochs < epochs and since < STOP:
             mlp.epochs += 1

@@ -77,7 +77,9 @@ def labelled_sets(
                 y[k, [number_of[n] for n in tags]] = 1
         else:
             y = torch.tensor([number_of[n] for n in ys])
-        sets[split] = ProbeSet(torch.cat(xs).to(device), y.to(device), torch.tensor(groups).to(device))
+        x = torch.cat(xs)
+        xs.clear()  # a large set is not held twice
+        sets[split] = ProbeSet(x.to(device), y.to(device), torch.tensor(groups).to(device))
     return sets, names, ids
 
 
@@ -202,10 +204,12 @@ def _reader(pair: tuple[Utterance, Utterance], sample_rate: int) -> Callable[[],
 def _side_by_side(store: TokenStore, table: Mapping[str, Known]) -> tuple[list[np.ndarray], list[Known]]:
     """Features [T', D] of what is known of, and that."""
     frames, known = [], []
-    for item in store.items():
-        if item.id in table:
-            frames.append(item.array)
-            known.append(table[item.id])
+    for shard in store.shards:
+        array = store.array(shard)  # mapped: what is not used stays on disk
+        for row in store.rows(shard):
+            if row["id"] in table:
+                frames.append(array[row["offset"] : row["offset"] + row["frames"]])
+                known.append(table[row["id"]])
     if not known:
         raise AudiokdError(f"none of its {len(store)} utterances is in data", where=str(store.path), fix="see --data")
     if len(known) < len(store):

@@ -27,7 +27,7 @@ N_FFT = 2048
 HIDDEN, LAYERS, DROPOUT = 512, 3, 0.4
 #: of a song in a pass over the training set, and how long
 CROPS, CROP_S = 64, 6.0
-#: passes without a better dev score, after which the rate halves and training ends
+#: passes without a better dev score: with more than so many the rate halves, with so many training ends
 PATIENCE, STOP = 2, 5
 LEAST = 1e-12  # of powers that are divided by
 
@@ -119,7 +119,8 @@ def separation_probe(
 ) -> MLPProbeResult:
     """Train a network a layer, and score the one that is best on `dev` on `test`, by SDR over whole songs.
 
-    The training songs are held in memory at half precision: MUSDB18's take 4 GB at 24 kHz.
+    The training songs are held in memory, their sound at half precision and one layer's frames: of MUSDB18 2 GB at 24 kHz, and 5 GB
+    of 768 numbers 75 times a second.
 
     Args:
         train, dev, test: features, mixtures and sources.
@@ -169,13 +170,14 @@ def _train(
     n = sum(len(f) for f in frames)
     mean = sum(f.sum(0, dtype=np.float64) for f in frames) / n
     var = sum(((f - mean) ** 2).sum(0) for f in frames) / n
-    if not np.isfinite(mean).all():
-        raise AudiokdError("features that are NaN or Inf")
     net.mean.copy_(torch.from_numpy(mean))
     net.std.copy_(torch.from_numpy(np.sqrt(var)).clamp(min=1e-6))
+    average, silence = net.mean.clone(), torch.zeros(())
     net.to(device)
     optimizer = torch.optim.Adam(net.parameters(), lr=lr)
-    slower = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, mode="max", factor=0.5, patience=PATIENCE)
+    slower = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, mode="max", factor=0.5, patience=PATIENCE, threshold=0.0, threshold_mode="abs"
+    )
     rng = np.random.default_rng(seed)
     size = round(CROP_S * sample_rate / hop)
     best, kept, since, epoch = -math.inf, copy.deepcopy(net.state_dict()), 0, 0
@@ -186,9 +188,10 @@ def _train(
             rng.permutation(np.arange(len(frames)).repeat(CROPS)), -(-len(frames) * CROPS // batch_size)
         ):
             starts = [int(rng.integers(max(1, len(frames[i]) - size + 1))) for i in songs]
-            x = torch.stack([_crop(frames[i], s, size) for i, s in zip(songs, starts)])
+            x = torch.stack([_crop(frames[i], s, size, average) for i, s in zip(songs, starts)])
             wav = [
-                torch.stack([_crop(audio[i][j], s * hop, size * hop) for i, s in zip(songs, starts)]) for j in (0, 1)
+                torch.stack([_crop(audio[i][j], s * hop, size * hop, silence) for i, s in zip(songs, starts)])
+                for j in (0, 1)
             ]
             mixture, source = (spectrum(w.to(device), hop).abs() for w in wav)
             loss = F.mse_loss(net(x.to(device), mixture), source)
@@ -227,12 +230,15 @@ def _of_layer(frames: np.ndarray, k: int, layers: int) -> np.ndarray:
     if frames.shape[1] % layers:
         raise AudiokdError(f"features of size {frames.shape[1]} are not {layers} layers'")
     size = frames.shape[1] // layers
-    return np.ascontiguousarray(frames[:, k * size : (k + 1) * size], dtype=np.float32)
+    of = np.array(frames[:, k * size : (k + 1) * size], dtype=np.float32)
+    if not np.isfinite(of).all():
+        raise AudiokdError("features that are NaN or Inf")
+    return of
 
 
-def _crop(x: np.ndarray, start: int, size: int) -> Tensor:
-    """`size` rows from `start`, zeros past the end, float32."""
-    out = torch.zeros(size, *x.shape[1:])
+def _crop(x: np.ndarray, start: int, size: int, past: Tensor) -> Tensor:
+    """`size` rows from `start`, `past` past the end, float32."""
+    out = past.repeat(size, *[1] * past.ndim)
     piece = torch.from_numpy(x[start : start + size]).float()
     out[: len(piece)] = piece
     return out

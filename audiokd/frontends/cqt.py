@@ -95,8 +95,8 @@ class CQT(nn.Module):
         inside = torch.arange(wav.shape[-1], device=wav.device) < lengths[:, None]
         x = wav.masked_fill(~inside, 0.0)
         count = wav.shape[-1] // self.hop + 1
-        # a circle long enough for the longest kernel to find silence past both ends
-        longest = max(max(o.before, o.after) for o in self._octaves)
+        # a circle that the longest kernel goes round once, with silence past both ends of the sound
+        longest = max(o.before + o.after for o in self._octaves)
         size = _smooth(-(-(wav.shape[-1] + longest) // self.hop) + 1)
         with torch.autocast(wav.device.type, enabled=False):
             x = torch.fft.rfft(x.float(), size * self.hop)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -51,6 +53,20 @@ def clip_blocks_of(name: str, depth: int) -> int:
     if name not in part_names(depth) or not name.startswith("clip"):
         return 0
     return int(name.removeprefix("clip") or depth)
+
+
+def layers_in(name: str, names: Sequence[str], cls_tokens: int = 0) -> int:
+    """How many layers' features stand one after another in those called `name`, so that a probe can choose one.
+
+    Args:
+        name: one of `names`.
+        names: the encoder's `feature_layers`.
+        cls_tokens: of an encoder with a token for the clip, whose clip embedding has all layers' tokens before all their means: 1.
+    """
+    depth = sum(re.fullmatch(r"layer\d+", n) is not None for n in names)
+    if name == LAYERS:
+        return depth
+    return 1 if cls_tokens else max(1, clip_blocks_of(name, depth))
 
 
 def layer_index(name: str, depth: int) -> int:

@@ -42,6 +42,7 @@ def extract(
     """
     from audiokd.errors import AudiokdError
     from audiokd.hub.auto import load_for_inference
+    from audiokd.nn.features import layers_in
     from audiokd.stages.corpus import model_hashes, run_corpus
     from audiokd.teachers.auto import ENCODERS
 
@@ -56,6 +57,7 @@ def extract(
         "frame_rate": model.frame_rate,
         "frame_size": model.frame_size,
         "layer": layer,
+        "layers": layers_in(layer, model.feature_layers, getattr(model, "cls_tokens", 0)),
         "model_type": model.config.model_type,
         **model_hashes(model),
     }

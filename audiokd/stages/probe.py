@@ -22,7 +22,7 @@ def probe(
     folds: str = "",
     task: Literal["class", "tags", "frames", "key", "regression", "beats", "separation"] = "class",
     head: Literal["linear", "mlp"] = "linear",
-    layers: int = 1,
+    layers: int = 0,
     source: str = "",
     rates: list[float] | None = None,
     epochs: int = 100,
@@ -45,11 +45,11 @@ def probe(
         task: class: one label an utterance, accuracy. tags: any number, mAP. frames: the label of phones.ctm that covers the
             middle of each frame, accuracy over frames. Of an mlp also key: names such as Eb minor, MIREX's weighted score; and
             regression: numbers in place of labels, R2; beats: mir_eval's F-measure; separation: of one source from the mixtures
-            whose frames these are, SDR, by a recurrent network.
+            whose frames these are, SDR.
         head: linear: one layer for each of `rates`, the best of them is taken. mlp: MARBLE's, 512 hidden units on the layer that
-            is best; for beats and separation, too.
-        layers: of an mlp: whose features stand one after another in the stores, as in layer clip, or for frames, beats and
-            separation in layer layers, of an encoder of so many.
+            is best; for separation a recurrent network.
+        layers: of an mlp: whose features stand one after another in the stores, as in layer clip of an encoder of so many, or
+            layers for frames, beats and separation. By default what `audiokd extract` wrote down.
         source: of separation, such as vocals.
         rates: learning rates that are tried; by default seven from 0.001 to 1. Of an mlp one, 0.001.
         epochs: passes over train; at most, of an mlp.
@@ -91,6 +91,7 @@ def probe(
         said = "; ".join(f"{name}: {layer} of model {sha[:12]}" for (sha, layer), name in made_by.items())
         raise AudiokdError(f"the stores hold features of different models or layers: {said}", where=train)
     batch_size = batch_size or (BATCH.get(task, 64) if head == "mlp" else 256)
+    layers = _layers(stores["train"], layers, task) if head == "mlp" else 1
     lr = rates[0] if rates else 1e-3
     of_mlp: dict[str, Any] = {"layers": layers, "lr": lr, "batch_size": batch_size, "epochs": epochs, "seed": seed}
     names: list[str] = []
@@ -133,7 +134,8 @@ def probe(
     what = "variables" if task == "regression" else "labels"
     note = f"{source or task}; {split}" if not names else f"{len(names)} {what}; {split}"
     if head == "mlp":
-        note += f"; one hidden layer on layer {found['chosen_layer']} of {layers}, chosen on dev"
+        net = "a recurrent network" if task == "separation" else "one hidden layer"
+        note += f"; {net} on layer {found['chosen_layer']} of {layers}, chosen on dev"
         note += "".join(f"; {k} {v:.3f}" for k, v in found["more"].items()) + "."
     else:
         shares = ", or the share of tags that are there" if task == "tags" else ""
@@ -164,10 +166,21 @@ def _tracks(
     return found.as_dict(), {name: len(s.frames) for name, s in songs.items()}
 
 
+def _layers(store: Any, asked: int, task: str) -> int:
+    """How many layers the features are of."""
+    layer, there = store.meta.get("layer", ""), store.meta.get("layers", 0)
+    where = str(store.path)
+    if task in ("beats", "separation") and (layer.startswith("clip") or "labels" in store.meta):
+        raise ConfigError(f"{task} wants frames, these are {layer}", where=where, fix="audiokd extract --layer layers")
+    if asked and there and asked != there:
+        raise ConfigError(f"--layers {asked}, but {layer} has {there} of them", where=where, fix="leave it out")
+    return asked or there or 1
+
+
 def _check_head(head: str, task: str, folds: str, layers: int, rates: list[float] | None, source: str) -> None:
     if bool(source) != (task == "separation"):
         raise ConfigError("a source is separation's", fix="--task separation --source vocals")
-    if head == "linear" and (task in MLP_ONLY or layers != 1):
+    if head == "linear" and (task in MLP_ONLY or layers):
         given = f"--task {task}" if task in MLP_ONLY else f"--layers {layers}"
         raise ConfigError(f"{given} is an mlp's", fix="--head mlp")
     if head == "mlp" and folds:

@@ -58,7 +58,7 @@ def train_last_blocks(encoder: nn.Module, depth: int, blocks: int) -> None:
         block = BLOCK.search(f"{name}.")
         if not (block and int(block[1]) >= depth - blocks):
             for p in module.parameters(recurse=False):
-                p.requires_grad_(bool(blocks) and name == top)
+                p.requires_grad_(bool(blocks and top) and name == top)
             if isinstance(module, (DropPath, nn.Dropout)):
                 module.p = 0.0
             for rate in DROPOUTS:  # that are handed to functions

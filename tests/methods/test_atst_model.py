@@ -19,6 +19,7 @@ from audiokd.errors import AudiokdError
 from audiokd.methods.atst.config import ATSTConfig
 from audiokd.methods.atst.convert import convert_atst, convert_atst_official
 from audiokd.methods.atst.model import ATSTModel
+from audiokd.nn.features import layers_in
 
 DATA = Path(__file__).parent / "data" / "atst"
 #: frames of clips that the official encoders were given under their downstream rule with chunks of 601
@@ -157,6 +158,13 @@ def test_extract_gives_each_layer(kind: str, speech: Tensor) -> None:
         "clip": f.clip[:, None],
         "clip3": f.clip[:, None],
         "layers": torch.cat(f.hidden_states, -1),
+    }
+    counts = {n: layers_in(n, model.feature_layers, model.cls_tokens) for n in ("frames", "layers", "clip", "clip2")}
+    # ATST-Clip's clip embedding has the tokens of all blocks before all their means: no block's own part
+    assert counts == {
+        "frames": 1,
+        "layers": 3,
+        **({"clip": 1, "clip2": 1} if kind == "clip" else {"clip": 3, "clip2": 2}),
     }
     for layer, expected in {**wanted, "clip1": last}.items():
         got, n = model.extract(wav, None, layer)

@@ -127,7 +127,7 @@ def test_cells_that_learn_codes(
         packaged = yaml.safe_load((CONF / method / "debug.yaml").read_text())
         (recipe / f"{name}.yaml").write_text(yaml.safe_dump({**packaged, **small}))
     mert = {"config": "mert.yaml"}
-    tree = yaml.safe_load(Path("grid.yaml").read_text()) | {"method": "mert", "mlp": 2}
+    tree = yaml.safe_load(Path("grid.yaml").read_text()) | {"method": "mert", "mlp": True}
     tree["cells"] = {
         "codec": {"tokenizer": "codec.yaml"},
         "clusters": {"tokenizer": [8, 4]},

@@ -205,7 +205,7 @@ def test_mert_learns_codes_of_both_kinds(readers: Path, tmp_path: Path) -> None:
             write_data_dir(task / "data" / name / split, chosen)
             write_labels(task / "data" / name / split / "utt2label", of)
         write_data_dir(task / "data" / split, chosen)
-    tasks = ["--class_tasks", "voices", "--key_tasks", "keys", "--score_args", "--head mlp --layers 2 --epochs 5"]
+    tasks = ["--class_tasks", "voices", "--key_tasks", "keys", "--score_args", "--head mlp --epochs 5"]
     small = ["--fit_args", "--run.max_steps 2 --run.val_every 2 --run.accelerator cpu", "--config", "mert/debug"]
 
     def run(*more: str) -> subprocess.CompletedProcess[str]:

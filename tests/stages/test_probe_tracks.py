@@ -9,13 +9,18 @@ import librosa
 import numpy as np
 import pytest
 import soundfile as sf
+import torch
 
 from audiokd.data.beats import write_beats
 from audiokd.data.stems import write_stems
 from audiokd.errors import AudiokdError, ConfigError
 from audiokd.eval import separation_probe
+from audiokd.eval.probe_sets import beat_sets
+from audiokd.methods.atst.config import ATSTConfig
+from audiokd.methods.atst.model import ATSTModel
 from audiokd.stages.extract import extract
 from audiokd.stages.probe import probe
+from audiokd.tokens.store import open_store
 
 RATE = 16_000
 SPLITS = {"train": (0, 5), "dev": (5, 7), "test": (7, 9)}
@@ -70,6 +75,24 @@ def test_beats(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "beats; 5, 2 and 2 utterances" in capsys.readouterr().out
 
 
+def test_beats_on_the_better_of_two_layers(corpus: Path, tmp_path: Path) -> None:
+    """Its features stay on disk, side by side; how many layers they are of is written with them."""
+    torch.manual_seed(0)
+    ATSTModel(ATSTConfig(kind="frame", dim=64, depth=2, heads=4)).save_pretrained(tmp_path / "model")
+    stores = {s: str(tmp_path / s) for s in SPLITS}
+    for split, store in stores.items():
+        extract(str(tmp_path / "model"), str(corpus / split / "songs"), store, layer="layers")
+    data = [str(corpus / s / "songs") for s in SPLITS]
+    options = {"head": "mlp", "task": "beats", "data": data, "epochs": 3}
+    found = probe(**stores, out=str(tmp_path / "beats.json"), **options)  # type: ignore[arg-type]
+    assert len(found["dev"]) == 2
+    assert found["chosen_layer"] == 1 + int(np.argmax(found["dev"]))
+    sets = beat_sets({"test": open_store(stores["test"])}, data)
+    assert all(isinstance(f, np.memmap) and f.shape == (250, 128) for f in sets["test"].frames)
+    with pytest.raises(ConfigError, match="--layers 4, but layers has 2 of them"):
+        probe(**stores, out=str(tmp_path / "x.json"), layers=4, **options)  # type: ignore[arg-type]
+
+
 def test_separation(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"HIDDEN": 32, "CROPS": 16, "CROP_S": 1.0}.items():
         monkeypatch.setattr(separation_probe, name, value)
@@ -117,5 +140,9 @@ def test_what_is_not_asked(corpus: Path, tmp_path: Path) -> None:
     for options in ({"task": "separation"}, {"task": "beats", "source": "vocals"}):
         with pytest.raises(ConfigError, match="a source is separation's"):
             run(corpus, "beats", tmp_path / "x.json", data=data, **options)
+    store = str(tmp_path / "clip")
+    extract("log_mel", str(corpus / "dev" / "songs"), store, layer="clip")
+    with pytest.raises(ConfigError, match="beats wants frames, these are clip"):
+        probe(store, data, str(tmp_path / "x.json"), store, store, head="mlp", task="beats")
     with pytest.raises(AudiokdError, match="none of its 5 utterances is in data"):
         run(corpus, "mixes", tmp_path / "x.json", task="beats", data=[str(corpus / s / "songs") for s in SPLITS])

@@ -260,6 +260,9 @@ def test_the_last_block_and_its_norm(encoders: Path) -> None:
     assert {s for n, s in scale.items() if not n.startswith(("encoder.layers.1.", "encoder.layer_norm."))} == {0.25}
     train_last_blocks(mert, 2, 1)
     assert mert.encoder.layerdrop == 0
+    post = MERTModel(MERTConfig(dim=32, depth=2, heads=4, hidden=64, channels=16))
+    train_last_blocks(post, 2, 1)
+    assert {n.rsplit(".layers.", 1)[-1][:2] for n, p in post.named_parameters() if p.requires_grad} == {"1."}
     hubert = load_trainable(str(encoders / "hubert"))
     train_last_blocks(hubert, hubert.depth, 1)
     hubert.train()

@@ -10,6 +10,6 @@ exec ../../../recipes/pretrain.sh \
   --exp exp/mert \
   --class_tasks "drums samples tracks pitch family chord" \
   --key_tasks "key" \
-  --score_args "--head mlp --layers 4" \
+  --score_args "--head mlp" \
   --max_error_rate 0.02 \
   "$@"

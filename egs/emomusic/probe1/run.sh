@@ -7,5 +7,5 @@ exec ../../../recipes/pretrain.sh \
   --model ../../debian_music/mert1/exp/mert/export-best \
   --exp exp/debian_music_mert \
   --value_tasks emotion \
-  --score_args "--head mlp --layers 4" \
+  --score_args "--head mlp" \
   "$@"

@@ -8,5 +8,5 @@ exec ../../../recipes/pretrain.sh \
   --exp exp/debian_music_mert \
   --class_tasks genre \
   --beat_tasks beats \
-  --score_args "--head mlp --layers 4" \
+  --score_args "--head mlp" \
   "$@"

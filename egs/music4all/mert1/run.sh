@@ -8,5 +8,5 @@ exec ../../../recipes/pretrain.sh \
   --config mert/base \
   --exp exp/mert \
   --tag_tasks genre \
-  --score_args "--head mlp --layers 12" \
+  --score_args "--head mlp" \
   "$@"
