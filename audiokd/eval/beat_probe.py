@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from audiokd.errors import AudiokdError
 from audiokd.eval.beat_tracker import BeatTracker
+from audiokd.eval.layer_columns import layer_columns
 from audiokd.eval.mlp import train_mlp
 from audiokd.eval.mlp_probe import MLPProbeResult
 from audiokd.eval.table import summarise
@@ -104,7 +105,10 @@ def beat_probe(
         del x, y, x_dev, y_dev
 
         def found(of: BeatSet, k: int = k, mlp=mlp) -> list[float | None]:
-            said = (mlp(_of_layer(f, k, layers, device)).sigmoid()[:, 0].cpu().numpy() for f in of.frames)
+            said = (
+                mlp(torch.from_numpy(layer_columns(f, k, layers)).to(device)).sigmoid()[:, 0].cpu().numpy()
+                for f in of.frames
+            )
             # some annotations go on after the sound has ended
             return [beat_f1(b[b * frame_rate < len(s)], tracker(s)) for b, s in zip(of.beats, said)]
 
@@ -125,17 +129,6 @@ def _loss(out: Tensor, y: Tensor) -> Tensor:
 
 def _rows(of: BeatSet, frame_rate: float, k: int, layers: int, device: str) -> tuple[Tensor, Tensor]:
     """All frames [N, D] of a layer, and what is to be said of them [N]."""
-    x = torch.cat([_of_layer(f, k, layers, device) for f in of.frames])
+    x = torch.cat([torch.from_numpy(layer_columns(f, k, layers)).to(device) for f in of.frames])
     y = np.concatenate([beat_targets(b, len(f), frame_rate) for f, b in zip(of.frames, of.beats)])
     return x, torch.from_numpy(y).to(device)
-
-
-def _of_layer(frames: np.ndarray, k: int, layers: int, device: str) -> Tensor:
-    """Layer `k` [T', D] of [T', L D]."""
-    if frames.shape[1] % layers:
-        raise AudiokdError(f"features of size {frames.shape[1]} are not {layers} layers'")
-    size = frames.shape[1] // layers
-    of = np.array(frames[:, k * size : (k + 1) * size], dtype=np.float32)
-    if not np.isfinite(of).all():
-        raise AudiokdError("features that are NaN or Inf")
-    return torch.from_numpy(of).to(device)

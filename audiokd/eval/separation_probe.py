@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audiokd.errors import AudiokdError
+from audiokd.eval.layer_columns import layer_columns
 from audiokd.eval.mlp_probe import MLPProbeResult
 from audiokd.eval.sdr import sdr
 from audiokd.eval.table import summarise
@@ -165,7 +166,7 @@ def _train(
     lr: float, batch_size: int, epochs: int, seed: int, device: str,
 ) -> tuple[SeparationNetwork, float, int]:  # fmt: skip
     """The network of layer `k` that is best on `dev`, its SDR there, and passes that were run."""
-    frames = [_of_layer(f, k, layers) for f in train.frames]
+    frames = [layer_columns(f, k, layers) for f in train.frames]
     net = SeparationNetwork(frames[0].shape[1], HIDDEN)
     n = sum(len(f) for f in frames)
     mean = sum(f.sum(0, dtype=np.float64) for f in frames) / n
@@ -214,7 +215,7 @@ def _separated(net: SeparationNetwork, songs: SongSet, hop: int, k: int, layers:
     for frames, load in zip(songs.frames, songs.audio):
         mixture, source = _pair(load)
         of = spectrum(torch.from_numpy(mixture)[None].to(device), hop)
-        x = torch.from_numpy(_of_layer(frames, k, layers))[None].to(device)
+        x = torch.from_numpy(layer_columns(frames, k, layers))[None].to(device)
         yield mixture, source, waveform(wiener(net(x, of.abs()), of), hop, len(mixture))[0].cpu().numpy()
 
 
@@ -223,17 +224,6 @@ def _pair(load: Callable[[], tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray
     if len(mixture) != len(source):
         raise AudiokdError(f"a mixture of {len(mixture)} samples, its source has {len(source)}")
     return mixture, source
-
-
-def _of_layer(frames: np.ndarray, k: int, layers: int) -> np.ndarray:
-    """Layer `k` [T', D] float32 of [T', L D]."""
-    if frames.shape[1] % layers:
-        raise AudiokdError(f"features of size {frames.shape[1]} are not {layers} layers'")
-    size = frames.shape[1] // layers
-    of = np.array(frames[:, k * size : (k + 1) * size], dtype=np.float32)
-    if not np.isfinite(of).all():
-        raise AudiokdError("features that are NaN or Inf")
-    return of
 
 
 def _crop(x: np.ndarray, start: int, size: int, past: Tensor) -> Tensor:
