@@ -34,7 +34,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         fsync_dir(path.parent)
     except BaseException as e:
         tmp.unlink(missing_ok=True)
-        _say_if_full(e, path)
+        say_if_full(e, path)
         raise
 
 
@@ -73,7 +73,7 @@ def atomic_folder(path: str | os.PathLike[str], last: str = "config.json") -> It
             os.replace(file, path / file.name)
         fsync_dir(path)
     except BaseException as e:
-        _say_if_full(e, path)
+        say_if_full(e, path)
         raise
     finally:
         shutil.rmtree(tmp, ignore_errors=True)
@@ -81,7 +81,7 @@ def atomic_folder(path: str | os.PathLike[str], last: str = "config.json") -> It
             path.rmdir()
 
 
-def _say_if_full(e: BaseException, path: Path) -> None:
+def say_if_full(e: BaseException, path: Path) -> None:
     """An AudiokdError in place of the error of a full disk, which safetensors words its own way."""
     found = re.search(r"os error (27|28|122)\b", str(e)) if type(e).__name__ == "SafetensorError" else None
     errno = int(found[1]) if found else getattr(e, "errno", None)

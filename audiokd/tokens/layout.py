@@ -17,6 +17,8 @@ FORMAT, VERSION = "audiokd-store", 1
 STORE_JSON, SHARD_JSON, COMPLETE_JSON = "store.json", "shard.json", "complete.json"
 INDEX, ERRORS = "index.jsonl", "errors.jsonl"
 ARRAY = {"codes": "codes.npy", "features": "features.npy"}
+#: what numpy has no name for: `meta.dtype` of a store of features says so, features.npy holds the bits as uint16
+BFLOAT16 = "bfloat16"
 _SHARD_NAME = re.compile(r"[0-9]{5,9}")
 
 
@@ -31,6 +33,11 @@ def code_dtype(cardinality: list[int]) -> np.dtype:
         if largest - 1 <= np.iinfo(dtype).max:
             return np.dtype(dtype)
     raise AudiokdError(f"a codebook of {largest} codes does not fit 32 bits", fix="check `cardinality` of the model")
+
+
+def as_floats(array: np.ndarray, dtype: str | None) -> np.ndarray:
+    """Features as numbers: `array` itself, or float32 of the bits of a store of bfloat16."""
+    return (array.astype("<u4") << 16).view("<f4") if dtype == BFLOAT16 else array
 
 
 def is_shard_name(name: str) -> bool:

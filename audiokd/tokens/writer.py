@@ -22,7 +22,8 @@ class StoreItem:
     """One utterance to write.
 
     Shape:
-        array: [Q, T'] integer ids for a store of codes, [T', D] floating point for a store of features.
+        array: [Q, T'] integer ids for a store of codes, [T', D] floating point for a store of features; its bits as uint16 where
+            the store's meta says bfloat16.
     """
 
     id: str
@@ -97,7 +98,8 @@ class StoreWriter:
             AudiokdError: an item does not fit the store (`check_item`), or an id comes twice. Nothing is written.
         """
         folder = self.path / layout.check_shard_name(name)
-        arrays = [self.check_item(item) for item in items]
+        for item in items:
+            self.check_item(item)
         seen: set[str] = set()
         for i in [item.id for item in items] + [str(e.get("id")) for e in errors]:
             if i in seen:
@@ -107,15 +109,16 @@ class StoreWriter:
         checks.refuse_private(plan, "plan")
         self._clear(folder)
 
-        files = {ARRAY[self.kind]: self._write_array(folder, arrays)}
-        write_bytes(folder / INDEX, jsonl(_index_rows(items, arrays)))
+        files = {ARRAY[self.kind]: self._write_array(folder, items)}
+        frames = [self._frames(item) for item in items]
+        write_bytes(folder / INDEX, jsonl(_index_rows(items, frames)))
         files[INDEX] = sha256_file(folder / INDEX)
         if errors:
             write_bytes(folder / ERRORS, jsonl([_error_row(e) for e in errors]))
             files[ERRORS] = sha256_file(folder / ERRORS)
         info: dict[str, Any] = {
             "utterances": len(items),
-            "frames": sum(len(a) for a in arrays),
+            "frames": sum(frames),
             "errors": len(errors),
             "sha256": files,
             "plan": plan,
@@ -144,7 +147,8 @@ class StoreWriter:
             raise AudiokdError(what, where=item.id)
         if self.kind == "codes":
             return checks.check_codes(item.id, np.asarray(item.array), self.meta["cardinality"])
-        return checks.check_features(item.id, np.asarray(item.array), self.meta.get("feature_dim"))
+        dim, dtype = self.meta.get("feature_dim"), self.meta.get("dtype")
+        return checks.check_features(item.id, np.asarray(item.array), dim, dtype)
 
     def finish(self, shard_names: Sequence[str]) -> None:
         """Write complete.json: the store holds these shards and no more is to come.
@@ -173,12 +177,15 @@ class StoreWriter:
             for name in (*ARRAY.values(), INDEX, ERRORS):
                 (folder / name).unlink(missing_ok=True)
 
-    def _write_array(self, folder: Path, arrays: list[np.ndarray]) -> str:
-        """Write frames one utterance after another (no copy of the whole shard in memory); gives the sha256."""
+    def _frames(self, item: StoreItem) -> int:
+        return item.array.shape[1] if self.kind == "codes" else len(item.array)
+
+    def _write_array(self, folder: Path, items: Sequence[StoreItem]) -> str:
+        """Write frames one utterance after another, one of them in memory; gives the sha256."""
         if self.kind == "codes":
             width, dtype = self.meta["num_codebooks"], layout.code_dtype(self.meta["cardinality"])
         else:
-            widths, dtypes = {a.shape[1] for a in arrays}, {a.dtype for a in arrays}
+            widths, dtypes = {i.array.shape[1] for i in items}, {_stored_dtype(i.array) for i in items}
             if len(widths) > 1 or len(dtypes) > 1:
                 what = f"features differ in width ({sorted(widths)}) or dtype ({sorted(map(str, dtypes))})"
                 raise AudiokdError(what, where=str(folder), fix="one store holds one kind of features")
@@ -187,9 +194,9 @@ class StoreWriter:
         header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False}
         file = folder / ARRAY[self.kind]
         with atomic_write(file) as f:
-            np.lib.format.write_array_header_1_0(f, header | {"shape": (sum(len(a) for a in arrays), int(width))})
-            for a in arrays:
-                f.write(a.tobytes())
+            np.lib.format.write_array_header_1_0(f, header | {"shape": (sum(map(self._frames, items)), int(width))})
+            for item in items:
+                f.write(self.check_item(item).data)
         return sha256_file(file)
 
 
@@ -206,14 +213,18 @@ def completion(path: Path, shards: list[str]) -> dict[str, Any]:
     }
 
 
-def _index_rows(items: Sequence[StoreItem], arrays: list[np.ndarray]) -> list[dict[str, Any]]:
+def _stored_dtype(array: np.ndarray) -> np.dtype:
+    return np.dtype("<f4") if array.dtype == np.float64 else array.dtype.newbyteorder("<")
+
+
+def _index_rows(items: Sequence[StoreItem], frames: list[int]) -> list[dict[str, Any]]:
     rows, offset = [], 0
-    for item, a in zip(items, arrays):
-        row: dict[str, Any] = {"id": item.id, "offset": offset, "frames": len(a)}
+    for item, n in zip(items, frames):
+        row: dict[str, Any] = {"id": item.id, "offset": offset, "frames": n}
         row |= {"num_samples": int(item.num_samples), "sample_rate": int(item.sample_rate)}
         row |= {k: v for k, v in (("text", item.text), ("speaker", item.speaker)) if v is not None}
         rows.append(row)
-        offset += len(a)
+        offset += n
     return rows
 
 
