@@ -61,7 +61,7 @@ def long_features(model: Any, blocks: Iterable[Tensor], layer: str, together: in
                 like = x
                 continue
             stop = n if piece.frames is None else piece.skip + piece.frames
-            if stop > n:
+            if stop > n and len(piece.wav) >= stop * model.frame_size + after:  # else the recording ends here
                 what = f"{n} frames for a window of {len(piece.wav)} samples, {stop} expected"
                 raise AudiokdError(what, fix=f"cut the recording to at most {window_s:g} s")
             yield x[piece.skip : stop]
