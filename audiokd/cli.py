@@ -30,7 +30,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "store ls": ("store:ls", ("store",), "what is in a token store"),
     "store verify": ("store:verify", ("store",), "check every byte of a store"),
     "store stats": ("store:stats", ("store",), "codebook use, bits, hours"),
-    "store export": ("store:export", ("store", "out"), "a store as jsonl, kaldi, parquet, webdataset or hf"),
+    "store export": ("store:export", ("store", "out"), "a store for Kaldi, lhotse, webdataset, hf, ..."),
     "store merge": ("store:merge", ("a", "b", "out"), "two stores of one model into one"),
     "store diff": ("store:diff", ("a", "b"), "where two stores differ"),
     "convert": ("convert:convert", ("what", "src", "dst"), "model folders of other programs to ours, and back"),

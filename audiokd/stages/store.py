@@ -71,14 +71,37 @@ def stats(store: str) -> None:
     print(render_stats(store_stats(store)))
 
 
-def export(store: str, out: str, to: Literal["jsonl", "kaldi", "parquet", "webdataset", "hf"], bpe: int = 0) -> None:
+def export(
+    store: str,
+    out: str,
+    to: Literal[
+        "jsonl",
+        "s3tokenizer",
+        "slamkit",
+        "parquet",
+        "kaldi",
+        "kaldi_ark",
+        "webdataset",
+        "lhotse",
+        "npz",
+        "mert",
+        "hf",
+    ],
+    bpe: int = 0,
+    audio_root: str = "",
+    audio_suffix: str = ".wav",
+) -> None:
     """Write a token store in a format that other tools read.
 
     Args:
-        store: folder of the store; for hf also a folder of stores, which become splits by their folders' names.
-        out: file (jsonl, parquet) or folder (kaldi, webdataset, hf) to write.
-        to: format; hf is a Hugging Face dataset with the first stream as text, <|s_12|><|s_7|>...
+        store: folder of the store; for hf and mert also a folder of stores, which become splits by their folders' names.
+        out: file (jsonl, s3tokenizer, slamkit, parquet) or folder (the others) to write.
+        to: format. kaldi is text archives and kaldi_ark ark and scp; s3tokenizer and slamkit are jsonl files of the first
+            stream as these have them; lhotse is a Shar folder of cuts with codes; npz an archive a shard; mert the tsv and
+            train.codec_N of fairseq's MERT; hf a Hugging Face dataset with the first stream as text, <|s_12|><|s_7|>...
         bpe: for hf: also BPE over the first stream's codes, with a vocabulary of this size; 0 is none.
+        audio_root: for mert: folder of the recordings, the tsv's first line.
+        audio_suffix: for mert: an utterance's recording is its id with this behind it.
 
     Raises:
         AudiokdError: the store is not complete or cannot be told in the format, `out` holds something else, or a package is
@@ -86,7 +109,7 @@ def export(store: str, out: str, to: Literal["jsonl", "kaldi", "parquet", "webda
     """
     from audiokd.tokens.export import export_store
 
-    print(f"wrote {export_store(store, out, to, bpe)}")
+    print(f"wrote {export_store(store, out, to, bpe, audio_root, audio_suffix)}")
 
 
 def merge(a: str, b: str, out: str) -> None:
