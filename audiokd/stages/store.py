@@ -1,4 +1,4 @@
-"""`audiokd store ...`: look at, check, export, merge and compare token stores."""
+"""`audiokd store ...`: look at, check, export, import, merge and compare token stores."""
 
 from __future__ import annotations
 
@@ -110,6 +110,51 @@ def export(
     from audiokd.tokens.export import export_store
 
     print(f"wrote {export_store(store, out, to, bpe, audio_root, audio_suffix)}")
+
+
+def import_(
+    source: str,
+    store: str,
+    from_: Literal["lhotse", "kaldi"],
+    cardinality: int | list[int] = 0,
+    sample_rate: int = 0,
+    frame_rate: float = 0.0,
+    kind: Literal["codes", "features"] = "codes",
+    field: str = "",
+    shard_size: int = 1000,
+    max_error_rate: float = 0.01,
+) -> None:
+    """Make a token store of what another tool wrote.
+
+    Args:
+        source: for lhotse a Shar folder or a cuts.jsonl.gz; for kaldi a folder with tokens.0.ark, .scp or .txt, tokens.1 ... (a
+            codebook each), or feats.ark, or the path of one such file.
+        store: folder of the store to write; an import that was stopped goes on.
+        from_: format: lhotse cuts with a field of codes, or kaldi archives of int vectors or of matrices.
+        cardinality: of codes, the size of all codebooks, or of each: [1024,1024].
+        sample_rate: Hz of the recordings; needed for kaldi, and for cuts without a recording.
+        frame_rate: Hz of the codes; kaldi needs it where no utt2num_samples or utt2dur stands beside the archives.
+        kind: what to read.
+        field: of lhotse's cuts: codes (feats for features) if not given.
+        shard_size: utterances a shard.
+        max_error_rate: share of utterances that may fail before the exit code says so.
+
+    Raises:
+        AudiokdError: the source is damaged or something about it is not told, `store` holds another store, or too many
+            utterances failed.
+    """
+    from audiokd.tokens.import_store import import_store
+
+    rates = (sample_rate, frame_rate)
+    found = import_store(source, store, from_, kind, cardinality, *rates, field=field, shard_size=shard_size)
+    good, bad = found["utterances"], found["errors"]
+    print(f"{store}: {good} utterances, {found['frames']} frames, {bad} errors")
+    if bad > max_error_rate * (good + bad):
+        raise AudiokdError(
+            f"{bad} of {good + bad} utterances failed, more than --max_error_rate {max_error_rate:g}",
+            where=store,
+            fix=f"`audiokd store ls {store}` lists them; the rest is written and whole",
+        )
 
 
 def merge(a: str, b: str, out: str) -> None:
