@@ -29,7 +29,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "report": ("report:report", ("exp_dir",), "the page of a run: curves, samples, codebooks, scores"),
     "store ls": ("store:ls", ("store",), "what is in a token store"),
     "store verify": ("store:verify", ("store",), "check every byte of a store"),
-    "store stats": ("store:stats", ("store",), "codebook use, bits, hours"),
+    "store stats": ("store:stats", ("store",), "codebook use, repetition, speakers, outliers"),
     "store export": ("store:export", ("store", "out"), "a store for Kaldi, lhotse, webdataset, hf, ..."),
     "store import": ("store:import_", ("source", "store"), "codes that lhotse or Kaldi users wrote as a store"),
     "store merge": ("store:merge", ("a", "b", "out"), "two stores of one model into one"),

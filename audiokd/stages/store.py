@@ -6,7 +6,7 @@ from typing import Literal
 
 from audiokd.errors import AudiokdError
 from audiokd.tokens.compare import diff_stores, merge_stores, render_diff
-from audiokd.tokens.stats import render_stats, store_stats
+from audiokd.tokens.stats import render_stats
 from audiokd.tokens.store import open_store, verify_store
 
 _SHOWN = 20  # problems and failed utterances listed in full
@@ -59,16 +59,36 @@ def verify(store: str) -> None:
     print(f"{store}: sound, {len(open_store(store)):,} utterances")
 
 
-def stats(store: str) -> None:
-    """Print hours, rates and, for each codebook, usage, dead codes, perplexity and entropy.
+def stats(store: str, languages: str = "", listen: int = 5, json: str = "") -> None:
+    """Print hours, rates, use and repetition of each codebook, use by speaker and language, and outliers to listen to.
 
     Args:
         store: folder of the store.
+        languages: file of lines `utterance-id language` or `speaker language` (Kaldi's utt2lang); also a folder that has one.
+        listen: utterances to list for each reason to listen to one.
+        json: file to write all of it to, histograms and every speaker included.
 
     Raises:
-        AudiokdError: there is no store, or a file of it is damaged.
+        AudiokdError: there is no store, a file of it is damaged, or the languages cannot be read.
     """
-    print(render_stats(store_stats(store)))
+    from pathlib import Path
+
+    from audiokd.data.labels import read_labels
+    from audiokd.files import write_json
+    from audiokd.tokens.quality import corpus_stats
+    from audiokd.tokens.quality_tables import render_quality
+
+    spoken = None
+    if languages:
+        file = Path(languages) / "utt2lang" if Path(languages).is_dir() else Path(languages)
+        spoken = {key: " ".join(words) for key, words in read_labels(file).items() if words}
+    found = corpus_stats(store, spoken, listen)
+    print(render_stats(found))
+    if found["kind"] == "codes":
+        print("\n" + render_quality(found))
+    if json:
+        write_json(json, found)
+        print(f"wrote {json}")
 
 
 def export(
