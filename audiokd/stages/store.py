@@ -71,24 +71,31 @@ def stats(store: str, languages: str = "", listen: int = 5, json: str = "") -> N
     Raises:
         AudiokdError: there is no store, a file of it is damaged, or the languages cannot be read.
     """
-    from pathlib import Path
-
-    from audiokd.data.labels import read_labels
     from audiokd.files import write_json
     from audiokd.tokens.quality import corpus_stats
     from audiokd.tokens.quality_tables import render_quality
 
-    spoken = None
-    if languages:
-        file = Path(languages) / "utt2lang" if Path(languages).is_dir() else Path(languages)
-        spoken = {key: " ".join(words) for key, words in read_labels(file).items() if words}
-    found = corpus_stats(store, spoken, listen)
+    found = corpus_stats(store, read_languages(languages) if languages else None, listen)
     print(render_stats(found))
     if found["kind"] == "codes":
         print("\n" + render_quality(found))
     if json:
         write_json(json, found)
         print(f"wrote {json}")
+
+
+def read_languages(path: str) -> dict[str, str]:
+    """Language by utterance id or speaker: of a file like Kaldi's utt2lang, or of a folder that has one.
+
+    Raises:
+        AudiokdError: no such file, or a key that stands twice.
+    """
+    from pathlib import Path
+
+    from audiokd.data.labels import read_labels
+
+    file = Path(path) / "utt2lang" if Path(path).is_dir() else Path(path)
+    return {key: " ".join(words) for key, words in read_labels(file).items() if words}
 
 
 def export(
