@@ -58,6 +58,16 @@ def test_repetition_agrees_with_plain_loops(utterances: list[list[int]]) -> None
             assert found.entropy[i] == pytest.approx(entropy(list(Counter(u).values()), base=2), abs=1e-12)
 
 
+def test_large_codebooks_are_looked_at_in_parts() -> None:
+    """Too many different codes for one number: utterances are halved, and one alone is sorted by columns."""
+    rng = np.random.default_rng(0)
+    rows = [np.tile(rng.permutation(n), 2) for n in (40000, 3, 20000)]
+    found = repetition(np.concatenate(rows), np.array([len(r) for r in rows]))
+    assert found.ngrams[:, 0].tolist() == [79999, 5, 39999]
+    assert found.repeated.tolist() == [[39999, 39998, 39997], [2, 1, 0], [19999, 19998, 19997]]
+    np.testing.assert_allclose(found.entropy, np.log2([40000, 3, 20000]))
+
+
 def test_codebooks_by_hand(tmp_path: Path) -> None:
     items = [item("a", [[0, 1, 0, 1], [3, 3, 3, 3]]), item("b", [[1, 1, 1], [0, 1, 2]])]
     stats = corpus_stats(
