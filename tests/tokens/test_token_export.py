@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from token_stores import META, tree, write_store
 
 from audiokd.errors import AudiokdError
+from audiokd.stages import store as stage
 from audiokd.tokens.export import FORMATS, export_store
 from audiokd.tokens.exports.ids import escape_id, unescape_id
 from audiokd.tokens.exports.webdataset import escape_key
@@ -196,3 +198,8 @@ def test_a_damaged_store_gives_no_export(tmp_path: Path, store_path: Path, to: s
     with pytest.raises(AudiokdError, match=r"codes\.npy: not readable as \.npy"):
         export_store(store_path, tmp_path / "x", to)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["store"]
+
+
+def test_the_command_offers_every_format() -> None:
+    annotation = get_type_hints(stage.export)["to"]
+    assert sorted(get_args(annotation)) == sorted(FORMATS)
