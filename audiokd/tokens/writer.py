@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from audiokd.data.ids import is_legal
 from audiokd.errors import AudiokdError
 from audiokd.files import atomic_write, fsync_dir, jsonl, sha256_bytes, sha256_file, write_bytes, write_json
 from audiokd.tokens import checks, layout
@@ -142,6 +143,9 @@ class StoreWriter:
                 raise AudiokdError(f"{field!r} is not UTF-8 text", where=repr(item.id), fix="rename it")
         if not item.id:
             raise AudiokdError("an utterance has an empty id", fix="give every utterance an id")
+        if not is_legal(item.id):
+            fix = "percent-encode it: audiokd.data.ids.escape_id"
+            raise AudiokdError("an id with whitespace or control characters", where=repr(item.id), fix=fix)
         if item.num_samples < 0 or item.sample_rate <= 0:
             what = f"num_samples {item.num_samples} at {item.sample_rate} Hz cannot be"
             raise AudiokdError(what, where=item.id)

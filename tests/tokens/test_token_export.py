@@ -18,10 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from token_stores import META, tree, write_store
 
+from audiokd.data.ids import escape_id, unescape_id
 from audiokd.errors import AudiokdError
 from audiokd.stages import store as stage
 from audiokd.tokens.export import FORMATS, export_store
-from audiokd.tokens.exports.ids import escape_id, unescape_id
 from audiokd.tokens.exports.webdataset import escape_key
 from audiokd.tokens.store import StoreItem, open_store
 

@@ -24,7 +24,9 @@ GIVEN = {"cardinality": [256, 256], "sample_rate": 16000, "frame_rate": 100.0}
 @pytest.fixture
 def path(tmp_path: Path, speech_items: list[StoreItem]) -> Path:
     """The recording's utterances and some with awkward ids: escaped for Kaldi, as they are in lhotse; one has no frame."""
-    more = [StoreItem(i, speech_items[1].array[:, :5], 800, 16000, None, "Dr. No") for i in ("my file", "a%20b", "ü/1")]
+    more = [
+        StoreItem(i, speech_items[1].array[:, :5], 800, 16000, None, "Dr. No") for i in ("my%20file", "a%2520b", "ü/1")
+    ]
     more.append(StoreItem("short", speech_items[0].array[:, :0], 7, 16000))
     return write_store(tmp_path / "store", more + speech_items)
 
@@ -244,7 +246,7 @@ def test_what_must_be_told(tmp_path: Path, path: Path) -> None:
 
 def test_twice_the_same_id(tmp_path: Path) -> None:
     (tmp_path / "tokens.0.txt").write_text("a%20b 1\na%20b 2\n")
-    with pytest.raises(AudiokdError, match="'a b' comes twice"):
+    with pytest.raises(AudiokdError, match="'a%20b' comes twice"):
         import_store(tmp_path, tmp_path / "s", "kaldi", shard_size=1, **GIVEN | {"cardinality": 8})
 
 

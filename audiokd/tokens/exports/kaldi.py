@@ -8,9 +8,9 @@ from typing import BinaryIO
 
 import numpy as np
 
+from audiokd.data.ids import escape_id
 from audiokd.files import atomic_write
 from audiokd.progress import progress
-from audiokd.tokens.exports.ids import escape_id
 from audiokd.tokens.reader import StoredCodes, StoredFeatures, TokenStore
 
 #: what both Kaldi exports write beside the archives
@@ -21,26 +21,26 @@ def export_kaldi(store: TokenStore, out: Path) -> None:
     """Write tokens.<q>.txt (`utt-id c1 c2 ...`) for each codebook, and the tables of `Tables`.
 
     tokens.<q>.txt is what `copy-int-vector ark:tokens.0.txt ...` reads. A store of features gives feats.txt, a text
-    archive of matrices (`utt-id  [ ... ]`, as `copy-feats ark:feats.txt ...` reads). Ids and speakers are escaped
-    (`escape_id`), as Kaldi ends them at the first space.
+    archive of matrices (`utt-id  [ ... ]`, as `copy-feats ark:feats.txt ...` reads). Speakers are escaped
+    (`escape_id`), as Kaldi ends them at the first space; ids have none.
     """
     names = [f"tokens.{q}.txt" for q in range(store.meta["num_codebooks"])] if store.kind == "codes" else ["feats.txt"]
     with progress("export kaldi", len(store), "utt") as bar, ExitStack() as stack:
         files = [stack.enter_context(atomic_write(out / n)) for n in names]
         tables = stack.enter_context(Tables(out))
-        for utt_id in sorted(store, key=escape_id):
-            u, key = store[utt_id], escape_id(utt_id)
+        for utt_id in sorted(store, key=str.encode):
+            u = store[utt_id]
             if store.kind == "codes":
                 for f, row in zip(files, u.array):
-                    f.write(" ".join([key, *map(str, row.tolist())]).encode() + b"\n")
+                    f.write(" ".join([utt_id, *map(str, row.tolist())]).encode() + b"\n")
             else:
-                files[0].write(f"{key}  [{_matrix(u.array)} ]\n".encode())
+                files[0].write(f"{utt_id}  [{_matrix(u.array)} ]\n".encode())
             tables.add(u)
             bar.advance()
 
 
 class Tables:
-    """utt2num_frames, utt2num_samples, and text and utt2spk where an utterance has them: `escaped-id value` a line.
+    """utt2num_frames, utt2num_samples, and text and utt2spk where an utterance has them: `utt-id value` a line.
 
     The count of samples is what ESPnet calls utt2num_samples; Kaldi's own archives have no place for it.
     """
@@ -67,7 +67,7 @@ class Tables:
         if u.speaker is not None:
             values["utt2spk"] = escape_id(u.speaker)
         for name, value in values.items():
-            self._file(name).write(f"{escape_id(u.id)} {value}".rstrip().encode() + b"\n")
+            self._file(name).write(f"{u.id} {value}".rstrip().encode() + b"\n")
 
     def _file(self, name: str) -> BinaryIO:
         if name not in self._files:

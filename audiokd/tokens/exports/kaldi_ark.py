@@ -12,7 +12,6 @@ import numpy as np
 from audiokd.errors import AudiokdError
 from audiokd.files import atomic_write
 from audiokd.progress import progress
-from audiokd.tokens.exports.ids import escape_id
 from audiokd.tokens.exports.kaldi import Tables
 from audiokd.tokens.reader import TokenStore
 
@@ -20,7 +19,7 @@ from audiokd.tokens.reader import TokenStore
 def export_kaldi_ark(store: TokenStore, out: Path) -> None:
     """Write tokens.<q>.ark and .scp (int vectors, one archive a codebook), or feats.ark and .scp (float matrices [T', D]).
 
-    Also the tables of the kaldi export; sorted, and ids escaped, as there. An scp names its archive without a folder: use
+    Also the tables of the kaldi export; sorted as there. An scp names its archive without a folder: use
     it from within the export's folder (`cd out; copy-int-vector scp:tokens.0.scp ark,t:-`). float16 becomes float32.
 
     Raises:
@@ -38,11 +37,11 @@ def export_kaldi_ark(store: TokenStore, out: Path) -> None:
         with progress("export kaldi_ark", len(store), "utt") as bar, ExitStack() as stack:
             arks = [stack.enter_context(writer(f"ark,scp:{folder}/{n}.ark,{folder}/{n}.scp.full")) for n in names]
             tables = stack.enter_context(Tables(out))
-            for utt_id in sorted(store, key=escape_id):
-                u, key = store[utt_id], escape_id(utt_id)
+            for utt_id in sorted(store, key=str.encode):
+                u = store[utt_id]
                 rows = u.array if codes else [np.ascontiguousarray(u.array, dtype=np.float32)]
                 for ark, row in zip(arks, rows):
-                    ark.write(key, row.tolist() if codes else row)
+                    ark.write(utt_id, row.tolist() if codes else row)
                 tables.add(u)
                 bar.advance()
     except RuntimeError as e:  # its C++ part says no more than this, also of a full disk

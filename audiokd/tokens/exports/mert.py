@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+from audiokd.data.ids import unescape_id
 from audiokd.errors import AudiokdError
 from audiokd.files import atomic_write, write_text
 from audiokd.progress import progress
@@ -31,11 +32,10 @@ def export_mert(stores: Mapping[str, TokenStore], out: Path, audio_root: str = "
         stores: split name -> store of codes.
         out: folder to write.
         audio_root: folder of the recordings, the tsv's first line; empty is ".", the folder that training starts in.
-        audio_suffix: an utterance's recording is its id with this behind it.
+        audio_suffix: an utterance's recording is its id, unescaped, with this behind it.
 
     Raises:
-        AudiokdError: a store of features, stores of different models, or an id that a line of the tsv cannot hold: it is the
-            name of a file, so it is not escaped.
+        AudiokdError: a store of features, stores of different models, or a recording's name that a line of the tsv cannot hold.
     """
     need_codes_of_one_model(stores)
     meta = next(iter(stores.values())).meta
@@ -49,7 +49,7 @@ def export_mert(stores: Mapping[str, TokenStore], out: Path, audio_root: str = "
                 files = [stack.enter_context(atomic_write(out / n)) for n in names]
                 manifest.write(f"{audio_root or '.'}\n".encode())
                 for u in store.items():
-                    path = u.id + audio_suffix
+                    path = unescape_id(u.id) + audio_suffix
                     if re.search(r"[\x00-\x1f\x7f\x85\u2028\u2029]", path) or path != path.strip():
                         what = f"{path!r} cannot be a line of a tsv"
                         raise AudiokdError(

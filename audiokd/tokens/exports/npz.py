@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from audiokd.data.ids import escape_id
 from audiokd.files import atomic_write, jsonl
 from audiokd.progress import progress
-from audiokd.tokens.exports.ids import escape_id
 from audiokd.tokens.reader import TokenStore
 
 

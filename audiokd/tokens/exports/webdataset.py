@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from audiokd.data.ids import escape_id
 from audiokd.files import atomic_write
 from audiokd.progress import progress
-from audiokd.tokens.exports.ids import escape_id
 from audiokd.tokens.reader import TokenStore
 
 

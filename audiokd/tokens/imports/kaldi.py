@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from audiokd.data.ids import unescape_id
 from audiokd.data.text import read_utf8
 from audiokd.errors import AudiokdError
-from audiokd.tokens.exports.ids import unescape_id
 from audiokd.tokens.exports.kaldi_ark import need_kaldi_native_io
 from audiokd.tokens.imports.source import Source, whole_codes
 from audiokd.tokens.writer import StoreItem
@@ -29,7 +29,7 @@ _REDO = "write the archive again"
 
 
 def read_kaldi(path: Path, kind: str, sample_rate: int, frame_rate: float) -> Source:
-    """The utterances of `path`, ids unescaped.
+    """The utterances of `path`.
 
     Args:
         path: folder, or a file that ends in .ark, .scp or .txt.
@@ -90,7 +90,6 @@ def _items(
             what = f"the codebooks have different utterances: {keys[0]} and {keys[1]} in one place"
             raise AudiokdError(what, where=str(files[0].parent), fix="sort them alike, and leave none out")
         key, missing_frames = keys[0], missing.pop(keys[0], None)
-        utt_id = unescape_id(key)
         try:
             array = _array(key, [e[1] for e in entries], kind)
             frames = array.shape[1] if kind == "codes" else len(array)
@@ -98,13 +97,13 @@ def _items(
                 raise AudiokdError(f"{frames} frames, utt2num_frames says {missing_frames}", where=key)
             samples = _samples(key, frames, tables, sample_rate, frame_rate)
         except AudiokdError as e:
-            yield {"id": utt_id, "where": files[0].name, "error": e.what}
+            yield {"id": key, "where": files[0].name, "error": e.what}
             continue
         speaker = tables["utt2spk"].get(key)
         text = tables["text"].get(key)
-        yield StoreItem(utt_id, array, samples, sample_rate, text, None if speaker is None else unescape_id(speaker))
+        yield StoreItem(key, array, samples, sample_rate, text, None if speaker is None else unescape_id(speaker))
     for key in missing:
-        yield {"id": unescape_id(key), "where": files[0].name, "error": "in utt2num_frames, and not in the archive"}
+        yield {"id": key, "where": files[0].name, "error": "in utt2num_frames, and not in the archive"}
 
 
 def _array(key: str, parts: list[np.ndarray | AudiokdError], kind: str) -> np.ndarray:

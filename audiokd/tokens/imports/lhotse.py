@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from audiokd.data.ids import legal_id
 from audiokd.errors import AudiokdError
 from audiokd.tokens.exports.lhotse import FIELD
 from audiokd.tokens.imports.source import Source, whole_codes
@@ -81,11 +82,11 @@ def _items(
             if kind == "codes":
                 array = whole_codes(_books_first(cut, field, array, num_codebooks))
         except Exception as e:  # as above, and one bad array stops no corpus
-            yield {"id": cut.id, "where": path.name, "error": str(e) or type(e).__name__}
+            yield {"id": legal_id(cut.id), "where": path.name, "error": str(e) or type(e).__name__}
             continue
         said = cut.supervisions[0] if cut.supervisions else None
         text, speaker = (said.text, said.speaker) if said else (None, None)
-        yield StoreItem(cut.id, array, round(cut.duration * rate), rate, text, speaker)
+        yield StoreItem(legal_id(cut.id), array, round(cut.duration * rate), rate, text, speaker)
 
 
 def _load(cut: Any, field: str) -> np.ndarray:
