@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from audiokd.nn.conv_reach import conv_reach
+from audiokd.nn.lengths import zero_beyond
 from audiokd.nn.masked_convs import masked_convs
 from audiokd.teachers.base import load_pretrained
 from audiokd.teachers.frozen_codec import FrozenCodec, Run
@@ -63,5 +64,7 @@ class DacTokenizer(FrozenCodec):
         return run
 
     def decoder(self) -> Run:
-        """Codes to samples; of odd strides, some fewer at the end."""
-        return lambda ids, frames: masked_convs(self.net.decoder, self.net.quantizer.from_codes(ids)[0], frames)[0]
+        """Codes to samples. Odd strides end a few samples early, which are zeros in a batch as they are alone."""
+        return lambda ids, frames: zero_beyond(
+            *masked_convs(self.net.decoder, self.net.quantizer.from_codes(ids)[0], frames)
+        )
