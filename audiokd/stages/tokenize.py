@@ -24,7 +24,8 @@ def tokenize(
     that cannot be read goes to its shard's errors.jsonl and stops nothing.
 
     Args:
-        model_dir: folder of a tokenizer that audiokd exported, or a hub id.
+        model_dir: folder or hub id of a tokenizer that audiokd exported, or of an EnCodec (24 kHz), Mimi, DAC or X-Codec of
+            transformers.
         input: data dir, shards, cuts file, folder of audio, or one audio file.
         store: folder to write.
         shard_size: utterances a shard, for an input that has no shards yet.
@@ -59,6 +60,8 @@ def tokenize(
         "model_type": model.config.model_type,
         **model_hashes(model),
     }
+    if getattr(model, "window_s", None):
+        meta["window_s"] = model.window_s  # longer recordings were cut there
     return run_corpus(
         model_dir,
         input,
