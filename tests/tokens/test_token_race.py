@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,20 @@ while not Path(sys.argv[1] + ".stop").exists():
 """
 
 
+@pytest.fixture(autouse=True)
+def _none_is_left() -> Iterator[None]:
+    yield
+    while _started:
+        process = _started.pop()
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            pipe.close()
+
+
+_started: list[subprocess.Popen[str]] = []
+
+
 @pytest.fixture
 def codes(tmp_path: Path, beckett: Path) -> Path:
     import soundfile as sf
@@ -73,7 +88,7 @@ def test_two_writers_of_one_shard(tmp_path: Path, codes: Path, threads: tuple[st
         StoreWriter(tmp_path / f"alone{n}", "codes", META).finish(["00000"])
     either = [tree(tmp_path / f"alone{n}") for n in threads]
     out = tmp_path / "raced"
-    racers = [_start(_WRITER, out, codes, n, "120") for n in threads]
+    racers = [_start(_WRITER, out, codes, n, "60") for n in threads]
     cleaner = _start(_CLEANER, out, codes)
     for process in (*racers, cleaner):
         process.stdin.close()
@@ -91,9 +106,6 @@ def test_two_writers_of_one_shard(tmp_path: Path, codes: Path, threads: tuple[st
         assert r.returncode == 0, r.stderr.read()
     Path(f"{out}.stop").touch()
     assert cleaner.wait(timeout=30) == 0, cleaner.stderr.read()
-    for process in (*racers, cleaner):
-        process.stdout.close()
-        process.stderr.close()
     assert looked > 10
     StoreWriter(out, "codes", META).finish(["00000"])
     assert tree(out) in either
@@ -103,13 +115,11 @@ def test_two_writers_of_one_shard(tmp_path: Path, codes: Path, threads: tuple[st
 
 def test_all_finish_at_once(tmp_path: Path, codes: Path) -> None:
     script = _WRITER + "\n    writer.finish(['00000'])\n"
-    racers = [_start(script, tmp_path / "raced", codes, "1", "60") for _ in range(2)]
+    racers = [_start(script, tmp_path / "raced", codes, "1", "40") for _ in range(2)]
     for r in racers:
         r.stdin.close()
     for r in racers:
         assert r.wait(timeout=60) == 0, r.stderr.read()
-        r.stdout.close()
-        r.stderr.close()
     assert verify_store(tmp_path / "raced") == []
     assert open_store(tmp_path / "raced").complete
     assert not list((tmp_path / "raced").glob(".*"))
