@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable
@@ -154,7 +155,7 @@ class _Cluster:
             try:
                 result, error = self.ray.get(ref)
             except self.ray.exceptions.RayError as e:  # the actor, its node, or what it gave is gone
-                result, error = None, f"its worker on {node} died: {_first_line(e)}"
+                result, error = None, f"its worker on {node} died: {_said(e)}"
             if error is None:
                 self._idle.append((actor, node))
             else:
@@ -180,7 +181,7 @@ class _Cluster:
             self._failed_starts += 1
             if self._failed_starts >= _MOST_FAILED_STARTS:
                 fix = "all nodes need this version of audiokd and what it imports"
-                raise AudiokdError(f"no worker could be started on the cluster: {_first_line(e)}", fix=fix) from e
+                raise AudiokdError(f"no worker could be started on the cluster: {_said(e)}", fix=fix) from e
 
     def _end(self, actor: Any) -> None:
         with suppress(Exception):  # it may be dead
@@ -198,6 +199,7 @@ class _Cluster:
             )
 
 
-def _first_line(e: BaseException) -> str:
-    lines = [line.strip() for line in str(e).splitlines() if line.strip()]
-    return lines[0] if lines else type(e).__name__
+def _said(e: BaseException) -> str:
+    """The first and the last line of Ray's long words: what it is, and what it comes from."""
+    lines = [" ".join(re.sub(r"\x1b\[\d*m", "", line).split()) for line in str(e).splitlines() if line.strip()]
+    return " ... ".join(dict.fromkeys([lines[0], lines[-1]])) if lines else type(e).__name__
