@@ -37,9 +37,9 @@ def killer(store: Path, at: list[int]) -> threading.Thread:
 
 
 @pytest.mark.slow
-def test_workers_are_killed_and_the_run_goes_on(tiny: str, spoken: str, whole: Path, tmp_path: Path) -> None:
+def test_a_worker_is_killed_and_the_run_goes_on(tiny: str, spoken: str, whole: Path, tmp_path: Path) -> None:
     store = tmp_path / "tokens"
-    thread = killer(store, [5, 15])
+    thread = killer(store, [6])
     tokenize(tiny, spoken, str(store), shard_size=1, nj=2, threads=1)
     thread.join()
     assert tree(store) == tree(whole)
