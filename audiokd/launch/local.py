@@ -104,7 +104,9 @@ def _run_pool(queue: Queue, start: tuple[Any, ...], nj: int, tick: Callable[[], 
     try:
         while queue or running:
             while queue and len(running) < nj:  # no more than run: what is killed with the pool is known
-                running[pool.submit(_call, queue.tasks[queue.todo[0]])] = queue.todo.popleft()
+                i = queue.todo[0]
+                future = pool.submit(_call, queue.tasks[i])  # a pool that broke meanwhile raises: `i` is still to do
+                running[future] = queue.todo.popleft()
             finished = wait(running, timeout=0.5, return_when=FIRST_COMPLETED).done
             tick()
             for future in finished:
