@@ -322,8 +322,8 @@ def read_shard(root: Path, manifest: Path) -> list[Utterance]:
             raise AudiokdError(f"cut {cut['id']} has no audio in {audio.name}", where=where, fix=fix)
         suffix, offset, nbytes = found[path][cut["id"]]
         text, speaker = words(cut)
-        common = {"id": legal_id(cut["id"]), "path": str(path), "offset": offset, "nbytes": nbytes, "where": where}
-        common |= {"duration_s": cut["duration"], "text": text, "speaker": speaker}
+        common: dict[str, Any] = {"id": legal_id(cut["id"]), "path": str(path), "offset": offset, "nbytes": nbytes}
+        common |= {"where": where, "duration_s": cut["duration"], "text": text, "speaker": speaker}
         if path == arrays:
             rate = (cut.get("custom") or {}).get("samples_rate")
             if suffix != "npy" or not rate:

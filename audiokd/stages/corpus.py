@@ -9,12 +9,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from audiokd.data.inputs import open_input
+from audiokd.data.inputs import InputShard, open_input
 from audiokd.errors import AudiokdError
-from audiokd.launch.local import Counter, default_threads, run
+from audiokd.launch.launcher import not_here, open_launcher, share
+from audiokd.launch.local import Counter
 from audiokd.progress import progress
 from audiokd.stages.corpus_worker import Job, Worker, input_sha256
 from audiokd.tokens.store import StoreWriter, TokenStore
+from audiokd.tokens.writer import completion
 
 
 def run_corpus(
@@ -34,22 +36,28 @@ def run_corpus(
     threads: int,
     max_error_rate: float,
     allow_pipes: bool,
+    launcher: str = "local",
+    launcher_options: str = "",
+    split: str = "",
 ) -> dict[str, Any]:
     """Write a store of `input` seen through the model in `model_dir`. Finished shards are skipped; see `stages.tokenize`."""
     if nj < 1:
         raise AudiokdError(f"--nj {nj}: at least one process is needed")
+    where = open_launcher(launcher, launcher_options, device, logs=f"{store}.log")
+    job_of, jobs = share(split)
     source = open_input(input, shard_size=shard_size, allow_pipes=allow_pipes)
+    shards = source.shards[job_of::jobs]
     device_kind = device.split(":")[0]
     if batch_duration is None:  # a padded batch leaves the caches of a CPU, and fills a GPU
         batch_duration = 0.0 if device_kind == "cpu" else 120.0
-    threads = threads or default_threads(nj)
+    threads = threads or where.default_threads(nj)
     plan = {"batch_duration": batch_duration, "device": device_kind, "threads": threads, "packages": _versions()}
     job = Job(model_dir, store, kind, meta, plan, num_codebooks, layer, dtype)
     writer = StoreWriter(store, kind, meta)
-    tasks = [s for s in source.shards if not writer.done(s.name, input_sha256(s))]
-    skipped = len(source.shards) - len(tasks)
+    tasks = [s for s in shards if not writer.done(s.name, input_sha256(s))]
+    skipped = len(shards) - len(tasks)
     if skipped:
-        print(f"{store}: {skipped} of {len(source.shards)} shards are done already")
+        print(f"{store}: {skipped} of {len(shards)} shards are done already")
 
     with progress(kind, sum(len(s) for s in tasks), "utterances") as bar:
         audio_s = spent_s = waited_s = 0.0
@@ -63,14 +71,24 @@ def run_corpus(
         def show() -> None:
             bar.update(counter.value, speed() if spent_s else "")
 
-        counter = Counter(show, shared=workers > 1)
+        def count(shard: InputShard) -> None:  # of workers that share no memory with this process
+            counter.add(len(shard))
+
+        counter = Counter(show, shared=launcher == "local" and workers > 1)
         # closed at once on Ctrl-C: a generator that is only collected lets the pool work off its queue first
-        with closing(run(Worker, (job, device, counter), tasks, workers, threads, show)) as finished:
+        run = where.run(Worker, (job, device, counter), tasks, workers, threads, show, count)
+        with closing(run) as finished:
             for done in finished:
                 audio_s, spent_s, waited_s = audio_s + done.audio_s, spent_s + done.spent_s, waited_s + done.waited_s
                 show()
-    writer.finish([s.name for s in source.shards])
-    return _outcome(store, max_error_rate)
+    if lost := [s.name for s in tasks if not writer.done(s.name)]:
+        raise not_here(store, lost)
+    names = [s.name for s in source.shards]
+    if jobs > 1 and (left := [n for n in names if not writer.done(n)]):
+        print(f"{store}: split {split} is done, {len(left)} shards of others are not yet")
+        return _outcome(store, completion(Path(store), [s.name for s in shards]), max_error_rate)
+    writer.finish(names)
+    return _outcome(store, json.loads((Path(store) / "complete.json").read_text()), max_error_rate)
 
 
 def model_hashes(model: Any) -> dict[str, str]:
@@ -106,8 +124,7 @@ def _versions() -> dict[str, str]:
     return {name: version(name) for name in ("audiokd", "soundfile", "torch", "torchaudio")}
 
 
-def _outcome(store: str, max_error_rate: float) -> dict[str, Any]:
-    complete = json.loads((Path(store) / "complete.json").read_text())
+def _outcome(store: str, complete: dict[str, Any], max_error_rate: float) -> dict[str, Any]:
     good, bad = complete["utterances"], complete["errors"]
     print(f"{store}: {good} utterances, {complete['frames']} frames, {bad} errors")
     if bad > max_error_rate * (good + bad):

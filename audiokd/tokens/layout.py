@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from audiokd.errors import AudiokdError
+from audiokd.files import unique
 
 FORMAT, VERSION = "audiokd-store", 1
 STORE_JSON, SHARD_JSON, COMPLETE_JSON = "store.json", "shard.json", "complete.json"
@@ -142,6 +145,15 @@ def meta_differences(a: dict[str, Any], b: dict[str, Any], name_a: str, name_b: 
 
 
 def remove_stale_tmp(folder: Path) -> None:
-    """Delete what a killed writer left in `folder`: the `.<name>.tmp<pid>` files of audiokd.files.atomic_write."""
+    """Delete what a killed writer left in `folder`: the `.<name>.tmp*` files and folders of audiokd.files and StoreWriter.
+
+    A writer may be alive all the same: a folder gets another name first, so that it cannot be moved in with files missing.
+    """
     for p in folder.glob(".*.tmp*"):
-        p.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # its writer, or another process that cleans up, was faster
+            if not p.is_dir():
+                p.unlink()
+                continue
+            taken = p.with_name(f"{p.name}-{unique()}")
+            p.rename(taken)
+            shutil.rmtree(taken, ignore_errors=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from audiokd.errors import AudiokdError
-from audiokd.files import say_if_full
+from audiokd.files import say_why
 
 
 class Spill:
@@ -53,7 +53,7 @@ class Spill:
                 self._file.write(np.ascontiguousarray(block).data)
                 self._file.flush()
             except OSError as e:
-                say_if_full(e, self.folder)
+                say_why(e, self.folder)
                 raise
             rows += len(block)
         if like is None:
