@@ -62,7 +62,8 @@ def run(
 ) -> Generator[Any, None, None]:
     """Yield `make_worker(*args)(task)` for every task, as they finish (in order when `nj` is 1).
 
-    Where a process is killed, the tasks that were under way are run again, by new processes, when all others are done.
+    Where a process is killed, the tasks that were under way are run again, by new processes, when all others are done; the last
+    time each by itself, since whose fault it was nobody knows.
 
     Args:
         make_worker: a module-level function or class; called once a process, so a model is loaded once.
@@ -101,9 +102,14 @@ def _run_pool(queue: Queue, start: tuple[Any, ...], nj: int, tick: Callable[[], 
 
     pool = ProcessPoolExecutor(nj, mp.get_context("spawn"), _start, (*start, os.getpid()))
     running: dict[Future[Any], int] = {}
+
+    def has_room() -> bool:  # for no more than run: what is killed with the pool is known
+        alone = any(map(queue.last_try, (*running.values(), queue.todo[0])))
+        return len(running) < (1 if alone else nj)
+
     try:
         while queue or running:
-            while queue and len(running) < nj:  # no more than run: what is killed with the pool is known
+            while queue and has_room():
                 i = queue.todo[0]
                 future = pool.submit(_call, queue.tasks[i])  # a pool that broke meanwhile raises: `i` is still to do
                 running[future] = queue.todo.popleft()

@@ -45,6 +45,11 @@ class Queue:
             self.end()
         return False
 
+    def last_try(self, i: int) -> bool:
+        """Whether task `i` was lost before and will not be run again: then it is run alone, so that it is lost by no fault of
+        another's."""
+        return 0 < self._lost.get(i, 0) == self.max_retries
+
     def end(self) -> None:
         """Say what is missing, and why.
 

@@ -21,7 +21,11 @@ class Spill:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._file = tempfile.TemporaryFile(dir=folder, prefix=".spill.tmp")  # noqa: SIM115 - closed by close()
+        try:
+            self._file = tempfile.TemporaryFile(dir=folder, prefix=".spill.tmp")  # noqa: SIM115 - closed by close()
+        except OSError as e:
+            say_why(e, folder)
+            raise
         self._at: dict[str, tuple[int, tuple[int, int], np.dtype]] = {}
         self._end = 0
 
