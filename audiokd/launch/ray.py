@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import socket
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable
@@ -18,6 +19,17 @@ from audiokd.launch.queue import Queue, reason
 
 _PATIENCE_S = 30.0  # without a worker; then say what is waited for
 _MOST_FAILED_STARTS = 10  # in a row
+
+
+def _knock(address: str) -> None:
+    """Connect to "host:port" and let go: `ray.init` tries for minutes where nobody listens.
+
+    Raises:
+        OSError: nobody does.
+    """
+    host, _, port = address.rpartition(":")
+    if host and "/" not in address and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 @dataclass(frozen=True)
@@ -61,8 +73,9 @@ class Ray:
         mine = not ray.is_initialized()
         if mine:
             try:
+                _knock(self.address)
                 ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR)
-            except (ConnectionError, ValueError) as e:
+            except (OSError, ValueError) as e:
                 fix = "start one (ray start --head; on other nodes ray start --address=HEAD:6379), or give address=..."
                 raise AudiokdError(f"no Ray cluster ({e})", where=f"address={self.address}", fix=fix) from e
         cluster = _Cluster(self, make_worker, args, threads)
