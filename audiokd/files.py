@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from audiokd.errors import AudiokdError
+from audiokd.errors import AudiokdError, StorageError
 
 
 @contextmanager
@@ -123,22 +123,22 @@ def atomic_folder(path: str | os.PathLike[str], last: str = "config.json") -> It
 
 
 def say_why(e: BaseException, path: Path) -> None:
-    """An AudiokdError in place of the error of a full or read-only disk, which safetensors words its own way.
+    """A StorageError in place of the error of a full or read-only disk, which safetensors words its own way.
 
     Raises:
-        AudiokdError: `path` could not be written for such a reason; any other error is let be.
+        StorageError: `path` could not be written for such a reason; any other error is let be.
     """
     found = re.search(r"os error (\d+)\b", str(e)) if type(e).__name__ == "SafetensorError" else None
     number = int(found[1]) if found else getattr(e, "errno", None)
     if number in (errno.EFBIG, errno.ENOSPC, errno.EDQUOT):
-        raise AudiokdError(
+        raise StorageError(
             f"no space left while writing ({os.strerror(number)})",
             where=str(path),
             fix="free some space and run the same command again: what is already written is kept",
         ) from e
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
         fix = "give a folder that you may write to, or make this one so and run the same command again"
-        raise AudiokdError(f"cannot be written ({os.strerror(number)})", where=str(path), fix=fix) from e
+        raise StorageError(f"cannot be written ({os.strerror(number)})", where=str(path), fix=fix) from e
 
 
 def fsync_dir(path: Path) -> None:

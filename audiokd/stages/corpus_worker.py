@@ -16,7 +16,7 @@ from audiokd.data.audio import info, load_at
 from audiokd.data.blocks import load_blocks
 from audiokd.data.inputs import InputShard
 from audiokd.data.utterance import Utterance
-from audiokd.errors import AudioError, AudiokdError
+from audiokd.errors import AudioError, AudiokdError, StorageError
 from audiokd.launch.local import Counter
 from audiokd.tokens.layout import BFLOAT16
 from audiokd.tokens.spill import Spill
@@ -180,11 +180,15 @@ class Worker:
             try:
                 spill.add(utt.id, [self.writer.check_item(StoreItem(utt.id, array, len(wav), self.model.sample_rate))])
                 yield utt, len(wav)
+            except StorageError:
+                raise
             except AudiokdError as e:
                 yield utt, e
         for utt in (u for u, w in wavs if w is None):
             try:
                 yield utt, self._in_pieces(utt, spill)
+            except StorageError:
+                raise
             except AudiokdError as e:
                 yield utt, e
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,8 @@ class Spill:
 
     def close(self) -> None:
         """Give the disk back."""
-        self._file.close()
+        with suppress(OSError):  # it would write what a full disk did not take
+            self._file.close()
 
     def add(self, key: str, blocks: Iterable[np.ndarray]) -> None:
         """Keep `blocks` [t, N], one after another, as the array of `key`. An error on the way leaves nothing of it.

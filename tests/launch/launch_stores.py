@@ -19,7 +19,7 @@ def tree(folder: Path) -> dict[str, str]:
 
 def finished(store: Path) -> int:
     """How many shards of a store are whole."""
-    return len(list(store.glob("*/shard.json")))
+    return len(list(store.glob("[0-9]*/shard.json")))
 
 
 class Square:

@@ -81,15 +81,17 @@ def official_sound(net: Any, codes: Tensor) -> Tensor:
 @pytest.fixture(scope="module")
 def batch(folder: Path, speech: Tensor) -> tuple[Tensor, Tensor, Codes, Tensor]:
     """Clips of 12 s down to one sample, none of whole frames, with more speech past their ends; their lengths; their codes in one
-    batch; and which frames [B, T'] are firm: no near ties, since noise of a few units in the last place changes no code."""
+    batch; and which frames [B, T'] are firm: no near ties, since noise 90 dB below the sound changes no code."""
     codec = audiokd.load_tokenizer(folder)
     rate = codec.sample_rate
     wav = torch.stack([speech[s * rate : (s + 12) * rate] for s in (0, 5, 9, 20, 27)])
     lengths = torch.tensor([12 * rate - 11, int(0.3 * rate) + 7, 5 * rate + 333, 1, int(2.4 * rate) - 1])
     codes = codec.encode(wav, lengths)
-    noise = 1 + 2e-6 * torch.randn(wav.shape, generator=torch.Generator().manual_seed(0))
-    firm = (codec.encode(wav * noise, lengths).codes == codes.codes).all(1)
-    assert firm.float().mean() > 0.99
+    firm, rng = torch.ones(codes.codes[:, 0].shape, dtype=torch.bool), torch.Generator().manual_seed(0)
+    for _ in range(3):
+        noise = 1 + 3e-5 * torch.randn(wav.shape, generator=rng)
+        firm &= (codec.encode(wav * noise, lengths).codes == codes.codes).all(1)
+    assert firm.float().mean() > 0.95
     return wav, lengths, codes, firm
 
 
