@@ -47,6 +47,7 @@ from cells import (
 from audiokd.errors import ConfigError
 from audiokd.eval.bitrate import count_parameters
 from audiokd.eval.table import markdown
+from audiokd.report.page import read_metrics
 from audiokd.stages.fit import source
 
 SPLITS = ("train", "dev", "test")
@@ -55,6 +56,8 @@ EPOCHS = {"class": 100, "tags": 100, "frames": 20}
 WAYS = ("config", "init_of", "model", "encoder", "tokenizer")
 #: of rebuilt sound
 METRICS = ["mel", "stft", "si_sdr"]
+#: of a pretraining's validation
+CURVES = ("loss", "std_student", "rank", "mask_share")
 #: of the cells that this process works through, by hash: set when one has ended, well or not
 ENDED: dict[str, threading.Event] = {}
 
@@ -242,7 +245,15 @@ def finish(cell: EncoderCell) -> None:
         "scores": {task: f["test"]["mean"] for task, f in found.items()},
         "intervals": {task: [f["test"].get("low"), f["test"].get("high")] for task, f in found.items()},
         "chance": {task: f["chance"] for task, f in found.items() if "chance" in f},
+        "validation": curves(cell.folder / "metrics.csv"),
     })  # fmt: skip
+
+
+def curves(metrics: Path) -> dict[str, list[float]]:
+    """What a run's loss and monitors were in its first validation and its last, and the least in between."""
+    known = read_metrics(metrics) if metrics.exists() else {}
+    values = {name: known[name]["val"][1].tolist() for name in CURVES if "val" in known.get(name, {})}
+    return {name: [v[0], min(v), v[-1]] for name, v in values.items()}
 
 
 def work(cell: EncoderCell) -> str:
@@ -274,6 +285,9 @@ def table(cells: list[EncoderCell]) -> str:
     tasks = [t for of in cells[0].shared["tasks"].values() for t in of]
     tables = [_rows([c for c in cells if "tokenizer" not in c.made], tasks)]
     coded = [c for c in cells if isinstance(c.made.get("tokenizer"), str)]
+    trained = [c for c in cells if finished().get(c.sha256, {}).get("validation")]
+    if trained:
+        tables.append(_curve_rows(trained))
     if coded:
         streams = {k for c in coded for k in finished().get(c.sha256, {"scores": {}})["scores"]}
         tables.append(_rows(coded, [*METRICS, *sorted(streams - {*METRICS})]))
@@ -288,6 +302,18 @@ def _rows(cells: list[EncoderCell], scores: list[str]) -> str:
             about = [str(len(found)), str(found[0]["steps"])]
             rows.append([name, *about, *(spread(found, s) for s in scores)])
     return markdown(["cell", "seeds", "steps", *scores], rows)
+
+
+def _curve_rows(cells: list[EncoderCell]) -> str:
+    """A row a pretraining: its loss and monitors in the first validation, the least of them, and in the last."""
+    done = finished()
+    found = {(c.name, c.seed): done[c.sha256]["validation"] for c in cells}
+    names = [n for n in CURVES if any(n in v for v in found.values())]
+    rows = [
+        [name, str(seed), *(" ".join(f"{x:.3g}" for x in v[n]) if n in v else "-" for n in names)]
+        for (name, seed), v in found.items()
+    ]
+    return markdown(["first, least, last", "seed", *names], rows)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ signal is mirrored at both ends, at a clip's own end and not at its batch's.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TypeVar
 
 import torch
 import torchaudio
@@ -20,6 +21,7 @@ SAMPLE_RATE, N_FFT, HOP_LENGTH, N_MELS = 16000, 1024, 160, 64
 F_MIN, F_MAX, TOP_DB = 60.0, 7800.0, 80.0
 LOWEST_DB, HIGHEST_DB = -79.6482, 50.6842
 MIN_SAMPLES = N_FFT // 2 + 1  # less cannot be mirrored
+Count = TypeVar("Count", int, Tensor)
 PIECE = 6000  # frames whose complex spectra are held at once
 
 
@@ -37,8 +39,8 @@ class ATSTLogMel(nn.Module):
         self.win_length = win_length
 
     @staticmethod
-    def frames(samples: int) -> int:
-        """Frames of a clip of so many samples."""
+    def frames(samples: Count) -> Count:
+        """Frames of a clip of so many samples, or of each of several, Long [B]."""
         return samples // HOP_LENGTH + 1
 
     @staticmethod
@@ -67,7 +69,7 @@ class ATSTLogMel(nn.Module):
                 f"item {short} has {int(lengths[short])} samples; ATST needs {MIN_SAMPLES} at 16 kHz (32 ms)",
                 fix="leave it out or pad it",
             )
-        frames = lengths // HOP_LENGTH + 1
+        frames = self.frames(lengths)
         with torch.autocast(wav.device.type, enabled=False):
             if wav.device.type == "cpu":
                 out = wav.new_zeros(len(wav), N_MELS, int(frames.max()), dtype=torch.float32)

@@ -87,6 +87,11 @@ def test_every_cell_is_a_row_once(
     assert all(0 <= r["scores"]["readers"] <= 1 and r["chance"]["readers"] == 0.5 for r in rows)
     assert rows[0]["scores"]["readers"] == 1.0  # the readers are loud and quiet
     assert rows[1]["parameters"] == rows[2]["parameters"] < rows[3]["parameters"]
+    assert rows[0]["validation"] == rows[2]["validation"] == {}
+    monitors = rows[1]["validation"]
+    assert set(monitors) == {"loss", "std_student", "rank", "mask_share"}
+    assert all(least <= min(first, last) for first, least, last in monitors.values())
+    assert 0 < monitors["mask_share"][0] < 1
     assert fitted(grid) == ["frame", "tuned", "taught"]
     of = {c.name: c.folder for c in grid.read_cells("grid.yaml")}
     taught = next(w for w in grid.said if w[0] == "fit" and str(of["taught"]) in w[w.index("--exp_dir") + 1])
@@ -100,6 +105,7 @@ def test_every_cell_is_a_row_once(
     table = capsys.readouterr().out
     assert "| taught | 1 | 4 |" in table
     assert f"{rows[4]['scores']['readers']:.3f} [" in table
+    assert f"{monitors['loss'][0]:.3g} {monitors['loss'][1]:.3g} {monitors['loss'][2]:.3g}" in table
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from method_settings import settings_of
 from safetensors.torch import load_file
 from whole_runs import assert_same_run, checkpoint, finish, kill_at, rows
 
-from audiokd.data.crops import CropDataset, collate
+from audiokd.data.crops import CropDataset, collate, rng_of
 from audiokd.data.inputs import open_input
 from audiokd.losses.byol import byol_loss
 from audiokd.methods.atst.module import ATSTModule
@@ -203,6 +203,26 @@ def test_a_short_clip_is_heard_to_its_end(corpus: tuple[Path, Path]) -> None:
     padded, _ = module.teacher.encoder(crops[:, 0], frames)
     alone, _ = module.teacher.encoder(crops[:, 0, :, :401], frames)
     torch.testing.assert_close(padded[:, :100], alone, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["frame", "clip"])
+def test_what_a_short_clip_has_none_of_is_not_mixed(kind: str, corpus: tuple[Path, Path]) -> None:
+    """A tenth of a second of near silence in the memory: where it has ended, a longer clip keeps its sound."""
+    module = module_of(model__kind=kind, data__crop_s=2.0, views__warp=False)
+    batch = batch_of(corpus[0], module)
+    lengths = torch.full_like(batch["lengths"], 1600)
+    short = {"wav": torch.zeros_like(batch["wav"]), "lengths": lengths, "ids": list("abcd")}
+    short["wav"][..., :1600] = 1e-4 * torch.randn(1600, generator=torch.Generator().manual_seed(0))
+    module.views(*module.crops_of(short), short["ids"], 0)
+    crops, frames = module.crops_of(batch)
+    mixed = module.views(crops, frames, batch["ids"], 1).mel[4:, :, 20:]
+    draws = [float(rng_of(0, "view", 1, i, 1).random(2)[1]) for i in batch["ids"]]
+    share = 0.4 * torch.tensor(draws)[:, None, None]
+    # the least that a mixture with nothing there comes to
+    assert (share > 0.05).any()
+    silence = crops[:, -1, :, 20:].exp().mul(1 - share) + share * torch.tensor(-1.0).exp()
+    assert (mixed - silence.log()).max() < 0.15
+    assert (mixed < crops[:, -1, :, 20:].clamp(min=-0.5) + 1e-3).all()
 
 
 @pytest.mark.parametrize("kind", ["frame", "clip"])

@@ -100,17 +100,17 @@ class ATSTModule(RunModule):
     def crops_of(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """Log-mel [B, crops, 64, F] of a batch, and frames [B] that are not padding.
 
-        ATST-Clip's crops count whole, as officially: a warp of time moves the end of a clip that is shorter. A clip that is too
-        short for the front end has as much of its padding as that needs.
+        A short clip's padding is heard as the silence that it is, 80 dB below the clip's loudest: others are mixed with it, and
+        a value that means nothing there would be noise to them. ATST-Clip's crops count whole, as officially: a warp of time
+        moves the end of a clip that is shorter.
         """
         wav = batch["wav"].view(len(batch["wav"]), self.crops, -1)
-        lengths = batch["lengths"].repeat_interleave(self.crops).clamp(min=self.student.encoder.min_samples)
-        if self.clip:
-            lengths = torch.full_like(lengths, wav.shape[-1])
-        mel, frames = self.student.encoder.frontend(wav.flatten(0, 1), lengths)
-        size = self.student.encoder.frontend.frames(wav.shape[-1])
-        mel = nn.functional.pad(mel, (0, size - mel.shape[-1]))
-        return mel.unflatten(0, (-1, self.crops)), frames[:: self.crops]
+        mel, frames = self.student.encoder.frontend(wav.flatten(0, 1))
+        frames = frames[:: self.crops]
+        if not self.clip:
+            lengths = batch["lengths"].clamp(min=self.student.encoder.min_samples)
+            frames = self.student.encoder.frontend.frames(lengths)
+        return mel.unflatten(0, (-1, self.crops)), frames
 
     def outputs(self, views: Views) -> tuple[Tensor, Tensor, Tensor]:
         """What the student predicts [N, D], what the teacher says [N, D], and the teacher's representation [N, D]; the rows
