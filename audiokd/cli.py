@@ -29,8 +29,9 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "report": ("report:report", ("exp_dir",), "the page of a run: curves, samples, codebooks, scores"),
     "store ls": ("store:ls", ("store",), "what is in a token store"),
     "store verify": ("store:verify", ("store",), "check every byte of a store"),
-    "store stats": ("store:stats", ("store",), "codebook use, bits, hours"),
-    "store export": ("store:export", ("store", "out"), "a store as jsonl, kaldi, parquet, webdataset or hf"),
+    "store stats": ("store:stats", ("store",), "codebook use, repetition, speakers, outliers"),
+    "store export": ("store:export", ("store", "out"), "a store for Kaldi, lhotse, webdataset, hf, ..."),
+    "store import": ("store:import_", ("source", "store"), "codes that lhotse or Kaldi users wrote as a store"),
     "store merge": ("store:merge", ("a", "b", "out"), "two stores of one model into one"),
     "store diff": ("store:diff", ("a", "b"), "where two stores differ"),
     "convert": ("convert:convert", ("what", "src", "dst"), "model folders of other programs to ours, and back"),
@@ -84,6 +85,7 @@ def _run(name: str, rest: list[str]) -> None:
     switches = {f"--{n}" for n, p in parameters.items() if isinstance(p.default, bool)}
     parser.add_function_arguments(function, as_group=False, as_positional=True, skip=set(names) - set(positional))
     parser.add_function_arguments(function, as_group=False, as_positional=False, skip=set(positional))
+    parser.spell_keywords()
     function(**parser.parse_args(_spell_switches(rest, switches)).as_dict())
 
 
@@ -161,7 +163,14 @@ def _parser(name: str, function: Any) -> Any:
     class Parser(jsonargparse.ArgumentParser):
         @property
         def known_keys(self) -> list[str]:
-            return [a.dest for a in self._actions if a.dest not in ("help", "config")]
+            return [a.dest.rstrip("_") for a in self._actions if a.dest not in ("help", "config")]
+
+        def spell_keywords(self) -> None:
+            """`--from` for a parameter `from_`: Python takes the word for itself."""
+            for action in self._actions:
+                for option in [o for o in action.option_strings if o.endswith("_")]:
+                    self._option_string_actions[option[:-1]] = self._option_string_actions.pop(option)
+                action.option_strings = [o.rstrip("_") for o in action.option_strings]
 
         def error(self, message: str, ex: Exception | None = None) -> Any:  # one plain line, and the near names
             import re

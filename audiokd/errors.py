@@ -28,6 +28,10 @@ class AudioError(AudiokdError):
     """One recording cannot be read as audio. A corpus run records it in errors.jsonl and goes on."""
 
 
+class StorageError(AudiokdError):
+    """The disk is full, or may not be written to. No utterance is to blame: the run stops."""
+
+
 class ConfigError(AudiokdError):
     """A configuration key or value cannot be used."""
 

@@ -2,40 +2,81 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from audiokd.errors import AudiokdError
+from audiokd.errors import AudiokdError, StorageError
 
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open `path` for binary writing; it appears under its name only when the block ends without an error.
 
-    tmp file beside it, fsync, os.replace, fsync of the folder. A full disk becomes an AudiokdError that names the file.
+    tmp file beside it, fsync, os.replace, fsync of the folder. A full or read-only disk becomes an
+    AudiokdError that names the file.
     """
     path = Path(path)
-    tmp = path.with_name(f".{path.name}.tmp{os.getpid()}")
+    tmp = path.with_name(f".{path.name}.tmp{unique()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(tmp, "wb") as f:
+        with synced(tmp) as f:
             yield f
-            f.flush()
-            os.fsync(f.fileno())
         os.replace(tmp, path)
         fsync_dir(path.parent)
     except BaseException as e:
-        tmp.unlink(missing_ok=True)
-        _say_if_full(e, path)
+        with suppress(OSError):  # a folder that may not be written: the error on its way says so
+            tmp.unlink(missing_ok=True)
+        say_why(e, path)
         raise
+
+
+@contextmanager
+def synced(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open `path` for binary writing, in a folder that is there; it is on the disk when the block ends."""
+    with open(path, "wb") as f:
+        yield f
+        f.flush()
+        os.fsync(f.fileno())
+
+
+def move_folder(new: Path, path: Path, keep: Callable[[], bool] = lambda: False) -> None:
+    """Make the folder `new` be `path`, at one moment; a folder that is there goes just before, unless `keep()` then says not.
+
+    Any number of processes on any machines that share the disk may do so for one `path`: one of their folders is there in
+    the end, never a mixture.
+
+    Raises:
+        FileNotFoundError: `new` is gone.
+    """
+    while True:
+        try:
+            os.rename(new, path)
+            break
+        except OSError as e:
+            if e.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        if keep():
+            return
+        old = path.with_name(f".{path.name}.tmp{unique()}")
+        with suppress(FileNotFoundError):  # another process took it away
+            os.rename(path, old)
+        shutil.rmtree(old, ignore_errors=True)
+    fsync_dir(path.parent)
+
+
+def unique() -> str:
+    """A suffix that no other writer has, in this process, on this machine, or on another that shares the disk."""
+    return secrets.token_hex(6)
 
 
 @contextmanager
@@ -55,7 +96,7 @@ def atomic_folder(path: str | os.PathLike[str], last: str = "config.json") -> It
     is_new = not path.exists()
     for stale in path.glob(".new.tmp*"):  # of a killed run
         shutil.rmtree(stale, ignore_errors=True)
-    tmp = path / f".new.tmp{os.getpid()}"  # inside: `path` may be a disk of its own
+    tmp = path / f".new.tmp{unique()}"  # inside: `path` may be a disk of its own
     try:
         tmp.mkdir(parents=True)
         yield tmp
@@ -73,7 +114,7 @@ def atomic_folder(path: str | os.PathLike[str], last: str = "config.json") -> It
             os.replace(file, path / file.name)
         fsync_dir(path)
     except BaseException as e:
-        _say_if_full(e, path)
+        say_why(e, path)
         raise
     finally:
         shutil.rmtree(tmp, ignore_errors=True)
@@ -81,16 +122,23 @@ def atomic_folder(path: str | os.PathLike[str], last: str = "config.json") -> It
             path.rmdir()
 
 
-def _say_if_full(e: BaseException, path: Path) -> None:
-    """An AudiokdError in place of the error of a full disk, which safetensors words its own way."""
-    found = re.search(r"os error (27|28|122)\b", str(e)) if type(e).__name__ == "SafetensorError" else None
-    errno = int(found[1]) if found else getattr(e, "errno", None)
-    if errno in (27, 28, 122):  # EFBIG (a limit on file sizes), ENOSPC, EDQUOT
-        raise AudiokdError(
-            f"no space left while writing ({os.strerror(errno)})",
+def say_why(e: BaseException, path: Path) -> None:
+    """A StorageError in place of the error of a full or read-only disk, which safetensors words its own way.
+
+    Raises:
+        StorageError: `path` could not be written for such a reason; any other error is let be.
+    """
+    found = re.search(r"os error (\d+)\b", str(e)) if type(e).__name__ == "SafetensorError" else None
+    number = int(found[1]) if found else getattr(e, "errno", None)
+    if number in (errno.EFBIG, errno.ENOSPC, errno.EDQUOT):
+        raise StorageError(
+            f"no space left while writing ({os.strerror(number)})",
             where=str(path),
             fix="free some space and run the same command again: what is already written is kept",
         ) from e
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        fix = "give a folder that you may write to, or make this one so and run the same command again"
+        raise StorageError(f"cannot be written ({os.strerror(number)})", where=str(path), fix=fix) from e
 
 
 def fsync_dir(path: Path) -> None:
@@ -124,7 +172,12 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 def write_json(path: str | os.PathLike[str], obj: Any) -> None:
     """Atomically write `obj` as JSON: sorted keys, two-space indent, newline at the end. Same object, same bytes."""
-    write_text(path, json.dumps(obj, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    write_bytes(path, json_bytes(obj))
+
+
+def json_bytes(obj: Any) -> bytes:
+    """What `write_json` writes."""
+    return (json.dumps(obj, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
 def jsonl(rows: list[dict[str, Any]]) -> bytes:

@@ -61,8 +61,8 @@ def load_channels(utt: Utterance) -> tuple[np.ndarray, int]:
     """Read the samples of an utterance's stretch, float32 `[T, C]` (C = 1 where `utt.channel` is set), and the rate."""
     with _open(utt) as source:
         start, stop = _stretch(utt, source)
-        x = _pick(utt, source.read(start, stop))
-        _check_finite(utt, x, source.sample_rate)
+        x = pick(utt, source.read(start, stop))
+        check_finite(utt, x, source.sample_rate)
         return x, source.sample_rate
 
 
@@ -74,7 +74,7 @@ def load_at(utt: Utterance, sample_rate: int, channels: str = "mix") -> np.ndarr
     """
     x, recorded = load(utt, channels)
     y = resample(x, recorded, sample_rate)
-    _check_finite(utt, y[:, None], sample_rate)  # sums of samples near float32's end overflow
+    check_finite(utt, y[:, None], sample_rate)  # sums of samples near float32's end overflow
     return y
 
 
@@ -103,15 +103,15 @@ def load_crop(utt: Utterance, sample_rate: int, start_s: float, duration_s: floa
         start, stop = _stretch(utt, source)
         common = math.gcd(source.sample_rate, sample_rate)
         step_in, step_out = source.sample_rate // common, sample_rate // common
-        margin = 0 if step_in == step_out else math.ceil(_filter_width(step_in, step_out) / step_in) + 1
+        margin = 0 if step_in == step_out else math.ceil(filter_width(step_in, step_out) / step_in) + 1
         block = max(first // step_out - margin, 0)  # whole blocks keep the resampler's phase
         last_block = -(-(first + count) // step_out) + margin
         piece_start, piece_stop = start + block * step_in, min(start + last_block * step_in, stop)
         out = np.zeros(count, dtype=np.float32)
         if piece_start >= piece_stop:
             return out
-        x = _pick(utt, source.read(piece_start, piece_stop))
-        _check_finite(utt, x, source.sample_rate)
+        x = pick(utt, source.read(piece_start, piece_stop))
+        check_finite(utt, x, source.sample_rate)
     skip = first - block * step_out
     y = resample(one_channel(x, channels), step_in, step_out)[skip : skip + count]
     out[: len(y)] = y
@@ -162,7 +162,7 @@ def resample(x: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
     return torchaudio.functional.resample(torch.from_numpy(x), rate_in, rate_out).numpy()
 
 
-def _filter_width(step_in: int, step_out: int) -> int:
+def filter_width(step_in: int, step_out: int) -> int:
     """Half width in input samples of torchaudio's default filter (lowpass_filter_width 6, rolloff 0.99)."""
     return math.ceil(6 * step_in / (min(step_in, step_out) * 0.99))
 
@@ -209,13 +209,28 @@ class _SoundFile:
                 _decoded["last"] = (key, x)
         return x[start:stop].copy()
 
+    def forward(self, start: int, stop: int, size: int) -> Iterator[np.ndarray]:
+        """Blocks of `size` samples from `start` on, decoded from the recording's start where seeking is not exact."""
+        if self.format in INEXACT_SEEK:
+            self._check_length()
+        at = 0 if self.format in INEXACT_SEEK else start
+        while at < stop:
+            end = min(at + size, start if at < start else stop)
+            x = self._decode(at, end)
+            if at >= start:
+                yield x
+            at = end
+
     def _decode_whole(self) -> np.ndarray:
+        self._check_length()
+        return self._decode(0, self.num_samples)
+
+    def _check_length(self) -> None:
         if self.format == "MP3":
             real = containers.mp3_num_samples(self.raw)
             if real > self.num_samples + 8 * 1152:  # no Xing header: libsndfile guesses the length and stops there
                 what = f"mp3 without a length header: {self.num_samples} samples expected, about {real} there"
                 raise _error(self.utt, what, "convert it to flac (ffmpeg -i in.mp3 out.flac)")
-        return self._decode(0, self.num_samples)
 
     def _decode(self, start: int, stop: int) -> np.ndarray:
         try:
@@ -264,6 +279,11 @@ class _Array:
             x[:, c] = np.frombuffer(row, dtype="<f4")
         return x
 
+    def forward(self, start: int, stop: int, size: int) -> Iterator[np.ndarray]:
+        """Blocks of `size` samples from `start` on."""
+        for at in range(start, stop, size):
+            yield self.read(at, min(at + size, stop))
+
     def close(self) -> None:
         pass
 
@@ -276,6 +296,13 @@ def _open(utt: Utterance) -> Iterator[_SoundFile | _Array]:
             yield source
         finally:
             source.close()
+
+
+@contextmanager
+def open_stretch(utt: Utterance) -> Iterator[tuple[_SoundFile | _Array, int, int]]:
+    """The recording, and the first and one past the last sample of the utterance in it."""
+    with _open(utt) as source:
+        yield source, *_stretch(utt, source)
 
 
 @contextmanager
@@ -342,14 +369,16 @@ def _stretch(utt: Utterance, source: _SoundFile | _Array) -> tuple[int, int]:
     return start, stop
 
 
-def _pick(utt: Utterance, x: np.ndarray) -> np.ndarray:
+def pick(utt: Utterance, x: np.ndarray) -> np.ndarray:
+    """The utterance's channel of `x` [T, C], where it names one."""
     return x if utt.channel is None else x[:, utt.channel : utt.channel + 1]
 
 
-def _check_finite(utt: Utterance, x: np.ndarray, rate: int) -> None:
+def check_finite(utt: Utterance, x: np.ndarray, rate: int, first: int = 0) -> None:
+    """That samples [T, C] of `utt`, the first of them its `first`, are all numbers; an AudioError where they are not."""
     finite = np.isfinite(x).all(axis=1)
     if not finite.all():
-        at = int(np.argmin(finite))
+        at = first + int(np.argmin(finite))
         what = f"NaN or Inf in {len(finite) - int(finite.sum())} samples, the first {at / rate:.3f} s in"
         raise _error(utt, what, "make the file again, or take it out of the list")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterator
 from typing import BinaryIO
 
 STREAMED = 0x7FFF0000  # a chunk size from here on is a writer's "length not known": sox, ffmpeg and arecord to a pipe
@@ -120,25 +121,33 @@ _BITRATES_2 = {  # MPEG 2 and 2.5 (ISO 13818-3)
 def mp3_num_samples(f: BinaryIO) -> int:
     """Count the samples in the frames of an MPEG audio file up to the first byte that is no frame: a lower bound."""
     before = f.tell()
+    try:
+        return sum(_mpeg_frames(f))
+    finally:
+        f.seek(before)  # a decoder may be reading it
+
+
+def _mpeg_frames(f: BinaryIO) -> Iterator[int]:
+    """Samples of each frame. A mebibyte of the file is in memory."""
     f.seek(0)
-    data = f.read()
-    f.seek(before)  # a decoder may be reading it
-    at = 0
-    if data[:3] == b"ID3" and len(data) > 10:
-        at = 10 + (data[6] << 21 | data[7] << 14 | data[8] << 7 | data[9])
-    total = 0
-    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] & 0xE0 == 0xE0:
-        version, layer = data[at + 1] >> 3 & 3, 4 - (data[at + 1] >> 1 & 3)
-        bitrate_index, rate_index, padding = data[at + 2] >> 4, data[at + 2] >> 2 & 3, data[at + 2] >> 1 & 1
+    data, first = f.read(1 << 20), 0  # `first`: where in the file the data begin
+    at = 10 + (data[6] << 21 | data[7] << 14 | data[8] << 7 | data[9]) if data[:3] == b"ID3" and len(data) > 10 else 0
+    while True:
+        if at - first + 4 > len(data):
+            f.seek(at)
+            data, first = f.read(1 << 20), at
+            if len(data) < 4:
+                return
+        _, b1, b2, _ = header = data[at - first : at - first + 4]
+        if header[0] != 0xFF or b1 & 0xE0 != 0xE0:
+            return
+        version, layer = b1 >> 3 & 3, 4 - (b1 >> 1 & 3)
+        bitrate_index, rate_index, padding = b2 >> 4, b2 >> 2 & 3, b2 >> 1 & 1
         if version == 1 or layer == 4 or rate_index == 3 or bitrate_index in (0, 15):
-            break
+            return
         mpeg1 = version == 3
         bitrate = 1000 * (_BITRATES_1 if mpeg1 else _BITRATES_2)[layer][bitrate_index - 1]
         rate = (44100, 48000, 32000)[rate_index] // {3: 1, 2: 2, 0: 4}[version]
         samples = 384 if layer == 1 else 576 if layer == 3 and not mpeg1 else 1152
-        if layer == 1:
-            at += (12 * bitrate // rate + padding) * 4
-        else:
-            at += samples // 8 * bitrate // rate + padding
-        total += samples
-    return total
+        at += (12 * bitrate // rate + padding) * 4 if layer == 1 else samples // 8 * bitrate // rate + padding
+        yield samples

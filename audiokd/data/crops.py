@@ -52,7 +52,7 @@ class StepSampler:
         weights: np.ndarray | None = None,
     ):
         if size < 1:
-            raise AudiokdError("there is nothing to train on", fix="look at the training INPUT with 'audiokd validate'")
+            raise AudiokdError("there is nothing to train on", fix="give an INPUT with utterances")
         self.size, self.batch_size, self.start, self.stop = size, batch_size, start, stop
         self.seed, self.rank, self.world_size, self.weights = seed, rank, world_size, weights
 
@@ -126,7 +126,7 @@ class CropDataset:
         raise AudiokdError(
             f"{MAX_TRIES} utterances in a row cannot be read",
             where=utt.where,
-            fix="run 'audiokd validate' on the corpus",
+            fix="errors.jsonl in the run's folder says why of each",
         )
 
     def _report(self, utt: Utterance, error: AudioError) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from audiokd.data.ids import legal_id
 from audiokd.data.utterance import Utterance
 from audiokd.errors import AudiokdError
 
@@ -126,13 +127,13 @@ def _utterance(path: Path, line: int, cut: dict[str, Any], allow_pipes: bool) ->
     start_s, end_s = stretch(cut, recording["sampling_rate"])
     text, speaker = words(cut)
     return Utterance(
-        id=cut["id"],
+        id=legal_id(cut["id"]),
         path=file,
         codec=codec,
         start_s=start_s,
         end_s=end_s,
         channel=channel_of(cut, source["channels"], where),
-        recording_id=recording["id"],
+        recording_id=legal_id(recording["id"]),
         duration_s=end_s - start_s,
         text=text,
         speaker=speaker,

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from audiokd.data.cuts import read_cuts
+from audiokd.data.ids import escape_id
 from audiokd.data.kaldi import read_data_dir
 from audiokd.data.shar import read_shar
 from audiokd.data.utterance import Utterance
@@ -65,7 +66,7 @@ def open_input(path: str | os.PathLike[str], shard_size: int = 1000, allow_pipes
 
     Args:
         path: Kaldi data dir, Shar folder, folder of webdataset tars or one tar, lhotse cuts (.jsonl, .jsonl.gz), folder of
-            audio (id: path below it without the suffix), or an audio file.
+            audio (id: path below it without the suffix, `audiokd.data.ids.escape_id` of it), or an audio file.
         shard_size: utterances a shard.
         allow_pipes: let shell commands in wav.scp and in cuts run.
 
@@ -99,7 +100,8 @@ def open_input(path: str | os.PathLike[str], shard_size: int = 1000, allow_pipes
     elif kind == "folder":
         utts = _read_folder(root)
     else:
-        utts = [Utterance(id=root.stem, path=str(root), recording_id=root.stem)]
+        utt_id = escape_id(root.stem)
+        utts = [Utterance(id=utt_id, path=str(root), recording_id=utt_id)]
     if not utts:
         raise AudiokdError("no utterance in it", where=str(root), fix="give an INPUT that has some")
     utts = sorted(utts, key=lambda u: u.id)
@@ -155,7 +157,7 @@ def _read_folder(root: Path) -> list[Utterance]:
         for file in files:
             path = Path(folder) / file
             if path.suffix.lower() in AUDIO_SUFFIXES and not file.startswith("."):
-                utt_id = path.relative_to(root).with_suffix("").as_posix()
+                utt_id = escape_id(path.relative_to(root).with_suffix("").as_posix())
                 utts.append(Utterance(id=utt_id, path=str(path), recording_id=utt_id))
     if not utts:
         fix = f"audio files end in {' '.join(AUDIO_SUFFIXES)}; a data dir has wav.scp, a Shar folder cuts.*.jsonl.gz"

@@ -32,6 +32,7 @@ import soundfile as sf
 
 from audiokd.data.audio import info, is_whole, load_channels, read_bytes
 from audiokd.data.cuts import channel_of, cut_lines, stretch, words
+from audiokd.data.ids import legal_id
 from audiokd.data.utterance import Utterance
 from audiokd.errors import AudiokdError
 from audiokd.files import atomic_write, gzip_bytes, jsonl, leads_out, sha256_bytes, sha256_file, write_bytes, write_json
@@ -321,14 +322,14 @@ def read_shard(root: Path, manifest: Path) -> list[Utterance]:
             raise AudiokdError(f"cut {cut['id']} has no audio in {audio.name}", where=where, fix=fix)
         suffix, offset, nbytes = found[path][cut["id"]]
         text, speaker = words(cut)
-        common = {"id": cut["id"], "path": str(path), "offset": offset, "nbytes": nbytes, "where": where}
-        common |= {"duration_s": cut["duration"], "text": text, "speaker": speaker}
+        common: dict[str, Any] = {"id": legal_id(cut["id"]), "path": str(path), "offset": offset, "nbytes": nbytes}
+        common |= {"where": where, "duration_s": cut["duration"], "text": text, "speaker": speaker}
         if path == arrays:
             rate = (cut.get("custom") or {}).get("samples_rate")
             if suffix != "npy" or not rate:
                 what = f"cut {cut['id']}: samples are kept as .{suffix}, not as .npy with custom.samples_rate"
                 raise AudiokdError(what, where=where, fix="make the shard with 'audiokd shard'")
-            utts.append(Utterance(**common, codec="npy", sample_rate=rate, recording_id=cut["id"]))
+            utts.append(Utterance(**common, codec="npy", sample_rate=rate, recording_id=legal_id(cut["id"])))
             continue
         recording = cut.get("recording")
         if not recording:
@@ -336,7 +337,9 @@ def read_shard(root: Path, manifest: Path) -> list[Utterance]:
         start_s, end_s = stretch(cut, recording["sampling_rate"])
         channels = recording.get("channel_ids") or recording["sources"][0]["channels"]
         channel = channel_of(cut, channels, where)
-        utts.append(Utterance(**common, start_s=start_s, end_s=end_s, channel=channel, recording_id=recording["id"]))
+        utts.append(
+            Utterance(**common, start_s=start_s, end_s=end_s, channel=channel, recording_id=legal_id(recording["id"]))
+        )
     return utts
 
 

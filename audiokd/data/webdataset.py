@@ -12,6 +12,7 @@ import tarfile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from audiokd.data.ids import legal_id
 from audiokd.data.utterance import Utterance
 from audiokd.errors import AudiokdError
 
@@ -72,11 +73,11 @@ def _fields(content: bytes, suffix: str, where: str) -> dict[str, Any]:
 def _utterance(path: Path, key: str, member: tarfile.TarInfo, fields: dict[str, Any]) -> Utterance:
     text, speaker, duration = (fields.get(name) for name in ("text", "speaker", "duration"))
     return Utterance(
-        id=key,
+        id=legal_id(key),
         path=str(path),
         offset=member.offset_data,
         nbytes=member.size,
-        recording_id=key,
+        recording_id=legal_id(key),
         duration_s=float(duration) if isinstance(duration, (int, float)) and duration > 0 else None,
         text=text.strip() if isinstance(text, str) else None,
         speaker=speaker if isinstance(speaker, str) and speaker else None,

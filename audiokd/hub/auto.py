@@ -132,7 +132,8 @@ def register_lazily() -> None:
 def load_model(name: str | os.PathLike[str], device: str = "cpu") -> Any:
     """A model that audiokd exported, or an audio encoder of transformers, by folder or hub id, in eval mode.
 
-    Encoders of transformers (`audiokd.teachers.auto.FAMILIES`) get the face of ours (`audiokd.teachers.encoder`). The name
+    Encoders of transformers (`audiokd.teachers.auto.FAMILIES`) get the face of ours (`audiokd.teachers.encoder`), codecs of
+    transformers (`audiokd.teachers.codecs.CODECS`) that of our tokenizers (`audiokd.teachers.frozen_codec`). The name
     log_mel is an encoder without weights, the floor of every probe (`audiokd.hub.log_mel`).
 
     Raises:
@@ -154,17 +155,18 @@ def load_model(name: str | os.PathLike[str], device: str = "cpu") -> Any:
     logging.disable_progress_bar()
     from audiokd.teachers.auto import ENCODERS, FAMILIES, load_teacher
     from audiokd.teachers.base import load_pretrained
-    from audiokd.teachers.encodec import EncodecTokenizer, is_encodec
+    from audiokd.teachers.codecs import CODECS, codec_family, load_codec
 
     family = _family(name)
-    if is_encodec(name, family):
-        return EncodecTokenizer.from_pretrained(name).to(device)
+    if codec := codec_family(name, family):
+        return load_codec(name, codec).to(device)
     if family in FAMILIES:
         from audiokd.teachers.encoder import TransformersEncoder
 
         return TransformersEncoder(load_teacher(name, layer="normed")).eval().to(device)
     if family and "config" not in METHODS.get(family, {}):
-        raise AudiokdError(f"a {family} model is none that audiokd knows", where=name, fix=ENCODERS)
+        fix = f"{ENCODERS}; or a codec of the families {', '.join(CODECS)}"
+        raise AudiokdError(f"a {family} model is none that audiokd knows", where=name, fix=fix)
     model = load_pretrained(AutoModel, name, "the model", ENCODERS)
     return model.eval().requires_grad_(False).to(device)
 
@@ -190,7 +192,7 @@ def load_for_inference(name: str | os.PathLike[str], device: str = "cpu") -> Any
 
 
 def load_tokenizer(name: str | os.PathLike[str], device: str = "cpu") -> Any:
-    """A speech tokenizer by folder or hub id, ready for inference: eval, weight norm folded.
+    """A tokenizer by folder or hub id, ready for inference: one that audiokd exported, or an EnCodec, Mimi, DAC or X-Codec.
 
     Returns:
         A model with `encode(wav, lengths) -> Codes`, `decode(codes, semantic_only=False) -> (wav, lengths)`, and

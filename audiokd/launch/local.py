@@ -8,11 +8,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Generator, Iterable
+from functools import partial
 from typing import Any
 
 from audiokd.data.pool import end_with
-from audiokd.errors import AudiokdError
+from audiokd.launch.queue import Queue
 
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+_make_worker: Any = None
 _worker: Any = None
 
 
@@ -55,8 +58,12 @@ def run(
     nj: int,
     threads: int,
     tick: Callable[[], None] = lambda: None,
+    max_retries: int = 3,
 ) -> Generator[Any, None, None]:
     """Yield `make_worker(*args)(task)` for every task, as they finish (in order when `nj` is 1).
+
+    Where a process is killed, the tasks that were under way are run again, by new processes, when all others are done; the last
+    time each by itself, since whose fault it was nobody knows.
 
     Args:
         make_worker: a module-level function or class; called once a process, so a model is loaded once.
@@ -65,56 +72,86 @@ def run(
         nj: processes; 1 runs everything here.
         threads: of each process's numeric libraries.
         tick: called twice a second while other processes work, to show their progress.
+        max_retries: how often one task is run again.
 
     Raises:
-        AudiokdError: a worker was killed; what it had finished is kept.
+        AudiokdError: a worker's own error, at once; or the tasks that were killed too often, after all else is done.
     """
     if nj == 1:
-        _start(None, None, threads, 0)
+        use_threads(threads, environ=False)
         worker = make_worker(*args)
         for task in tasks:
             yield worker(task)
         return
-    from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-    from concurrent.futures.process import BrokenProcessPool
-
-    before = {k: os.environ.get(k) for k in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    os.environ.update(OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))  # read when a child imports torch
-    pool = ProcessPoolExecutor(nj, mp.get_context("spawn"), _start, (make_worker, args, threads, os.getpid()))
+    before = {k: os.environ.get(k) for k in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, str(threads)))  # read when a child imports torch
+    queue = Queue(tasks, max_retries)
     try:
-        futures = [pool.submit(_call, t) for t in tasks]
-        left = set(futures)
-        while left:
-            finished, left = wait(left, timeout=0.5, return_when=FIRST_COMPLETED)
-            tick()
-            for future in finished:
-                yield future.result()
-    except BrokenProcessPool as e:
-        raise AudiokdError(
-            "a worker process was killed (out of memory?)",
-            fix="run the same command again, with a smaller --nj: finished shards are kept",
-        ) from e
+        while queue:
+            yield from _run_pool(queue, (make_worker, args, threads), nj, tick)
+        queue.end()
     finally:
-        pool.shutdown(cancel_futures=True)  # waits: a pool that is gone before its thread looks cancels nothing
         for k, v in before.items():
             os.environ.pop(k, None) if v is None else os.environ.__setitem__(k, v)
 
 
-def _start(make_worker: Callable[..., Any] | None, args: tuple[Any, ...] | None, threads: int, parent: int) -> None:
+def _run_pool(queue: Queue, start: tuple[Any, ...], nj: int, tick: Callable[[], None]) -> Generator[Any, None, None]:
+    """Run the queue until it is empty or a process is killed, with which the whole pool is of no more use."""
+    from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+    from concurrent.futures.process import BrokenProcessPool
+
+    pool = ProcessPoolExecutor(nj, mp.get_context("spawn"), _start, (*start, os.getpid()))
+    running: dict[Future[Any], int] = {}
+
+    def has_room() -> bool:  # for no more than run: what is killed with the pool is known
+        alone = any(map(queue.last_try, (*running.values(), queue.todo[0])))
+        return len(running) < (1 if alone else nj)
+
+    try:
+        while queue or running:
+            while queue and has_room():
+                i = queue.todo[0]
+                future = pool.submit(_call, queue.tasks[i])  # a pool that broke meanwhile raises: `i` is still to do
+                running[future] = queue.todo.popleft()
+            finished = wait(running, timeout=0.5, return_when=FIRST_COMPLETED).done
+            tick()
+            for future in finished:
+                result = future.result()
+                del running[future]
+                yield result
+    except BrokenProcessPool:
+        for future, i in running.items():
+            if future.done() and future.exception() is None:  # it was faster
+                yield future.result()
+            else:
+                queue.lost(i, "its process was killed (out of memory? then a smaller --nj helps)")
+    finally:
+        pool.shutdown(cancel_futures=True)  # waits: a pool that is gone before its thread looks cancels nothing
+
+
+def _start(make_worker: Callable[..., Any], args: tuple[Any, ...], threads: int, parent: int) -> None:
+    global _make_worker
+    end_with(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    use_threads(threads, environ=False)
+    _make_worker = partial(make_worker, *args)
+
+
+def _call(task: Any) -> Any:
     global _worker
-    if make_worker is not None and args is not None:
-        end_with(parent)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    if _worker is None:  # not in _start: a pool says nothing of what fails there
+        _worker = _make_worker()
+    return _worker(task)
+
+
+def use_threads(threads: int, environ: bool = True) -> None:
+    """So many threads for the numeric libraries of this process; with `environ` also for what is not imported yet."""
+    if environ:
+        os.environ.update(dict.fromkeys(_THREADS, str(threads)))
     keep_freed_memory()
     import torch
 
     torch.set_num_threads(threads)
-    if make_worker is not None and args is not None:
-        _worker = make_worker(*args)
-
-
-def _call(task: Any) -> Any:
-    return _worker(task)
 
 
 def keep_freed_memory() -> None:

@@ -42,7 +42,8 @@ def decode(
     model = load_tokenizer(model_dir, device)
     check_same_model(model, model_dir, tokens)
     keep_freed_memory()
-    rate = model.config.aux_sample_rate if semantic_only else model.sample_rate
+    # where there is no semantic stream, `decode` says so
+    rate = getattr(model.config, "aux_sample_rate", model.sample_rate) if semantic_only else model.sample_rate
     written, total = 0, min(limit, len(tokens)) if limit else len(tokens)
     with progress("decode", total, "utterances") as bar:
         for i, item in enumerate(tokens.items()):

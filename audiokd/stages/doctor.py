@@ -48,6 +48,7 @@ def doctor() -> bool:
         problems += [f"libsndfile reads no {f}" for f in ("WAV", "FLAC", "OGG", "MP3") if f not in formats]
     extras = {
         "score": ("pesq", "pystoi", "jiwer", "distillmos", "pyarrow"),
+        "exports": ("kaldi_native_io", "webdataset", "datasets"),
         "sed": ("sed-scores-eval-np2",),
         "ray": ("ray",),
         "slurm": ("submitit",),

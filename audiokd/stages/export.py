@@ -8,6 +8,8 @@ from typing import Literal
 from audiokd.errors import AudiokdError
 from audiokd.files import atomic_folder
 
+DAMAGED = "if it is damaged, the other one of --checkpoint best and last may be whole"
+
 
 def export(exp_dir: str, model_dir: str, checkpoint: Literal["best", "last", "init"] = "best") -> None:
     """Write config.json, model.safetensors, preprocessor_config.json and a model card.
@@ -31,15 +33,15 @@ def export(exp_dir: str, model_dir: str, checkpoint: Literal["best", "last", "in
     import dataclasses
 
     import lightning as L
-    import torch
     from transformers import EncodecFeatureExtractor
     from transformers.utils import logging
 
     from audiokd.hub.auto import METHODS, part
+    from audiokd.nn.weights import load_weights, read_checkpoint
 
     logging.disable_progress_bar()
     if "export" in METHODS[method]:
-        state = None if checkpoint == "init" else torch.load(path, map_location="cpu", weights_only=True)
+        state = None if checkpoint == "init" else read_checkpoint(path, DAMAGED)
         part(method, "export")(Path(exp_dir), settings, state, Path(model_dir), checkpoint)
         return
     L.seed_everything(settings.run.seed, workers=True, verbose=False)
@@ -47,11 +49,11 @@ def export(exp_dir: str, model_dir: str, checkpoint: Literal["best", "last", "in
     model = part(method, "model")(config)
     iteration = 0
     if checkpoint != "init":
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_checkpoint(path, DAMAGED)
         iteration = state["iteration"]
         prefix = part(method, "module").exported
         weights = {k[len(prefix) :]: v for k, v in state["state_dict"].items() if k.startswith(prefix)}
-        model.load_state_dict(weights)
+        load_weights(model, weights, str(path))
     params = sum(p.numel() for p in model.parameters())
     with atomic_folder(model_dir) as folder:
         model.eval().save_pretrained(folder)

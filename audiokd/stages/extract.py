@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 
 def extract(
@@ -10,6 +10,7 @@ def extract(
     input: str,
     store: str,
     layer: str = "",
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32",
     shard_size: int = 1000,
     batch_duration: float | None = None,
     device: str = "cpu",
@@ -17,25 +18,35 @@ def extract(
     threads: int = 0,
     max_error_rate: float = 0.01,
     allow_pipes: bool = False,
+    launcher: str = "local",
+    launcher_options: str = "",
+    split: str = "",
 ) -> dict[str, Any]:
-    """Turn a corpus into a feature store, float32 [T', D] an utterance. Resumes and checks as `tokenize` does.
+    """Turn a corpus into a feature store, [T', D] an utterance. Resumes and checks as `tokenize` does.
+
+    Recordings longer than the model's window go through it window by window, which the store's meta has as window_s and hop_s
+    (`audiokd.nn.windows`).
 
     Args:
         model_dir: folder of a model that audiokd exported, or a hub id.
         input: data dir, shards, cuts file, folder of audio, or one audio file.
         store: folder to write.
         layer: which features, one of the model's `feature_layers`; its first by default.
+        dtype: of the features in the store; bfloat16 comes back as float32.
         shard_size: utterances a shard, for an input that has no shards yet.
         batch_duration: seconds of audio a batch, padding included; 0 is one utterance at a time. Default: 0 on a CPU,
             120 elsewhere.
         device: cpu, cuda, cuda:1, ...
-        nj: processes.
-        threads: of each process; default: all cores shared among the processes.
+        nj: processes; jobs of a SLURM array; Ray actors.
+        threads: of each; default: all cores shared among the processes, or the CPUs that a job or an actor asks for.
         max_error_rate: share of utterances that may fail before the exit code says so.
         allow_pipes: run shell commands in wav.scp.
+        launcher: where the shards are run: local, slurm or ray (audiokd/launch/README.md).
+        launcher_options: of slurm and ray, such as "partition=gpu gpus=1 time_min=240" or "num_cpus=2 num_gpus=0.25".
+        split: JOB/NJ, such as 2/4: the part of the shards that is this command's, one of NJ that somebody else starts.
 
     Returns:
-        The store's totals.
+        The store's totals; of its own part, where others of a `split` are not done.
 
     Raises:
         AudiokdError: as `tokenize`, or the model has no such features.
@@ -43,6 +54,7 @@ def extract(
     from audiokd.errors import AudiokdError
     from audiokd.hub.auto import load_for_inference
     from audiokd.nn.features import layers_in
+    from audiokd.nn.windows import window_of
     from audiokd.stages.corpus import model_hashes, run_corpus
     from audiokd.teachers.auto import ENCODERS
 
@@ -52,12 +64,16 @@ def extract(
     layer = layer or model.feature_layers[0]
     if layer not in model.feature_layers:
         raise AudiokdError(f"no features {layer!r}", where=model_dir, fix=f"layers: {', '.join(model.feature_layers)}")
+    window_s, hop_s = window_of(model)
     meta = {
         "sample_rate": model.sample_rate,
         "frame_rate": model.frame_rate,
         "frame_size": model.frame_size,
         "layer": layer,
         "layers": layers_in(layer, model.feature_layers, getattr(model, "cls_tokens", 0)),
+        "dtype": dtype,
+        "window_s": window_s,
+        "hop_s": hop_s,
         "model_type": model.config.model_type,
         **model_hashes(model),
     }
@@ -70,6 +86,7 @@ def extract(
         "features",
         meta,
         layer=layer,
+        dtype=dtype,
         shard_size=shard_size,
         batch_duration=batch_duration,
         device=device,
@@ -77,4 +94,7 @@ def extract(
         threads=threads,
         max_error_rate=max_error_rate,
         allow_pipes=allow_pipes,
+        launcher=launcher,
+        launcher_options=launcher_options,
+        split=split,
     )

@@ -43,10 +43,10 @@ def fit(method: str, settings: Any, train: str, dev: str, exp_dir: str, allow_pi
     import time
 
     import lightning as L
-    import torch
     from lightning.pytorch.loggers import TensorBoardLogger
 
     from audiokd.data.error_log import ERRORS, count_errors
+    from audiokd.nn.weights import read_checkpoint
     from audiokd.training.callbacks import ShowProgress
     from audiokd.training.checkpoint import AtomicCheckpointIO, RunCheckpoint
     from audiokd.training.csv_log import LongCSVLogger
@@ -54,7 +54,8 @@ def fit(method: str, settings: Any, train: str, dev: str, exp_dir: str, allow_pi
     _quiet()
     run = settings.run
     last = folder / "checkpoints" / "last.ckpt"
-    resume = int(torch.load(last, map_location="cpu", weights_only=True)["iteration"]) if last.exists() else 0
+    fix = "delete it: the run begins again from its first step"
+    resume = int(read_checkpoint(last, fix)["iteration"]) if last.exists() else 0
     if resume >= run.max_steps:
         print(f"{folder}: {resume} steps are done already")
         return {}

@@ -54,7 +54,9 @@ CURVES = (
 )
 
 
-def report(exp_dir: str, set: str = "test", ref: str = "", samples: int = 3, results: str = "") -> str:
+def report(
+    exp_dir: str, set: str = "test", ref: str = "", samples: int = 3, results: str = "", languages: str = ""
+) -> str:
     """Write EXP_DIR/report.html and print the score table.
 
     Reads what the recipe's stages left in EXP_DIR: config.yaml, metrics.csv; of a tokenizer tokens/SET,
@@ -66,8 +68,10 @@ def report(exp_dir: str, set: str = "test", ref: str = "", samples: int = 3, res
         exp_dir: folder of the run.
         set: name of the scored set.
         ref: INPUT with the set's originals, for the spectrograms and players; without it they are left out.
-        samples: utterances to show.
+        samples: utterances to show, and as many of those whose tokens stand out.
         results: JSON-lines file to add the scores to, a row a system; a row of the same configuration is not added twice.
+        languages: utt2lang of the set, for the use of its tokens by language: `utterance-id language` or `speaker language` a
+            line.
 
     Returns:
         The path of the page.
@@ -80,8 +84,9 @@ def report(exp_dir: str, set: str = "test", ref: str = "", samples: int = 3, res
     from audiokd.errors import AudiokdError
     from audiokd.eval.table import score_table, semantics_table
     from audiokd.report.page import Report, read_metrics
+    from audiokd.report.tokens import add_tokens
     from audiokd.stages.fit import flatten
-    from audiokd.tokens.stats import code_counts, store_stats
+    from audiokd.stages.store import read_languages
     from audiokd.tokens.store import open_store
 
     exp = Path(exp_dir)
@@ -122,14 +127,18 @@ def report(exp_dir: str, set: str = "test", ref: str = "", samples: int = 3, res
         known = read_metrics(exp / "metrics.csv")
         page.add_curves("Training", exp / "metrics.csv", [n for n in CURVES if n in known])
     store = exp / "tokens" / set
+    odd: dict[str, str] = {}
     if store.is_dir():
-        page.add_histogram("Codebooks", code_counts(open_store(store)), f"How often each code was used in set {set}.")
-        s = store_stats(store)
-        page.add_table("Tokens", ["", ""], [[k, str(v)] for k, v in s.items() if not isinstance(v, (list, dict))])
+        spoken = read_languages(languages) if languages else None
+        stats = add_tokens(page, open_store(store), set, spoken)
+        for o in stats.get("outliers", []):
+            odd.setdefault(o["id"], f"{o['reason'].replace('_', ' ')}: {o['why']}")
     if ref:
         shown = _samples(exp, set, ref, systems, samples)
         if shown:
             page.add_samples("Listen", shown, "Original, and what the tokens give back.")
+        if heard := _samples(exp, set, ref, systems, samples, dict(list(odd.items())[:samples])):
+            page.add_samples("Listen to the outliers", heard, "The first of the utterances to listen to, and why.")
     page.add_table("Configuration", ["key", "value"], [[k, str(v)] for k, v in flatten(config).items()])
     out = exp / "report.html"
     page.write(out)
@@ -297,7 +306,8 @@ def _text_table(headers: list[str], rows: list[list[str]]) -> str:
     return "\n".join("  ".join(c.ljust(w) for c, w in zip(r, widths)).rstrip() for r in cells)
 
 
-def _samples(exp: Path, set: str, ref: str, systems: list[str], n: int) -> list[Any]:
+def _samples(exp: Path, set: str, ref: str, systems: list[str], n: int, why: dict[str, str] | None = None) -> list[Any]:
+    """The first `n` utterances that a system rebuilt; or those of `why`, rebuilt or not, with what is said of them there."""
     from audiokd.data.audio import load
     from audiokd.data.inputs import open_input
     from audiokd.data.utterance import Utterance
@@ -305,8 +315,12 @@ def _samples(exp: Path, set: str, ref: str, systems: list[str], n: int) -> list[
     from audiokd.report.page import Sample
 
     names = {"rebuilt": "rebuilt", "semantic": "semantic only"}
-    shown = []
-    for utt in open_input(ref).utterances():
+    shown: list[Any] = []
+    if why is not None:
+        n = len(why)
+    for utt in open_input(ref).utterances() if n else ():
+        if why is not None and utt.id not in why:
+            continue
         versions = {}
         try:
             versions["original"] = load(utt)
@@ -316,8 +330,9 @@ def _samples(exp: Path, set: str, ref: str, systems: list[str], n: int) -> list[
                     versions[name] = load(Utterance(utt.id, str(path)))
         except AudioError:  # it stands in errors.jsonl and in the scores already
             continue
-        if len(versions) > 1:
-            shown.append(Sample(utt.id, versions, utt.text or ""))
+        if len(versions) > (why is None):
+            text = " / ".join(filter(None, (utt.text, (why or {}).get(utt.id))))
+            shown.append(Sample(utt.id, versions, text))
         if len(shown) == n:
             break
     return shown

@@ -1,4 +1,4 @@
-"""`audiokd store ...`: look at, check, export, merge and compare token stores."""
+"""`audiokd store ...`: look at, check, export, import, merge and compare token stores."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal
 
 from audiokd.errors import AudiokdError
 from audiokd.tokens.compare import diff_stores, merge_stores, render_diff
-from audiokd.tokens.stats import render_stats, store_stats
+from audiokd.tokens.stats import render_stats
 from audiokd.tokens.store import open_store, verify_store
 
 _SHOWN = 20  # problems and failed utterances listed in full
@@ -59,26 +59,76 @@ def verify(store: str) -> None:
     print(f"{store}: sound, {len(open_store(store)):,} utterances")
 
 
-def stats(store: str) -> None:
-    """Print hours, rates and, for each codebook, usage, dead codes, perplexity and entropy.
+def stats(store: str, languages: str = "", listen: int = 5, json: str = "") -> None:
+    """Print hours, rates, use and repetition of each codebook, use by speaker and language, and outliers to listen to.
 
     Args:
         store: folder of the store.
+        languages: file of lines `utterance-id language` or `speaker language` (Kaldi's utt2lang); also a folder that has one.
+        listen: utterances to list for each reason to listen to one.
+        json: file to write all of it to, histograms and every speaker included.
 
     Raises:
-        AudiokdError: there is no store, or a file of it is damaged.
+        AudiokdError: there is no store, a file of it is damaged, or the languages cannot be read.
     """
-    print(render_stats(store_stats(store)))
+    from audiokd.files import write_json
+    from audiokd.tokens.quality import corpus_stats
+    from audiokd.tokens.quality_tables import render_quality
+
+    found = corpus_stats(store, read_languages(languages) if languages else None, listen)
+    print(render_stats(found))
+    if found["kind"] == "codes":
+        print("\n" + render_quality(found))
+    if json:
+        write_json(json, found)
+        print(f"wrote {json}")
 
 
-def export(store: str, out: str, to: Literal["jsonl", "kaldi", "parquet", "webdataset", "hf"], bpe: int = 0) -> None:
+def read_languages(path: str) -> dict[str, str]:
+    """Language by utterance id or speaker: of a file like Kaldi's utt2lang, or of a folder that has one.
+
+    Raises:
+        AudiokdError: no such file, or a key that stands twice.
+    """
+    from pathlib import Path
+
+    from audiokd.data.labels import read_labels
+
+    file = Path(path) / "utt2lang" if Path(path).is_dir() else Path(path)
+    return {key: " ".join(words) for key, words in read_labels(file).items() if words}
+
+
+def export(
+    store: str,
+    out: str,
+    to: Literal[
+        "jsonl",
+        "s3tokenizer",
+        "slamkit",
+        "parquet",
+        "kaldi",
+        "kaldi_ark",
+        "webdataset",
+        "lhotse",
+        "npz",
+        "mert",
+        "hf",
+    ],
+    bpe: int = 0,
+    audio_root: str = "",
+    audio_suffix: str = ".wav",
+) -> None:
     """Write a token store in a format that other tools read.
 
     Args:
-        store: folder of the store; for hf also a folder of stores, which become splits by their folders' names.
-        out: file (jsonl, parquet) or folder (kaldi, webdataset, hf) to write.
-        to: format; hf is a Hugging Face dataset with the first stream as text, <|s_12|><|s_7|>...
+        store: folder of the store; for hf and mert also a folder of stores, which become splits by their folders' names.
+        out: file (jsonl, s3tokenizer, slamkit, parquet) or folder (the others) to write.
+        to: format. kaldi is text archives and kaldi_ark ark and scp; s3tokenizer and slamkit are jsonl files of the first
+            stream as these have them; lhotse is a Shar folder of cuts with codes; npz an archive a shard; mert the tsv and
+            train.codec_N of fairseq's MERT; hf a Hugging Face dataset with the first stream as text, <|s_12|><|s_7|>...
         bpe: for hf: also BPE over the first stream's codes, with a vocabulary of this size; 0 is none.
+        audio_root: for mert: folder of the recordings, the tsv's first line.
+        audio_suffix: for mert: an utterance's recording is its id with this behind it.
 
     Raises:
         AudiokdError: the store is not complete or cannot be told in the format, `out` holds something else, or a package is
@@ -86,7 +136,52 @@ def export(store: str, out: str, to: Literal["jsonl", "kaldi", "parquet", "webda
     """
     from audiokd.tokens.export import export_store
 
-    print(f"wrote {export_store(store, out, to, bpe)}")
+    print(f"wrote {export_store(store, out, to, bpe, audio_root, audio_suffix)}")
+
+
+def import_(
+    source: str,
+    store: str,
+    from_: Literal["lhotse", "kaldi"],
+    cardinality: int | list[int] = 0,
+    sample_rate: int = 0,
+    frame_rate: float = 0.0,
+    kind: Literal["codes", "features"] = "codes",
+    field: str = "",
+    shard_size: int = 1000,
+    max_error_rate: float = 0.01,
+) -> None:
+    """Make a token store of what another tool wrote.
+
+    Args:
+        source: for lhotse a Shar folder or a cuts.jsonl.gz; for kaldi a folder with tokens.0.ark, .scp or .txt, tokens.1 ... (a
+            codebook each), or feats.ark, or the path of one such file.
+        store: folder of the store to write; an import that was stopped goes on.
+        from_: format: lhotse cuts with a field of codes, or kaldi archives of int vectors or of matrices.
+        cardinality: of codes, the size of all codebooks, or of each: [1024,1024].
+        sample_rate: Hz of the recordings; needed for kaldi, and for cuts without a recording.
+        frame_rate: Hz of the codes; kaldi needs it where no utt2num_samples or utt2dur stands beside the archives.
+        kind: what to read.
+        field: of lhotse's cuts: codes (feats for features) if not given.
+        shard_size: utterances a shard.
+        max_error_rate: share of utterances that may fail before the exit code says so.
+
+    Raises:
+        AudiokdError: the source is damaged or something about it is not told, `store` holds another store, or too many
+            utterances failed.
+    """
+    from audiokd.tokens.import_store import import_store
+
+    rates = (sample_rate, frame_rate)
+    found = import_store(source, store, from_, kind, cardinality, *rates, field=field, shard_size=shard_size)
+    good, bad = found["utterances"], found["errors"]
+    print(f"{store}: {good} utterances, {found['frames']} frames, {bad} errors")
+    if bad > max_error_rate * (good + bad):
+        raise AudiokdError(
+            f"{bad} of {good + bad} utterances failed, more than --max_error_rate {max_error_rate:g}",
+            where=store,
+            fix=f"`audiokd store ls {store}` lists them; the rest is written and whole",
+        )
 
 
 def merge(a: str, b: str, out: str) -> None:

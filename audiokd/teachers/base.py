@@ -153,23 +153,34 @@ def load_pretrained(transformers_class: Any, name: str, what: str, fix: str = ""
     """`transformers_class.from_pretrained(name, **kwargs)` for a folder or hub id.
 
     Raises:
-        AudiokdError: nothing there, not `what`, or not all of its weights: transformers draws the rest at random, with a warning.
+        AudiokdError: nothing there, not `what`, or not all of its weights, or of other shapes: transformers draws those at random,
+            with a warning or a long report.
     """
     from safetensors import SafetensorError
     from transformers import FeatureExtractionMixin
+    from transformers.utils import logging
 
     check_name(name)
     has_weights = not issubclass(transformers_class, FeatureExtractionMixin)
+    if has_weights:
+        kwargs |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
     try:
-        found = transformers_class.from_pretrained(
-            name, **kwargs, **({"output_loading_info": True} if has_weights else {})
-        )
+        found = transformers_class.from_pretrained(name, **kwargs)
     except (OSError, ValueError, RuntimeError, SafetensorError) as e:
         fix = fix or "give a hub id or a transformers folder"
         raise AudiokdError(f"cannot load {what}: {str(e).splitlines()[0]}", where=name, fix=fix) from e
+    finally:
+        logging.set_verbosity(level)
     if not has_weights:
         return found
     model, info = found
+    if other := sorted(info["mismatched_keys"]):
+        key, there, expected = other[0]
+        shapes = f"{key} is {list(there)} there, {list(expected)} by its config.json"
+        what = f"cannot load {what}: {len(other)} weights are of other shapes: {shapes}"
+        raise AudiokdError(what, where=name, fix="its config and its file of weights are of two models")
     missing = sorted(k for k in info["missing_keys"] if not k.endswith(OF_PRETRAINING))
     if missing:
         what = f"cannot load {what}: {len(missing)} weights are missing, {missing[0]} first"

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from audiokd.errors import AudiokdError
 from audiokd.teachers.base import check_name, load_pretrained
-from audiokd.teachers.encodec import EncodecTokenizer, is_encodec
+from audiokd.teachers.codecs import codec_family, load_codec
 
 
 class CodeTeacher(nn.Module):
@@ -43,7 +43,7 @@ class CodeTeacher(nn.Module):
 
 
 def load_code_teacher(name: str) -> CodeTeacher:
-    """A tokenizer by folder, hub id or .th file: an EnCodec, or one that audiokd exported.
+    """A tokenizer by folder, hub id or .th file: a codec of `audiokd.teachers.codecs.CODECS`, or one that audiokd exported.
 
     Raises:
         AudiokdError: it cannot be loaded, or is no tokenizer.
@@ -57,10 +57,10 @@ def load_code_teacher(name: str) -> CodeTeacher:
             family = AutoConfig.from_pretrained(name).model_type
         except (OSError, ValueError) as e:
             raise AudiokdError(f"cannot read its config: {str(e).splitlines()[0]}", where=name) from e
-    if is_encodec(name, family):
-        return CodeTeacher(EncodecTokenizer.from_pretrained(name))
+    if codec := codec_family(name, family):
+        return CodeTeacher(load_codec(name, codec))
     tokenizer = load_pretrained(AutoModel, name, "the tokenizer")
     if not (hasattr(tokenizer, "encode") and hasattr(tokenizer, "cardinality")):
-        fix = "give an EnCodec, or a model of 'audiokd fit rvq_vae', 'audiokd fit lm_spt' or 'audiokd kmeans'"
+        fix = "give an EnCodec, Mimi, DAC or X-Codec, or a model of 'audiokd fit rvq_vae', 'audiokd fit lm_spt' or 'audiokd kmeans'"
         raise AudiokdError(f"a {family} model is no tokenizer", where=name, fix=fix)
     return CodeTeacher(tokenizer.fold() if hasattr(tokenizer, "fold") else tokenizer)

@@ -13,6 +13,9 @@ from audiokd.nn.lengths import length_mask
 from audiokd.nn.waveforms import check_wav
 from audiokd.teachers.base import FrozenTeacher
 
+#: Whisper's window, and more than others were trained on
+WINDOW_S, HOP_SHARE = 30.0, 5 / 6
+
 
 class TransformersEncoder(nn.Module):
     """`extract_features` and `extract` over a frozen encoder; a clip's features do not depend on its batch.
@@ -66,6 +69,16 @@ class TransformersEncoder(nn.Module):
     def max_duration_s(self) -> float | None:
         """Seconds that a clip may have."""
         return self.teacher.max_duration_s
+
+    @property
+    def window_s(self) -> float:
+        """Seconds that `audiokd extract` gives it at once (`audiokd.nn.windows`)."""
+        return min(WINDOW_S, self.max_duration_s or WINDOW_S)
+
+    @property
+    def hop_s(self) -> float:
+        """Seconds from window to window: of a window's frames those of its middle count."""
+        return self.window_s * HOP_SHARE
 
     @property
     def dim(self) -> int:

@@ -12,6 +12,7 @@ from audiokd.errors import AudiokdError
 from audiokd.tokens import layout
 from audiokd.tokens.layout import ARRAY
 
+_CHUNK = 1 << 22  # numbers
 _PRIVATE = {"time", "date", "created", "host", "hostname", "worker", "rank", "pid", "user", "path", "cwd"}
 
 
@@ -30,16 +31,25 @@ def check_codes(utt_id: str, array: np.ndarray, cards: list[int]) -> np.ndarray:
     return np.ascontiguousarray(array.T, dtype=layout.code_dtype(cards))
 
 
-def check_features(utt_id: str, array: np.ndarray, dim: int | None) -> np.ndarray:
-    """[T', D] floats -> float32 or float16, finite, or an AudiokdError."""
+def check_features(utt_id: str, array: np.ndarray, dim: int | None, dtype: str | None = None) -> np.ndarray:
+    """[T', D] floats -> float32 or float16, finite, or an AudiokdError. Those of a store of bfloat16 come as their bits."""
     if array.ndim != 2 or (dim is not None and array.shape[1] != dim):
         raise AudiokdError(f"features of shape {list(array.shape)}, [T', {dim or 'D'}] expected", where=utt_id)
-    if array.dtype.kind != "f":
-        raise AudiokdError(f"features of dtype {array.dtype}, float32 or float16 expected", where=utt_id)
-    array = np.ascontiguousarray(array, dtype="<f2" if array.dtype.itemsize == 2 else "<f4")
-    if not np.isfinite(array).all():
+    if array.dtype != np.dtype("<u2") if dtype == layout.BFLOAT16 else array.dtype.kind != "f":
+        expected = "bfloat16's bits as uint16" if dtype == layout.BFLOAT16 else "float32 or float16"
+        raise AudiokdError(f"features of dtype {array.dtype}, {expected} expected", where=utt_id)
+    if dtype != layout.BFLOAT16:
+        array = np.ascontiguousarray(array, dtype="<f2" if array.dtype.itemsize == 2 else "<f4")
+    if not is_finite(array, dtype):
         raise AudiokdError("features hold NaN or infinity", where=utt_id, fix="look at this recording")
     return array
+
+
+def is_finite(array: np.ndarray, dtype: str | None) -> bool:
+    """Whether all of `array` [T', D] is a number; a bounded part of it is looked at in one go."""
+    step = max(1, _CHUNK // max(1, array.shape[1]))
+    parts = (layout.as_floats(array[i : i + step], dtype) for i in range(0, len(array), step))
+    return all(np.isfinite(part).all() for part in parts)
 
 
 def checked_meta(kind: str, meta: dict[str, Any]) -> dict[str, Any]:

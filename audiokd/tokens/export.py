@@ -1,5 +1,4 @@
-"""Exporting a token store to what other tools read: jsonl, kaldi, parquet, webdataset, hf. Same store, same
-bytes."""
+"""Exporting a token store to what other tools read. Same store, same bytes."""
 
 from __future__ import annotations
 
@@ -12,45 +11,71 @@ from pathlib import Path
 
 from audiokd.errors import AudiokdError
 from audiokd.files import fsync_dir
+from audiokd.tokens.exports.first_stream import export_s3tokenizer, export_slamkit
 from audiokd.tokens.exports.hf import MARK, export_hf
 from audiokd.tokens.exports.jsonl import export_jsonl
-from audiokd.tokens.exports.kaldi import export_kaldi
+from audiokd.tokens.exports.kaldi import TABLES, export_kaldi
+from audiokd.tokens.exports.kaldi_ark import export_kaldi_ark
+from audiokd.tokens.exports.lhotse import export_lhotse
+from audiokd.tokens.exports.mert import export_mert
+from audiokd.tokens.exports.npz import export_npz
 from audiokd.tokens.exports.parquet import export_parquet
 from audiokd.tokens.exports.webdataset import export_webdataset
 from audiokd.tokens.layout import STORE_JSON, remove_stale_tmp
 from audiokd.tokens.reader import TokenStore, open_store
 
-_FILES = {"jsonl": export_jsonl, "parquet": export_parquet}
-_FOLDERS = {
-    "kaldi": (export_kaldi, r"tokens\.\d+\.txt|feats\.txt|utt2num_frames|text|utt2spk"),
-    "webdataset": (export_webdataset, r"\d{6,}\.tar"),
+_FILES = {
+    "jsonl": export_jsonl,
+    "s3tokenizer": export_s3tokenizer,
+    "slamkit": export_slamkit,
+    "parquet": export_parquet,
 }
+#: with the names of the files that such an export has: a folder of these may be replaced
+_FOLDERS = {
+    "kaldi": (export_kaldi, rf"tokens\.\d+\.txt|feats\.txt|{TABLES}"),
+    "kaldi_ark": (export_kaldi_ark, rf"(tokens\.\d+|feats)\.(ark|scp)|{TABLES}"),
+    "webdataset": (export_webdataset, r"\d{6,}\.tar"),
+    "lhotse": (export_lhotse, r"cuts\.\d{6,}\.jsonl\.gz|(codes|feats)\.\d{6,}\.tar"),
+    "npz": (export_npz, r"\d{5,9}\.npz|index\.jsonl"),
+}
+_SPLITS = ("mert", "hf")  # folders that take several stores, each a split
+_MERT = r"\w[\w.]*\.(tsv|codec_\d+)|dict\.codec_\d+\.txt"
 _HF = r"README\.md|data|bpe"
-FORMATS = (*_FILES, *_FOLDERS, "hf")
+FORMATS = (*_FILES, *_FOLDERS, *_SPLITS)
 
 
 def export_store(
-    store: str | os.PathLike[str] | TokenStore, out: str | os.PathLike[str], to: str, bpe: int = 0
+    store: str | os.PathLike[str] | TokenStore,
+    out: str | os.PathLike[str],
+    to: str,
+    bpe: int = 0,
+    audio_root: str = "",
+    audio_suffix: str = ".wav",
 ) -> Path:
     """Write all of `store` to `out` in the format `to`; `out` is there when all of it is, and an older export goes.
 
     Args:
-        store: folder of the store, or the open store; for hf also a folder of stores, each a split by its folder's name.
-        out: a file for jsonl and parquet, a folder for the others.
-        to: "jsonl", "kaldi", "parquet", "webdataset" or "hf".
+        store: folder of the store, or the open store; for hf and mert also a folder of stores, each a split by its folder's
+            name.
+        out: a file for jsonl, s3tokenizer, slamkit and parquet, a folder for the others.
+        to: one of FORMATS.
         bpe: for hf: vocabulary of a BPE over the first stream's codes; 0 is none.
+        audio_root: for mert: folder of the recordings.
+        audio_suffix: for mert: an utterance's recording is its id with this behind it.
 
     Returns:
         `out`.
 
     Raises:
         AudiokdError: the format is unknown, `out` holds files that are no such export, the store is not complete or
-            cannot be told in the format (say, a space in an id for kaldi), or pyarrow is missing for parquet and hf.
+            cannot be told in the format (say, features for s3tokenizer), or a package is missing.
     """
     if to not in FORMATS:
         raise AudiokdError(f"format {to!r} is not known", fix="use " + ", ".join(FORMATS))
     if bpe and to != "hf":
         raise AudiokdError(f"{to} has no BPE", fix="use --to hf")
+    if audio_root and to != "mert":
+        raise AudiokdError(f"{to} names no recordings", fix="leave --audio_root out, or use --to mert")
     stores = {"train": store} if isinstance(store, TokenStore) else _open(Path(store), to)
     out = Path(out)
     for one in stores.values():
@@ -67,6 +92,10 @@ def export_store(
         with _whole_folder(out, _HF) as folder:
             export_hf(stores, folder, bpe)
         return out
+    if to == "mert":
+        with _whole_folder(out, _MERT) as folder:
+            export_mert(stores, folder, audio_root, audio_suffix)
+        return out
     if to in _FILES:
         if out.is_dir():
             raise AudiokdError(f"{to} is one file, and this is a folder", where=str(out), fix="add a file name")
@@ -81,8 +110,12 @@ def export_store(
 
 
 def _open(path: Path, to: str) -> dict[str, TokenStore]:
-    """The store at `path` as the only split, or for hf the stores below it: train first, then by name."""
-    names = [] if (path / STORE_JSON).exists() or to != "hf" else [p.parent.name for p in path.glob(f"*/{STORE_JSON}")]
+    """The store at `path` as the only split, or for a format of splits the stores below it: train first, then by name."""
+    names = (
+        []
+        if (path / STORE_JSON).exists() or to not in _SPLITS
+        else [p.parent.name for p in path.glob(f"*/{STORE_JSON}")]
+    )
     if not names:
         return {"train": open_store(path)}
     if odd := [n for n in names if not re.fullmatch(r"\w+(\.\w+)*", n)]:

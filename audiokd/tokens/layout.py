@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from audiokd.errors import AudiokdError
+from audiokd.files import unique
 
 FORMAT, VERSION = "audiokd-store", 1
 STORE_JSON, SHARD_JSON, COMPLETE_JSON = "store.json", "shard.json", "complete.json"
 INDEX, ERRORS = "index.jsonl", "errors.jsonl"
 ARRAY = {"codes": "codes.npy", "features": "features.npy"}
+#: what numpy has no name for: `meta.dtype` of a store of features says so, features.npy holds the bits as uint16
+BFLOAT16 = "bfloat16"
 _SHARD_NAME = re.compile(r"[0-9]{5,9}")
 
 
@@ -31,6 +36,11 @@ def code_dtype(cardinality: list[int]) -> np.dtype:
         if largest - 1 <= np.iinfo(dtype).max:
             return np.dtype(dtype)
     raise AudiokdError(f"a codebook of {largest} codes does not fit 32 bits", fix="check `cardinality` of the model")
+
+
+def as_floats(array: np.ndarray, dtype: str | None) -> np.ndarray:
+    """Features as numbers: `array` itself, or float32 of the bits of a store of bfloat16."""
+    return (array.astype("<u4") << 16).view("<f4") if dtype == BFLOAT16 else array
 
 
 def is_shard_name(name: str) -> bool:
@@ -135,6 +145,15 @@ def meta_differences(a: dict[str, Any], b: dict[str, Any], name_a: str, name_b: 
 
 
 def remove_stale_tmp(folder: Path) -> None:
-    """Delete what a killed writer left in `folder`: the `.<name>.tmp<pid>` files of audiokd.files.atomic_write."""
+    """Delete what a killed writer left in `folder`: the `.<name>.tmp*` files and folders of audiokd.files and StoreWriter.
+
+    A writer may be alive all the same: a folder gets another name first, so that it cannot be moved in with files missing.
+    """
     for p in folder.glob(".*.tmp*"):
-        p.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # its writer, or another process that cleans up, was faster
+            if not p.is_dir():
+                p.unlink()
+                continue
+            taken = p.with_name(f"{p.name}-{unique()}")
+            p.rename(taken)
+            shutil.rmtree(taken, ignore_errors=True)

@@ -36,7 +36,7 @@ class StoredCodes:
 
 @dataclass(frozen=True)
 class StoredFeatures:
-    """One utterance of a store of features. Shape: `features` [T', D] float32 or float16."""
+    """One utterance of a store of features. Shape: `features` [T', D] float32 or float16 (of a store of bfloat16: float32)."""
 
     id: str
     features: np.ndarray
@@ -117,13 +117,13 @@ class TokenStore:
         if array is None:
             for oldest in list(self._mmaps)[: max(0, len(self._mmaps) + 1 - _OPEN_SHARDS)]:
                 self._mmaps.pop(oldest, None)  # None: another thread was first
-            array = self._mmaps[shard] = self.array(shard)
+            array = self._mmaps[shard] = self._mapped(shard)
         return self._utterance(shard, row, array)
 
     def items(self, shard: str | None = None) -> Iterator[StoredCodes | StoredFeatures]:
         """Yield every utterance in store order, or those of one `shard`. Memory: one utterance."""
         for name in self.shards if shard is None else [shard]:
-            array = self.array(name)
+            array = self._mapped(name)
             for row in self.rows(name):
                 yield self._utterance(name, row, array)
 
@@ -133,11 +133,15 @@ class TokenStore:
             yield row
 
     def array(self, shard: str) -> np.ndarray:
-        """All frames of `shard`, read-only through mmap. Shape: [sum T', Q] or [sum T', D], in the dtype on disk.
+        """All frames of `shard`, read-only through mmap. Shape: [sum T', Q] or [sum T', D], in the dtype on disk (of a store of
+        bfloat16 they are float32, in memory).
 
         Raises:
             AudiokdError: the file is missing, or is no such array.
         """
+        return layout.as_floats(self._mapped(shard), self.meta.get("dtype"))
+
+    def _mapped(self, shard: str) -> np.ndarray:
         file = self.path / shard / ARRAY[self.kind]
         try:
             try:
@@ -176,7 +180,7 @@ class TokenStore:
         rest = (num_samples, sample_rate, row.get("text"), row.get("speaker"))
         if self.kind == "codes":
             return StoredCodes(row["id"], np.ascontiguousarray(part.T, dtype=np.int64), *rest)
-        return StoredFeatures(row["id"], np.array(part), *rest)
+        return StoredFeatures(row["id"], np.array(layout.as_floats(part, self.meta.get("dtype"))), *rest)
 
     def _ids(self) -> dict[str, int]:
         if self._where is None:

@@ -13,6 +13,7 @@ from audiokd.errors import AudiokdError
 from audiokd.files import sha256_file
 from audiokd.progress import progress
 from audiokd.tokens import layout
+from audiokd.tokens.checks import is_finite
 from audiokd.tokens.layout import ARRAY, COMPLETE_JSON, ERRORS, INDEX, SHARD_JSON
 from audiokd.tokens.writer import completion
 
@@ -92,7 +93,7 @@ def _content(folder: Path, head: dict, info: dict, seen: dict[str, str]) -> Iter
         yield f"{name}: shape {list(array.shape)}, {INDEX} adds up to {offset} frames"
     elif head["kind"] == "codes":
         yield from _codes(array, name, meta["cardinality"])
-    elif not all(np.isfinite(array[i : i + _CHUNK]).all() for i in range(0, len(array), _CHUNK)):
+    elif not is_finite(array, meta.get("dtype")):
         yield f"{name}: holds NaN or infinity"
 
 

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from audiokd.data.ids import is_legal
 from audiokd.errors import AudiokdError
-from audiokd.files import atomic_write, fsync_dir, jsonl, sha256_bytes, sha256_file, write_bytes, write_json
+from audiokd.files import (
+    fsync_dir,
+    json_bytes,
+    jsonl,
+    move_folder,
+    say_why,
+    sha256_bytes,
+    sha256_file,
+    synced,
+    unique,
+    write_json,
+)
 from audiokd.tokens import checks, layout
 from audiokd.tokens.layout import ARRAY, COMPLETE_JSON, ERRORS, FORMAT, INDEX, SHARD_JSON, STORE_JSON, VERSION
 
@@ -22,7 +36,8 @@ class StoreItem:
     """One utterance to write.
 
     Shape:
-        array: [Q, T'] integer ids for a store of codes, [T', D] floating point for a store of features.
+        array: [Q, T'] integer ids for a store of codes, [T', D] floating point for a store of features; its bits as uint16 where
+            the store's meta says bfloat16.
     """
 
     id: str
@@ -34,7 +49,10 @@ class StoreItem:
 
 
 class StoreWriter:
-    """Creates a token store, or opens an unfinished one to go on. Several processes may write different shards.
+    """Creates a token store, or opens an unfinished one to go on.
+
+    Any number of processes, on any machines that share the disk, may write its shards; of two that write one shard, one's
+    is there in the end, whole.
 
     Args:
         path: folder of the store.
@@ -51,7 +69,10 @@ class StoreWriter:
         self.meta = checks.checked_meta(kind, meta)
         head = {"format": FORMAT, "version": VERSION, "kind": kind, "meta": self.meta}
         if not (self.path / STORE_JSON).exists():
-            if self.path.exists() and (not self.path.is_dir() or layout.shard_folders(self.path)):
+            taken = self.path.exists() and (not self.path.is_dir() or layout.shard_folders(self.path))
+            if (
+                taken and not (self.path / STORE_JSON).exists()
+            ):  # looked at last: another process may have begun the store
                 fix = "give a new or an empty folder"
                 raise AudiokdError(f"in the way: it is there and has no {STORE_JSON}", where=str(path), fix=fix)
             write_json(self.path / STORE_JSON, head)
@@ -66,9 +87,12 @@ class StoreWriter:
     def done(self, shard_name: str, input_sha256: str | None = None) -> bool:
         """Whether the shard is finished, and (where `input_sha256` is given) was made from that input."""
         folder = self.path / layout.check_shard_name(shard_name)
-        if not (folder / SHARD_JSON).is_file():
-            return False
-        info = layout.read_json(folder / SHARD_JSON)
+        try:
+            info = layout.read_json(folder / SHARD_JSON)
+        except AudiokdError as e:
+            if isinstance(e.__cause__, (FileNotFoundError, NotADirectoryError)):
+                return False
+            raise
         if input_sha256 is not None and info.get("input_sha256") != input_sha256:
             return False
         files: dict[str, str] = info.get("sha256") or {}
@@ -97,7 +121,8 @@ class StoreWriter:
             AudiokdError: an item does not fit the store (`check_item`), or an id comes twice. Nothing is written.
         """
         folder = self.path / layout.check_shard_name(name)
-        arrays = [self.check_item(item) for item in items]
+        for item in items:
+            self.check_item(item)
         seen: set[str] = set()
         for i in [item.id for item in items] + [str(e.get("id")) for e in errors]:
             if i in seen:
@@ -105,26 +130,60 @@ class StoreWriter:
             seen.add(i)
         plan = checks.plain({} if plan is None else plan, "plan")
         checks.refuse_private(plan, "plan")
-        self._clear(folder)
-
-        files = {ARRAY[self.kind]: self._write_array(folder, arrays)}
-        write_bytes(folder / INDEX, jsonl(_index_rows(items, arrays)))
-        files[INDEX] = sha256_file(folder / INDEX)
-        if errors:
-            write_bytes(folder / ERRORS, jsonl([_error_row(e) for e in errors]))
-            files[ERRORS] = sha256_file(folder / ERRORS)
+        frames = [self._frames(item) for item in items]
         info: dict[str, Any] = {
             "utterances": len(items),
-            "frames": sum(len(a) for a in arrays),
+            "frames": sum(frames),
             "errors": len(errors),
-            "sha256": files,
             "plan": plan,
             "input_sha256": input_sha256,
         }
         if input_ids_sha256 is not None:
             info["input_ids_sha256"] = input_ids_sha256
         info |= {k: self.meta[k] for k in ("model_sha256", "config_sha256") if k in self.meta}
-        write_json(folder / SHARD_JSON, info)
+        tables = {INDEX: jsonl(_index_rows(items, frames))}
+        if errors:
+            tables[ERRORS] = jsonl([_error_row(e) for e in errors])
+        for tries_left in range(9, -1, -1):
+            try:
+                self._write(folder, items, tables, info)
+                return
+            except FileNotFoundError:
+                # a process that finishes the store took the half shard for a dead one's: it saw a whole
+                if self.done(name, input_sha256):
+                    return
+                if not tries_left or not self.path.is_dir():
+                    raise
+
+    def _write(self, folder: Path, items: Sequence[StoreItem], tables: dict[str, bytes], info: dict[str, Any]) -> None:
+        """Write a folder beside the shard's, then let it be the shard: no writer that dies, and no other, can spoil it."""
+        complete = self.path / COMPLETE_JSON
+        was_complete = complete.exists()  # asked before the shard: a later one may be by a process that has all shards
+        new = folder.with_name(f".{folder.name}.tmp{unique()}")
+        file = folder  # as the reader of an error knows it
+        try:
+            new.mkdir()
+            file = folder / ARRAY[self.kind]
+            self._write_array(new / file.name, items)
+            for name, data in tables.items():
+                file = folder / name
+                _write(new / name, data)
+            info["sha256"] = {name: sha256_file(new / name) for name in (ARRAY[self.kind], *tables)}
+            file = folder / SHARD_JSON
+            _write(new / SHARD_JSON, json_bytes(info))
+            written = partial(_is_same, folder, new, info["sha256"])  # another process was as fast
+            if written():
+                return
+            if was_complete:
+                complete.unlink(missing_ok=True)
+                fsync_dir(self.path)
+            fsync_dir(new)
+            move_folder(new, folder, written)
+        except BaseException as e:
+            say_why(e, file)
+            raise
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
 
     def check_item(self, item: StoreItem) -> np.ndarray:
         """The item's frames as they go to disk, or an AudiokdError that says why they cannot.
@@ -139,12 +198,16 @@ class StoreWriter:
                 raise AudiokdError(f"{field!r} is not UTF-8 text", where=repr(item.id), fix="rename it")
         if not item.id:
             raise AudiokdError("an utterance has an empty id", fix="give every utterance an id")
+        if not is_legal(item.id):
+            fix = "percent-encode it: audiokd.data.ids.escape_id"
+            raise AudiokdError("an id with whitespace or control characters", where=repr(item.id), fix=fix)
         if item.num_samples < 0 or item.sample_rate <= 0:
             what = f"num_samples {item.num_samples} at {item.sample_rate} Hz cannot be"
             raise AudiokdError(what, where=item.id)
         if self.kind == "codes":
             return checks.check_codes(item.id, np.asarray(item.array), self.meta["cardinality"])
-        return checks.check_features(item.id, np.asarray(item.array), self.meta.get("feature_dim"))
+        dim, dtype = self.meta.get("feature_dim"), self.meta.get("dtype")
+        return checks.check_features(item.id, np.asarray(item.array), dim, dtype)
 
     def finish(self, shard_names: Sequence[str]) -> None:
         """Write complete.json: the store holds these shards and no more is to come.
@@ -160,37 +223,48 @@ class StoreWriter:
             fix = "they are of another run (another --shard_size?): delete them, or write to another folder"
             raise AudiokdError(f"shards that this run has not: {', '.join(extra)}", where=str(self.path), fix=fix)
         layout.remove_stale_tmp(self.path)
-        write_json(self.path / COMPLETE_JSON, completion(self.path, names))
+        complete = completion(self.path, names)
+        while True:
+            try:
+                write_json(self.path / COMPLETE_JSON, complete)
+                return
+            except FileNotFoundError:  # another that finishes took our file for a dead one's: each cleans up but once
+                if not self.path.is_dir():
+                    raise
 
-    def _clear(self, folder: Path) -> None:
-        """Take an old shard away, the file that says it is whole first."""
-        for marker in (self.path / COMPLETE_JSON, folder / SHARD_JSON):
-            if marker.exists():
-                marker.unlink(missing_ok=True)
-                fsync_dir(marker.parent)
-        if folder.exists():
-            layout.remove_stale_tmp(folder)
-            for name in (*ARRAY.values(), INDEX, ERRORS):
-                (folder / name).unlink(missing_ok=True)
+    def _frames(self, item: StoreItem) -> int:
+        return item.array.shape[1] if self.kind == "codes" else len(item.array)
 
-    def _write_array(self, folder: Path, arrays: list[np.ndarray]) -> str:
-        """Write frames one utterance after another (no copy of the whole shard in memory); gives the sha256."""
+    def _write_array(self, file: Path, items: Sequence[StoreItem]) -> None:
+        """Write frames one utterance after another, one of them in memory."""
         if self.kind == "codes":
             width, dtype = self.meta["num_codebooks"], layout.code_dtype(self.meta["cardinality"])
         else:
-            widths, dtypes = {a.shape[1] for a in arrays}, {a.dtype for a in arrays}
+            widths, dtypes = {i.array.shape[1] for i in items}, {_stored_dtype(i.array) for i in items}
             if len(widths) > 1 or len(dtypes) > 1:
                 what = f"features differ in width ({sorted(widths)}) or dtype ({sorted(map(str, dtypes))})"
-                raise AudiokdError(what, where=str(folder), fix="one store holds one kind of features")
+                raise AudiokdError(what, where=str(self.path), fix="one store holds one kind of features")
             width = widths.pop() if widths else self.meta.get("feature_dim", 0)
             dtype = dtypes.pop() if dtypes else np.dtype("<f4")
         header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False}
-        file = folder / ARRAY[self.kind]
-        with atomic_write(file) as f:
-            np.lib.format.write_array_header_1_0(f, header | {"shape": (sum(len(a) for a in arrays), int(width))})
-            for a in arrays:
-                f.write(a.tobytes())
-        return sha256_file(file)
+        with synced(file) as f:
+            np.lib.format.write_array_header_1_0(f, header | {"shape": (sum(map(self._frames, items)), int(width))})
+            for item in items:
+                f.write(self.check_item(item).data)
+
+
+def _write(file: Path, data: bytes) -> None:
+    with synced(file) as f:  # and no folder made: where another process took this one away, all of it is to go
+        f.write(data)
+
+
+def _is_same(folder: Path, new: Path, files: dict[str, str]) -> bool:
+    """Whether `folder` already is the shard that `new` is, byte for byte (not by its shard.json alone: it may be damaged)."""
+    try:
+        same = (folder / SHARD_JSON).read_bytes() == (new / SHARD_JSON).read_bytes()
+        return same and all(sha256_file(folder / name) == digest for name, digest in files.items())
+    except FileNotFoundError:
+        return False
 
 
 def completion(path: Path, shards: list[str]) -> dict[str, Any]:
@@ -206,14 +280,18 @@ def completion(path: Path, shards: list[str]) -> dict[str, Any]:
     }
 
 
-def _index_rows(items: Sequence[StoreItem], arrays: list[np.ndarray]) -> list[dict[str, Any]]:
+def _stored_dtype(array: np.ndarray) -> np.dtype:
+    return np.dtype("<f4") if array.dtype == np.float64 else array.dtype.newbyteorder("<")
+
+
+def _index_rows(items: Sequence[StoreItem], frames: list[int]) -> list[dict[str, Any]]:
     rows, offset = [], 0
-    for item, a in zip(items, arrays):
-        row: dict[str, Any] = {"id": item.id, "offset": offset, "frames": len(a)}
+    for item, n in zip(items, frames):
+        row: dict[str, Any] = {"id": item.id, "offset": offset, "frames": n}
         row |= {"num_samples": int(item.num_samples), "sample_rate": int(item.sample_rate)}
         row |= {k: v for k, v in (("text", item.text), ("speaker", item.speaker)) if v is not None}
         rows.append(row)
-        offset += len(a)
+        offset += n
     return rows
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from audiokd.data.crops import rng_of
 from audiokd.errors import AudiokdError
+from audiokd.nn.weights import check_weights
 from audiokd.training.settings import RunSettings
 
 
@@ -63,7 +64,7 @@ class RunModule(L.LightningModule):
         what = f"the loss is not finite at step {self.iteration}"
         if parts:
             what += ": " + (", ".join(k for k, v in parts.items() if not torch.isfinite(v)) or "their sum")
-        fix = "lower optim.lr, or try precision 32-true; for audio, run 'audiokd validate' on the corpus"
+        fix = "lower optim.lr, or try precision 32-true; look at the utterances' audio"
         where = f"utterances {batch['ids']}"
         if self._trainer is not None:  # a step by hand has no folder
             path = Path(self.trainer.default_root_dir) / f"not_finite.step{self.iteration}.rank{self.global_rank}.pt"
@@ -118,7 +119,7 @@ class RunModule(L.LightningModule):
         parts = self.of_processes(({k: float(v) for k, v in self._val_sums.items()}, self._val_rows))
         count = sum(rows for _, rows in parts)
         if not count:
-            fix = "errors.jsonl in the run's folder says why; run 'audiokd validate' on it"
+            fix = "errors.jsonl in the run's folder says why of each"
             raise AudiokdError("not one utterance of the validation set can be read", fix=fix)
         names = dict.fromkeys(k for sums, _ in parts for k in sums)
         return {k: sum(sums.get(k, 0.0) for sums, _ in parts) / count for k in names}
@@ -146,6 +147,8 @@ class RunModule(L.LightningModule):
         checkpoint.pop("loops", None)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        fix = "go on with the settings that the run began with, or begin another in a new folder"
+        check_weights(self.state_dict(), checkpoint["state_dict"], "the run's checkpoint", fix)
         self.iteration = checkpoint["iteration"]
         checkpoint.pop("loops", None)
 

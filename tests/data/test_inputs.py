@@ -26,7 +26,7 @@ def test_folder(beckett, tmp_path):
     link(tmp_path, tmp_path / "sub" / "loop")
     found = open_input(tmp_path, shard_size=2)
     assert found.kind == "folder"
-    assert [u.id for u in found.utterances()] == ["a b", "b", "sub/deep/a.1"]
+    assert [u.id for u in found.utterances()] == ["a%20b", "b", "sub/deep/a.1"]
     assert [(s.name, len(s), s.sha256) for s in found.shards] == [("00000", 2, None), ("00001", 1, None)]
     assert len(found) == 3
     assert len(load(found.utterances()[2])[0]) > 100_000

@@ -60,7 +60,7 @@ def test_equals_the_official_encoder(kind: str, branch: str, speech: Tensor, tmp
     assert model.config.kind == kind
     f = model.extract_features(speech[None, : 160 * 1000])
     frames = torch.cat(f.hidden_states, -1)[0]
-    torch.testing.assert_close(frames[::5], gold["frames"].float(), atol=2e-3, rtol=1e-3)  # kept in float16
+    torch.testing.assert_close(frames[::5], gold["frames"], atol=1e-5, rtol=0)
     if kind == "frame":
         torch.testing.assert_close(f.clip[0], gold["scene"], atol=1e-5, rtol=0)
     else:
@@ -84,6 +84,15 @@ def test_long_clips_by_the_official_rule(frames: int, speech: Tensor, tmp_path: 
     convert_atst(DATA / "clip.ckpt", tmp_path / "model", num_heads=3)
     model = ATSTModel.from_pretrained(tmp_path / "model", chunks="official_half", chunk_frames=1001).eval()
     gold = load_file(DATA / "clip.safetensors")[f"teacher.scene{frames}"]
+    clip = model.extract_features(speech[None, : 160 * (frames - 1)]).clip[0]
+    torch.testing.assert_close(clip, gold, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("frames", LENGTHS)
+def test_long_clips_of_frames_by_the_official_rule(frames: int, speech: Tensor, tmp_path: Path) -> None:
+    convert_atst(DATA / "frame.ckpt", tmp_path / "model", num_heads=3)
+    model = ATSTModel.from_pretrained(tmp_path / "model", chunks="official_all", chunk_frames=1001).eval()
+    gold = load_file(DATA / "frame.safetensors")[f"teacher.all{frames}"]
     clip = model.extract_features(speech[None, : 160 * (frames - 1)]).clip[0]
     torch.testing.assert_close(clip, gold, atol=1e-5, rtol=0)
 
@@ -288,12 +297,24 @@ def test_checkpoints_that_are_none(tmp_path: Path) -> None:
             convert_atst(tmp_path / name, tmp_path / "out", num_heads=3)
         assert not (tmp_path / "out").exists()
     (tmp_path / "text").write_text("not a checkpoint")
-    with pytest.raises(AudiokdError, match="cannot be read"):
+    with pytest.raises(AudiokdError, match="no checkpoint of torch, or not whole"):
         convert_atst(tmp_path / "text", tmp_path / "out")
     with pytest.raises(AudiokdError, match="no such file"):
         convert_atst(tmp_path / "absent", tmp_path / "out")
     with pytest.raises(AudiokdError, match=r"no config\.json"):
         convert_atst_official(tmp_path, tmp_path / "out")
+
+
+def test_weights_of_another_size(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for dim in (16, 32):
+        tiny("frame", dim=dim).save_pretrained(tmp_path / str(dim))
+    (tmp_path / "32" / "model.safetensors").replace(tmp_path / "16" / "model.safetensors")
+    capfd.readouterr()
+    with pytest.raises(
+        AudiokdError, match=r"weights are of other shapes: \S+ is \[.*32.*\] there, \[.*16.*\] by its config"
+    ):
+        audiokd.load_model(tmp_path / "16")
+    assert "LOAD REPORT" not in "".join(capfd.readouterr())
 
 
 def test_what_the_encoder_refuses(speech: Tensor) -> None:

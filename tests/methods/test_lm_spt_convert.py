@@ -372,11 +372,18 @@ def test_files_that_hold_no_weights(checkpoint: Path, tmp_path: Path) -> None:
     path = checkpoint / "tiny.pt"
     torch.save({"x": torch.zeros(1)}, path)
     whole = path.read_bytes()
-    for data in (b"", b"not a checkpoint", whole[:-400], pickle.dumps(Path("x"), protocol=2)):
+    for data in (b"", b"not a checkpoint", whole[:-400]):
         path.write_bytes(data)
-        _refused(checkpoint, tmp_path, "not a file of tensors alone")
+        _refused(checkpoint, tmp_path, "no checkpoint of torch, or not whole")
+    path.write_bytes(pickle.dumps(Path("x"), protocol=2))
+    _refused(checkpoint, tmp_path, "holds an object of pathlib.", "save its state dict alone")
     torch.save(LMSPTConfig(), path)  # a whole object, as torch.save(model) writes it
-    _refused(checkpoint, tmp_path, "not a file of tensors alone", "save its state dict alone")
+    _refused(
+        checkpoint,
+        tmp_path,
+        "holds an object of audiokd.methods.lm_spt.config.LMSPTConfig",
+        "save its state dict alone",
+    )
     for tree, message in (
         ({"epoch": 1, "optimizer": {}}, "no state dict, or more than one, in epoch, optimizer"),
         ({"model": {"x": torch.zeros(1)}, "generator": {}}, "no state dict, or more than one, in model, generator"),

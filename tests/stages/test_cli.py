@@ -158,3 +158,22 @@ def test_convert_whisper(
     config = json.loads((out / "config.json").read_text())
     assert (config["model_type"], config["d_model"], config["encoder_layers"]) == ("whisper", 384, 4)
     assert os.path.getsize(out / "model.safetensors") > 140e6
+
+
+def test_convert_atst(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Either branch of an official checkpoint to a folder, and the folder back to a file; what it cannot read is said."""
+    official = Path(__file__).parents[1] / "methods" / "data" / "atst" / "frame.ckpt"
+    out, back = tmp_path / "model", tmp_path / "back.ckpt"
+    assert ask(capsys, "convert", "atst", str(official), str(out), "--num_heads", "3")[:2] == (0, f"{out}: written\n")
+    config = json.loads((out / "config.json").read_text())
+    assert (config["model_type"], config["kind"], config["dim"], config["heads"]) == ("atst", "frame", 24, 3)
+    assert ask(capsys, "convert", "atst_official", str(out), str(back))[0] == 0
+    assert back.stat().st_size > 10_000
+    student = tmp_path / "student"
+    assert ask(capsys, "convert", "atst", str(official), str(student), "--num_heads=3", "--branch=student")[0] == 0
+    assert (student / "model.safetensors").read_bytes() != (out / "model.safetensors").read_bytes()
+    (tmp_path / "garbage.ckpt").write_bytes(b"garbage" * 100)
+    code, _, said = ask(capsys, "convert", "atst", str(tmp_path / "garbage.ckpt"), str(tmp_path / "none"))
+    assert code == 1
+    assert "garbage.ckpt: no checkpoint of torch, or not whole" in said
+    assert "weights_only" not in said

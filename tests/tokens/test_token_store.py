@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from token_stores import META, PLAN, tree, write_one_shard, write_store
 
 import audiokd.tokens.store as store_module
+from audiokd.data.ids import escape_id
 from audiokd.errors import AudiokdError
 from audiokd.tokens.exports import webdataset
 from audiokd.tokens.store import StoreItem, StoreWriter, open_store, verify_store
@@ -57,7 +58,7 @@ def test_real_features_round_trip(feature_path: Path, feature_items: list[StoreI
     assert verify_store(feature_path) == []
 
 
-_IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
+_IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12).map(escape_id)
 
 
 @settings(max_examples=60, deadline=None)
@@ -318,3 +319,9 @@ def test_random_access_keeps_the_last_64_shards_open(tmp_path: Path) -> None:
         assert store[f"u{i}"].codes[1, 0] == i
         assert len(store._mmaps) <= 64
     assert len(store._mmaps) == 64
+
+
+@pytest.mark.parametrize("utt_id", ["a b", "a\tb", "a\n", "\x07", "a\u3000b"])
+def test_ids_that_end_a_line_are_refused(tmp_path: Path, utt_id: str) -> None:
+    with pytest.raises(AudiokdError, match="whitespace or control characters"):
+        write_store(tmp_path / "s", [StoreItem(utt_id, np.zeros((2, 1), int), 160, 16000)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from debug_runs import data_dir
 from method_settings import settings_of
 from safetensors.torch import load_file
@@ -16,9 +18,11 @@ from whole_runs import assert_same_run, checkpoint, finish, kill_at, rows
 
 from audiokd.data.crops import CropDataset, collate, rng_of
 from audiokd.data.inputs import open_input
+from audiokd.errors import AudiokdError
 from audiokd.losses.byol import byol_loss
 from audiokd.methods.atst.module import ATSTModule
 from audiokd.nn.ema import ema_update
+from audiokd.stages.export import export
 from audiokd.stages.fit import build_module
 from audiokd.training.collapse import effective_rank, normalized_std
 
@@ -245,6 +249,30 @@ def test_silence_gives_a_finite_loss() -> None:
     assert torch.isfinite(module.loss(prediction, target))
 
 
+def test_a_crop_that_the_model_cannot_take() -> None:
+    with pytest.raises(AudiokdError, match=r"data\.crop_s 12 is 1201 frames, more than model\.max_frames 1001"):
+        module_of(data__crop_s=12.0)
+
+
+def test_a_checkpoint_of_another_size(tmp_path: Path) -> None:
+    small, large = module_of(), module_of(model__dim=48)
+    saved = {"iteration": 3, "state_dict": large.state_dict()}
+    with pytest.raises(AudiokdError, match=r"weights of another model: student\.encoder\.\S+: \[.*48.*\] there") as e:
+        small.on_load_checkpoint(saved)
+    assert "go on with the settings that the run began with" in str(e.value)
+    assert small.iteration == 0
+    config = {"method": "atst", **dataclasses.asdict(small.settings), "inputs": {}}
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    torch.save(saved, tmp_path / "checkpoints" / "best.ckpt")
+    with pytest.raises(AudiokdError, match=r"best\.ckpt: weights of another model"):
+        export(str(tmp_path), str(tmp_path / "model"))
+    (tmp_path / "checkpoints" / "last.ckpt").write_bytes((tmp_path / "checkpoints" / "best.ckpt").read_bytes()[:-400])
+    with pytest.raises(AudiokdError, match=r"last\.ckpt: no checkpoint of torch, or not whole"):
+        export(str(tmp_path), str(tmp_path / "model"), "last")
+    assert not (tmp_path / "model").exists()
+
+
 # --- whole runs ---
 
 
@@ -284,6 +312,17 @@ def test_without_its_memory_a_run_would_differ(command: list[str], tmp_path: Pat
     finish(command, tmp_path / "plain", "--views.mixup_memory", "0")
     a, b = (checkpoint(tmp_path / n, "last")["state_dict"]["student.encoder.pos_embed"] for n in ("mixed", "plain"))
     assert not torch.equal(a, b)
+
+
+@pytest.mark.slow
+def test_two_processes_with_workers_are_killed_and_go_on(command: list[str], tmp_path: Path) -> None:
+    """Each with a memory of its own clips for the mixup, which its resumed process reads again."""
+    more = ["--run.devices", "2", "--data.batch_size", "2", "--data.num_workers", "1", "--run.max_steps", "9"]
+    finish(command, tmp_path / "whole", *more)
+    kill_at(6, command, tmp_path / "killed", *more)
+    assert checkpoint(tmp_path / "killed", "last")["iteration"] < 9
+    finish(command, tmp_path / "killed", *more)
+    assert_same_run(tmp_path / "killed", tmp_path / "whole")
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -25,7 +26,7 @@ from audiokd.methods.classifier.run import ClassifierRun
 from audiokd.methods.classifier.settings import ClassifierSettings
 from audiokd.stages.export import export
 from audiokd.stages.extract import extract
-from audiokd.tokens.store import open_store
+from audiokd.tokens.store import StoreItem, StoreWriter, open_store
 from audiokd.training.layer_decay import layer_decay_groups
 
 
@@ -188,6 +189,20 @@ def test_cached_logits_are_the_teachers(corpus: Path, clip_classifier: Path, tmp
         ClassifierRun(
             settings_of(corpus, teachers__logits=(str(tmp_path / "logits"),)), str(corpus / "dev"), str(corpus / "dev")
         ).build(tmp_path / "run")
+
+
+def test_logits_of_another_program(corpus: Path, tmp_path: Path) -> None:
+    """Written as methods/classifier/README.md says."""
+    said = [
+        (u.id, np.array([4.0, -1.0], dtype=np.float32), 16000) for u in open_input(str(corpus / "train")).utterances()
+    ]
+    store = StoreWriter(tmp_path / "logits", "features", {"layer": "logits", "labels": ["beckett", "two_cities"]})
+    store.write_shard("00000", [StoreItem(i, array[None], n, 16000) for i, array, n in said])
+    store.finish(["00000"])
+    options = {"augment__mixup": 0.0, "augment__warp": False, "teachers__logits": (str(tmp_path / "logits"),)}
+    module, data = module_of(corpus, tmp_path / "run", **options)
+    cached = module._augmented(batch_of(data))[3]
+    torch.testing.assert_close(cached[0], torch.tensor([4.0, -1.0]).softmax(-1).expand(4, 2))
 
 
 def test_cached_teachers_are_mixed_as_probabilities(

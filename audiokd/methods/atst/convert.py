@@ -23,6 +23,7 @@ from audiokd.methods.atst.config import ATSTConfig
 from audiokd.methods.atst.model import ATSTModel
 from audiokd.methods.atst.settings import PATCH
 from audiokd.nn.heads import MLPHead
+from audiokd.nn.weights import read_checkpoint, weight_problems
 from audiokd.teachers.base import load_pretrained
 
 #: ours -> the official encoder's
@@ -78,16 +79,8 @@ def convert_atst(
     config = _config(encoder, hparams, num_heads, win_length, str(path))
     with torch.device("meta"):
         model = ATSTModel(config)
-    shapes = {k: v.shape for k, v in model.state_dict().items()}
     found = {_ours(k): v.float().contiguous() for k, v in encoder.items()}
-    problems = [f"missing: {_theirs(k, config.kind)}" for k in sorted(shapes.keys() - found.keys())]
-    problems += [f"unknown: {k}" for k in sorted(found.keys() - shapes.keys())]
-    problems += [
-        f"{_theirs(k, config.kind)}: {list(found[k].shape)} there, {list(shapes[k])} expected"
-        for k in sorted(shapes.keys() & found.keys())
-        if found[k].shape != shapes[k]
-    ]
-    if problems:
+    if problems := weight_problems(model.state_dict(), found, lambda k: _theirs(k, config.kind)):
         raise AudiokdError(f"not an encoder of ATST-{config.kind.title()}: " + "; ".join(problems), where=str(path))
     model.load_state_dict(found, strict=True, assign=True)
     logging.disable_progress_bar()
@@ -146,13 +139,7 @@ def _read(path: Path, branch: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors by name and hyperparameters, if any. Nothing but tensors, numbers and plain values is unpickled."""
     if not path.is_file():
         raise AudiokdError("no such file", where=str(path), fix="give a .ckpt, .pt or .bin file")
-    try:
-        with torch.serialization.safe_globals(SAFE):
-            tree = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as e:  # of a damaged file, anything from IndexError to struct.error
-        what = f"cannot be read without running code from it: {(str(e) or type(e).__name__).splitlines()[0]}"
-        fix = "where it was made, save torch.load(FILE)['state_dict'] alone"
-        raise AudiokdError(what, where=str(path), fix=fix) from e
+    tree = read_checkpoint(path, "where it was made, save torch.load(FILE)['state_dict'] alone", SAFE)
     hparams: dict[str, Any] = {}
     weights = tree
     if isinstance(tree, Mapping):

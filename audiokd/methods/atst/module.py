@@ -73,6 +73,11 @@ class ATSTModule(RunModule):
         s = self.settings = settings
         if s.teacher.average_blocks > s.model.depth:
             raise AudiokdError(f"teacher.average_blocks {s.teacher.average_blocks} of a model of depth {s.model.depth}")
+        if (frames := ATSTLogMel.frames(round(s.data.crop_s * s.model.sample_rate))) > s.model.max_frames:
+            what = f"data.crop_s {s.data.crop_s:g} is {frames} frames, more than model.max_frames {s.model.max_frames}"
+            raise AudiokdError(
+                what, fix=f"at most {ATSTLogMel.seconds(s.model.max_frames):g} s, or a larger model.max_frames"
+            )
         self.clip = s.model.kind == "clip"
         self.crops = 2 if self.clip else 1
         self.student, self.teacher = Branch(s, predictor=True), Branch(s, predictor=False)

@@ -20,6 +20,7 @@ from audiokd.files import atomic_folder
 from audiokd.methods.lm_spt.config import LMSPTConfig
 from audiokd.methods.lm_spt.model import LMSPTModel
 from audiokd.methods.lm_spt.official import MODEL_ARGS, block_of_config, config_of_block
+from audiokd.nn.weights import read_checkpoint
 
 WEIGHTS = (".safetensors", ".pt", ".pth", ".bin")
 YAML = (".yaml", ".yml")
@@ -153,11 +154,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         except SafetensorError as e:
             raise AudiokdError(f"not a safetensors file: {e}", where=str(path), fix="fetch or save it again") from e
-    try:
-        tree = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as e:  # of a damaged file, anything from IndexError to struct.error
-        what = f"not a file of tensors alone: {(str(e) or type(e).__name__).splitlines()[0]}"
-        raise AudiokdError(what, where=str(path), fix="save its state dict alone, best as safetensors") from e
+    tree = read_checkpoint(path, "save its state dict alone, best as safetensors")
     while isinstance(tree, dict) and not all(isinstance(v, Tensor) for v in tree.values()):
         nests = [k for k in NESTS if isinstance(tree.get(k), dict)]
         if len(nests) != 1:

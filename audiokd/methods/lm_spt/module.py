@@ -104,13 +104,13 @@ class LMSPTModule(AdversarialCodecModule):
         return pooled_feature_loss(projected, pooled, n, self.distance)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        super().on_load_checkpoint(checkpoint)
         there = checkpoint["state_dict"].get("projector.weight")
         if self.projector is not None and there is not None and there.shape != self.projector.weight.shape:
             raise AudiokdError(
                 f"the run's teacher has {there.shape[0]} features, this one {self.projector.out_features}",
                 fix="go on with the teacher that the run began with",
             )
+        super().on_load_checkpoint(checkpoint)
 
     def constants(self, batch: dict[str, Any]) -> dict[str, float]:
         return {"distill_weight": self.weights["distill"]}

@@ -21,6 +21,7 @@ from audiokd.methods.mert.config import CONV_KERNEL, CONV_STRIDE, MERTConfig
 from audiokd.methods.mert.model import MERTModel
 from audiokd.methods.mert.run import HEADS
 from audiokd.methods.mert.settings import SAMPLE_RATE, MERTShape
+from audiokd.nn.weights import weight_problems
 from audiokd.teachers.torch_file import load_tensors
 
 #: fairseq's names -> transformers', in the order in which they are tried
@@ -116,17 +117,9 @@ def convert_mert(src: str | os.PathLike[str], dst: str | os.PathLike[str]) -> No
     config = MERTConfig(**(shape | {"normalize": normalize}))
     with torch.device("meta"):
         model = MERTModel(config)
-    there = {k: v.shape for k, v in model.state_dict().items()}
     if "masked_spec_embed" not in body:
         body["masked_spec_embed"] = torch.zeros(config.dim)
-    problems = [f"missing: {k}" for k in sorted(there.keys() - body.keys())]
-    problems += [f"unknown: {k}" for k in sorted(body.keys() - there.keys())]
-    problems += [
-        f"{k}: {list(body[k].shape)} there, {list(there[k])} expected"
-        for k in sorted(there.keys() & body.keys())
-        if body[k].shape != there[k]
-    ]
-    if problems:
+    if problems := weight_problems(model.state_dict(), body):
         raise AudiokdError("not a MERT encoder: " + "; ".join(problems), where=str(path))
     model.load_state_dict(body, strict=True, assign=True)
     write_folder(model, heads, dst, f"converted from {path.name}")

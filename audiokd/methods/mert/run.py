@@ -88,6 +88,7 @@ def write_model(exp_dir: Path, settings: MERTSettings, state: dict[str, Any] | N
     from audiokd.methods.mert.convert import write_folder
     from audiokd.methods.mert.model import MERTModel
     from audiokd.methods.mert.module import MERTModule
+    from audiokd.nn.weights import load_weights
 
     L.seed_everything(settings.run.seed, workers=True, verbose=False)
     model, heads = MERTModel(MERTConfig(**asdict(settings.model))), {}
@@ -95,7 +96,8 @@ def write_model(exp_dir: Path, settings: MERTSettings, state: dict[str, Any] | N
     if state is not None:
         prefix, weights = MERTModule.exported, state["state_dict"]
         iteration = state["iteration"]
-        model.load_state_dict({k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)})
+        found = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
+        load_weights(model, found, f"{exp_dir}, {name} checkpoint")
         heads = {k: v for k, v in weights.items() if k.startswith(("code_heads.", "cqt_head."))}
     params = write_folder(model, heads, out, f"{name}, step {iteration}")
     print(f"{out}: mert, {name} checkpoint, step {iteration}, {params / 1e6:.2f} M parameters")

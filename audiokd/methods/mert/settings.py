@@ -56,8 +56,9 @@ class TeacherSettings:
     """What is to be predicted at frames that are hidden. At least one of the three.
 
     Args:
-        codes: folder or hub id of a tokenizer of the encoder's frame rate: an EnCodec, an RVQ-VAE that `audiokd fit rvq_vae`
-            trained, or k-means from `audiokd kmeans`. Its codes are made in the step, from the clean crop.
+        codes: folder or hub id of a tokenizer of the encoder's frame rate: an EnCodec, Mimi, DAC or X-Codec, an RVQ-VAE
+            that `audiokd fit rvq_vae` trained, or k-means from `audiokd kmeans`. Its codes are made in the step, from the
+            clean crop.
         stored_codes: token store that `audiokd tokenize` wrote with such a tokenizer, in its place.
         cqt: magnitudes of a constant-Q transform.
         cqt_fmin: Hz of its lowest bin.

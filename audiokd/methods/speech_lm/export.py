@@ -9,6 +9,7 @@ from audiokd.files import atomic_folder
 from audiokd.methods.speech_lm.model import SpeechLM, load
 from audiokd.methods.speech_lm.run import LM
 from audiokd.methods.speech_lm.settings import SpeechLMSettings
+from audiokd.nn.weights import load_weights
 
 
 def write_model(exp_dir: Path, settings: SpeechLMSettings, state: dict[str, Any] | None, out: Path, name: str) -> None:
@@ -28,7 +29,8 @@ def write_model(exp_dir: Path, settings: SpeechLMSettings, state: dict[str, Any]
     iteration = 0
     if state is not None:
         iteration, prefix = state["iteration"], "model."
-        model.load_state_dict({k.removeprefix(prefix): v for k, v in state["state_dict"].items()})
+        found = {k.removeprefix(prefix): v for k, v in state["state_dict"].items()}
+        load_weights(model, found, f"{exp_dir}, {name} checkpoint")
     params = sum(p.numel() for p in model.parameters())
     with atomic_folder(out) as folder:
         model.save(folder)

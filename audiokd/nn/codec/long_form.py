@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from audiokd.data.audio import info, load_crop
+from audiokd.data.blocks import load_blocks
 from audiokd.data.utterance import Utterance
 from audiokd.errors import AudiokdError
+from audiokd.nn.pieces import pieces
 from audiokd.nn.waveforms import check_finite
 
 if TYPE_CHECKING:
@@ -25,18 +26,16 @@ if TYPE_CHECKING:
 
     from audiokd.nn.codec.tokenizer import CodecTokenizer, Latents
 
-BLOCK_S = 10  # of a file at a time
 
-
-def source_blocks(source: Tensor | np.ndarray | str | os.PathLike | Iterable, sample_rate: int) -> Iterator[Tensor]:
-    """Blocks [n] at `sample_rate` of a waveform [T] or [1, T], of an audio file (resampled), or of an iterable of such blocks."""
+def source_blocks(
+    source: Tensor | np.ndarray | Utterance | str | os.PathLike | Iterable, sample_rate: int
+) -> Iterator[Tensor]:
+    """Blocks [n] at `sample_rate` of a waveform [T] or [1, T], of an audio file or utterance (resampled), or of an iterable of
+    such blocks."""
     if isinstance(source, (str, os.PathLike)):
-        utt = Utterance(os.path.basename(source), os.fspath(source))
-        about = info(utt)
-        n = -(-about.num_samples * sample_rate // about.sample_rate)
-        for start in range(0, n, BLOCK_S * sample_rate):
-            size = min(BLOCK_S * sample_rate, n - start)
-            yield torch.from_numpy(load_crop(utt, sample_rate, start / sample_rate, size / sample_rate))
+        source = Utterance(os.path.basename(source), os.fspath(source))
+    if isinstance(source, Utterance):
+        yield from map(torch.from_numpy, load_blocks(source, sample_rate))
         return
     heard = 0
     for block in [source] if hasattr(source, "shape") else source:
@@ -60,41 +59,24 @@ def latent_pieces(model: CodecTokenizer, blocks: Iterable[Tensor], wanted: bool)
         blocks: of the recording.
         wanted: handed to `model.latents`.
     """
-    size, field = model.frame_size, model.encoder_field
-    piece, (before, after) = max(1, int(model.piece_s * model.frame_rate)), _margins(model)
-    held: list[Tensor] = []  # samples from frame `first` on
-    start = first = n = 0
-
-    def piece_at(start: int, stop: int, last: bool = False) -> tuple[Latents, int]:
-        nonlocal first, held
-        if start == piece and math.isinf(field[0]):
+    piece, (before, after) = max(1, int(model.piece_s * model.frame_rate)), margins(model)
+    n = 0
+    for p in pieces(blocks, model.frame_size, piece, before, after * model.frame_size, model.frames_of):
+        if p.start == piece and math.isinf(model.encoder_field[0]):
             warnings.warn(
                 f"attention_window is null: audio longer than {model.piece_s:g} s is cut every {model.piece_s:g} s, and what "
                 "is cut does not hear its neighbours",
-                stacklevel=3,
+                stacklevel=2,
             )
-        a, x = max(0, start - before), torch.cat(held) if len(held) > 1 else held[0]
-        end = None if last else (stop + after - first) * size  # the last frame hears the samples that fill no frame too
-        part = x[None, (a - first) * size : end]
-        to_come = max(0, stop - before)  # where the next piece's margin starts
-        first, held = to_come, [x[(to_come - first) * size :]]
-        _, found = model.latents(part, torch.tensor([part.shape[-1]], device=model.device), wanted)
-        return tuple(z if z is None else z[..., start - a : stop - a] for z in found), n
-
-    for block in blocks:
-        held.append(block)
-        n += len(block)
-        while n >= (start + piece + after) * size:
-            yield piece_at(start, start + piece)
-            start += piece
+        n = p.heard
+        _, found = model.latents(p.wav[None], torch.tensor([len(p.wav)], device=model.device), wanted)
+        stop = None if p.frames is None else p.skip + p.frames
+        yield tuple(z if z is None else z[..., p.skip : stop] for z in found), n
     if not n:
         raise AudiokdError("an empty waveform has no codes", fix="leave it out")
-    frames = model.frames_of(n)
-    for at in range(start, max(frames, 1), piece):
-        yield piece_at(at, min(at + piece, frames), at + piece >= frames)
 
 
-def _margins(model: CodecTokenizer) -> tuple[int, int]:
+def margins(model: CodecTokenizer) -> tuple[int, int]:
     """Frames before and after a piece that its own frames can depend on."""
     left, right = model.encoder_field
     if math.isinf(left):

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from audiokd.data.utterance import Utterance
 from audiokd.errors import AudiokdError
 from audiokd.nn.code_streams import CodeStreams
 from audiokd.nn.codec import long_form
@@ -60,6 +61,17 @@ class CodecTokenizer(CodeStreams, ABC):
     @abstractmethod
     def frames_of(self, n: int) -> int:
         """Frames of `n` samples."""
+
+    @property
+    def window_s(self) -> float:
+        """Seconds that go through the networks at once, with what a piece hears on either side (see `audiokd.nn.windows`)."""
+        before = long_form.margins(self)[0]
+        return self.hop_s + 2 * before / self.frame_rate
+
+    @property
+    def hop_s(self) -> float:
+        """Seconds of a piece."""
+        return max(1, int(self.piece_s * self.frame_rate)) / self.frame_rate
 
     @property
     @abstractmethod
@@ -134,11 +146,12 @@ class CodecTokenizer(CodeStreams, ABC):
         return zero_beyond(fit_length(wav, size)[:, None], n)[:, 0], n
 
     @torch.no_grad()
-    def encode_long(self, source: Tensor | str | os.PathLike | Iterable) -> Codes:
+    def encode_long(self, source: Tensor | Utterance | str | os.PathLike | Iterable) -> Codes:
         """Codes of one recording that need not be in memory whole: the same as `encode` of all of it, in bounded memory.
 
         Args:
-            source: an audio file (any sample rate), a waveform [T] or [1, T] at `sample_rate`, or an iterable of such blocks.
+            source: an audio file or utterance (any sample rate), a waveform [T] or [1, T] at `sample_rate`, or an iterable of such
+                blocks.
 
         Returns:
             Codes of a batch of one.
@@ -216,4 +229,4 @@ class CodecTokenizer(CodeStreams, ABC):
 
     @property
     def _piece_frames(self) -> int:
-        return max(1, int(self.piece_s * self.frame_rate))
+        return round(self.hop_s * self.frame_rate)

@@ -18,7 +18,7 @@ from audiokd.errors import AudiokdError
 from audiokd.files import atomic_write, write_text
 from audiokd.progress import progress
 from audiokd.tokens.exports.parquet import columns_of, need_pyarrow, schema_of
-from audiokd.tokens.layout import meta_differences
+from audiokd.tokens.exports.splits import need_codes_of_one_model
 from audiokd.tokens.lm_text import UNITS, lm_text, units
 from audiokd.tokens.reader import StoredCodes, TokenStore
 
@@ -41,13 +41,8 @@ def export_hf(stores: Mapping[str, TokenStore], out: Path, bpe: int = 0) -> None
         AudiokdError: a store of features, stores of different models, or a `bpe` below the codebook's size.
     """
     pa, pq = need_pyarrow("hf")
-    first_name, first = next(iter(stores.items()))
-    for name, store in stores.items():
-        if store.kind != "codes":
-            raise AudiokdError(f"a store of {store.kind} has no tokens", where=str(store.path), fix="use parquet")
-        if differ := meta_differences(first.meta, store.meta, first_name, name):
-            what = "the splits were made by different models: " + "; ".join(differ)
-            raise AudiokdError(what, where=str(store.path), fix="tokenize all of them with one model")
+    first = next(iter(stores.values()))
+    need_codes_of_one_model(stores)
     merger = train_bpe(first, bpe) if bpe else None
     counts = {}
     with progress("export hf", sum(len(s) for s in stores.values()), "utt") as bar:

@@ -13,6 +13,9 @@ from audiokd.tokens.reader import TokenStore
 def export_jsonl(store: TokenStore, out: Path) -> None:
     """Write `{"id", "codes": [Q lists of T' ids], "num_samples", "sample_rate", "text"?, "speaker"?}` a line.
 
+    `torch.tensor(row["codes"])[:, None]` is [Q, 1, T'], what SpeechTokenizer's `model.encode` gives and `model.decode` takes
+    (https://github.com/ZhangXInFD/SpeechTokenizer: example.py; it has no file format of its own).
+
     A store of features has `features` [T' lists of D numbers] in place of codes; float32 is written so that reading it
     as float32 gives the same number.
     """

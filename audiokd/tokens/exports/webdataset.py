@@ -6,10 +6,10 @@ import io
 import json
 import tarfile
 from pathlib import Path
-from urllib.parse import quote, unquote
 
 import numpy as np
 
+from audiokd.data.ids import escape_id
 from audiokd.files import atomic_write
 from audiokd.progress import progress
 from audiokd.tokens.reader import TokenStore
@@ -42,19 +42,12 @@ def export_webdataset(store: TokenStore, out: Path) -> None:
 
 
 def escape_key(utt_id: str) -> str:
-    """`utt_id` as a key: webdataset ends it at the first dot and slashes would be folders, so both are %-escaped.
+    """`utt_id` as a key: webdataset ends it at the first dot and slashes would be folders, so both are escaped too.
 
     >>> escape_key("book/ch.1 a")
     'book%2Fch%2E1%20a'
-    >>> unescape_key(escape_key("book/ch.1 a"))
-    'book/ch.1 a'
     """
-    return quote(utt_id, safe="").replace(".", "%2E")
-
-
-def unescape_key(key: str) -> str:
-    """The id that `escape_key` was given."""
-    return unquote(key)
+    return escape_id(utt_id, more="./")
 
 
 _TAR = tarfile.GNU_FORMAT

@@ -1,0 +1,63 @@
+"""Processes of this machine that are killed: the run goes on without them, and says what it could not do."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from launch_stores import Square, finished, tree
+
+from audiokd.errors import AudiokdError
+from audiokd.launch import local
+from audiokd.stages.tokenize import tokenize
+from audiokd.tokens.store import verify_store
+
+
+def killer(store: Path, at: list[int]) -> threading.Thread:
+    """Kill a random worker process at each of these numbers of finished shards."""
+
+    def kill() -> None:
+        rng = random.Random(1)
+        for n in at:
+            deadline = time.monotonic() + 90
+            while finished(store) < n and time.monotonic() < deadline:
+                time.sleep(0.002)
+            children = [p for p in multiprocessing.active_children() if p.name.startswith("Spawn")]
+            os.kill(rng.choice(children).pid or 0, signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    return thread
+
+
+@pytest.mark.slow
+def test_a_worker_is_killed_and_the_run_goes_on(tiny: str, spoken: str, whole: Path, tmp_path: Path) -> None:
+    store = tmp_path / "tokens"
+    thread = killer(store, [6])
+    tokenize(tiny, spoken, str(store), shard_size=1, nj=2, threads=1)
+    thread.join()
+    assert tree(store) == tree(whole)
+    assert verify_store(str(store)) == []
+
+
+@pytest.mark.slow
+def test_a_shard_that_kills_its_worker_is_named(tmp_path: Path) -> None:
+    results: list[int] = []
+    run = local.run(Square, (str(tmp_path / "marks"),), [1, -2, 2, 3, 4], 2, 1, max_retries=1)
+    with pytest.raises(AudiokdError) as e:
+        results.extend(run)
+    assert sorted(results) == [1, 4, 9, 16]
+    assert "1 of 5 shards are missing" in str(e.value)
+    assert "-2, run 2 times: its process was killed (out of memory?" in str(e.value)
+    assert "run the same command again" in str(e.value)
+
+
+def test_a_worker_that_cannot_be_made_says_why(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="marks"):
+        list(local.run(Square, (str(tmp_path / "nowhere" / "marks"),), [1, 2], 2, 1))

@@ -1,0 +1,192 @@
+"""The worker of tokenize and extract: long recordings in bounded memory, dtypes, and one bad utterance among good ones."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile as sf
+import torch
+from tokenized import assert_same_codes, codes_of
+from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
+
+from audiokd.data.audio import load_at
+from audiokd.data.utterance import Utterance
+from audiokd.errors import AudiokdError
+from audiokd.hub.auto import load_model
+from audiokd.methods.lm_spt.model import LMSPTModel
+from audiokd.stages.corpus_worker import Timed, plan_batches
+from audiokd.stages.extract import extract
+from audiokd.stages.tokenize import tokenize
+from audiokd.tokens.store import open_store, verify_store
+
+PEAK = """
+import resource, sys
+import soundfile as sf
+from audiokd.stages.{stage} import {stage}
+{stage}(sys.argv[1], sys.argv[2], sys.argv[3], threads=1)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.fixture(scope="module")
+def speech(two_cities: Path) -> np.ndarray:
+    """20 s at 16 kHz."""
+    return load_at(Utterance("a", str(two_cities)), 16000)[: 20 * 16000]
+
+
+@pytest.fixture(scope="module")
+def hubert_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
+    torch.manual_seed(0)
+    shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    out = tmp_path_factory.mktemp("hubert")
+    HubertModel(HubertConfig(**shape, conv_dim=[8] * 7, num_conv_pos_embedding_groups=2)).save_pretrained(out)
+    Wav2Vec2FeatureExtractor().save_pretrained(out)
+    return str(out)
+
+
+def test_long_recordings_have_the_codes_of_the_whole(
+    model: Any, model_dir: str, speech: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two that go in pieces and two that do not, in batches and alone."""
+    (tmp_path / "wav").mkdir()
+    for name, seconds in (("a", 3), ("b", 11.3), ("c", 2.5), ("d", 8)):
+        sf.write(tmp_path / "wav" / f"{name}.flac", speech[: int(seconds * 16000)], 16000)
+    tokenize(model_dir, str(tmp_path / "wav"), str(tmp_path / "whole"), threads=1)
+    whole_only = codes_of(tmp_path / "whole")
+    monkeypatch.setattr(LMSPTModel, "piece_s", 4.0)
+    calls = []
+    encode_long = LMSPTModel.encode_long
+    monkeypatch.setattr(LMSPTModel, "encode_long", lambda self, u: calls.append(u.id) or encode_long(self, u))
+    for budget in (0.0, 8.0):
+        tokenize(model_dir, str(tmp_path / "wav"), str(tmp_path / f"s{budget}"), threads=1, batch_duration=budget)
+        found = codes_of(tmp_path / f"s{budget}")
+        assert list(found) == ["a", "b", "c", "d"]
+        same = [float((found[i] == whole_only[i]).mean()) for i in found]
+        assert min(same) > 0.99, same  # near ties aside
+        assert verify_store(str(tmp_path / f"s{budget}")) == []
+    assert sorted(calls) == ["b", "b", "d", "d"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["tokenize", "extract"])
+def test_memory_does_not_grow_with_a_recording(
+    stage: str, model_dir: str, hubert_dir: str, speech: np.ndarray, tmp_path: Path
+) -> None:
+    """A minute and a half, and twenty times as much."""
+    name = hubert_dir if stage == "extract" else model_dir
+    peaks = []
+    for minutes in (1.5, 30):
+        wav = tmp_path / f"{minutes}.wav"
+        with sf.SoundFile(wav, "w", 16000, 1) as f:
+            for _ in range(int(minutes * 3)):
+                f.write(speech)
+        args = [sys.executable, "-c", PEAK.format(stage=stage), name, str(wav), str(tmp_path / f"{minutes}")]
+        done = subprocess.run(args, capture_output=True, text=True, check=True)
+        peaks.append(int(done.stdout.splitlines()[-1]) / 1024)
+        assert len(open_store(tmp_path / f"{minutes}")) == 1
+    whole = 30 * 60 * 24000 * 4 / 2**20  # MB of its samples alone, 165
+    assert peaks[1] - peaks[0] < whole / 3, peaks
+
+
+def test_dtypes(hubert_dir: str, speech: np.ndarray, tmp_path: Path) -> None:
+    sf.write(tmp_path / "a.wav", speech, 16000)
+    stores = {}
+    for dtype in ("float32", "float16", "bfloat16"):
+        extract(hubert_dir, str(tmp_path / "a.wav"), str(tmp_path / dtype), dtype=dtype, threads=1)
+        stores[dtype] = open_store(tmp_path / dtype)
+        assert stores[dtype].meta["dtype"] == dtype
+        assert verify_store(tmp_path / dtype) == []
+    full, half, brain = (stores[d]["a"].features for d in stores)
+    assert (full.dtype, half.dtype, brain.dtype) == (np.float32, np.float16, np.float32)
+    assert np.array_equal(half, full.astype(np.float16))
+    assert np.array_equal(brain, torch.from_numpy(full.copy()).to(torch.bfloat16).float().numpy())
+    assert not np.array_equal(brain, full)
+    sizes = {d: (tmp_path / d / "00000" / "features.npy").stat().st_size for d in stores}
+    assert sizes["float16"] == sizes["bfloat16"] < 0.51 * sizes["float32"]
+    assert stores["bfloat16"].array("00000").dtype == np.float32
+    with pytest.raises(AudiokdError, match="dtype differs: store float16, model bfloat16"):
+        extract(hubert_dir, str(tmp_path / "a.wav"), str(tmp_path / "float16"), dtype="bfloat16", threads=1)
+
+
+def test_windows_are_recorded_and_long_ones_go_through_them(
+    hubert_dir: str, speech: np.ndarray, tmp_path: Path
+) -> None:
+    """Beyond 30 s: as many frames as a whole run has; the same in any batch."""
+    (tmp_path / "wav").mkdir()
+    sf.write(tmp_path / "wav" / "long.wav", np.tile(speech, 4)[: int(71.3 * 16000)], 16000)
+    sf.write(tmp_path / "wav" / "short.wav", speech, 16000, subtype="FLOAT")
+    stores = []
+    for budget in (0.0, 100.0):
+        extract(hubert_dir, str(tmp_path / "wav"), str(tmp_path / f"{budget}"), threads=1, batch_duration=budget)
+        stores.append(open_store(tmp_path / f"{budget}"))
+        assert (stores[-1].meta["window_s"], stores[-1].meta["hop_s"]) == (30.0, 25.0)
+    one, other = (s["long"].features for s in stores)
+    np.testing.assert_allclose(one, other, atol=1e-5)
+    wav = torch.from_numpy(np.tile(speech, 4)[: int(71.3 * 16000)])[None]
+    _, n = load_model(hubert_dir).extract(wav, None, "frames")
+    assert len(one) == int(n)
+    short = load_model(hubert_dir).extract(torch.from_numpy(speech)[None], None, "frames")[0][0].numpy()
+    np.testing.assert_allclose(stores[1]["short"].features, short, atol=1e-5)
+    assert stores[0]["long"].num_samples == wav.shape[-1]
+
+
+def test_a_long_recording_that_goes_bad_leaves_the_rest(model_dir: str, speech: np.ndarray, tmp_path: Path) -> None:
+    (tmp_path / "wav").mkdir()
+    bad = np.tile(speech, 5)
+    bad[16000 * 80 + 5] = np.nan
+    sf.write(tmp_path / "wav" / "a.wav", speech[:32000], 16000)
+    sf.write(tmp_path / "wav" / "b.wav", bad, 16000, subtype="FLOAT")
+    sf.write(tmp_path / "wav" / "c.wav", speech[5:32000], 16000)
+    tokenize(model_dir, str(tmp_path / "wav"), str(tmp_path / "s"), threads=1, max_error_rate=0.5)
+    found = open_store(tmp_path / "s")
+    assert list(found) == ["a", "c"]
+    (row,) = found.errors()
+    assert row["id"] == "b"
+    assert "NaN or Inf in 1 samples, the first 80.000 s in" in row["error"]
+    assert verify_store(tmp_path / "s") == []
+    tokenize(model_dir, str(tmp_path / "wav" / "c.wav"), str(tmp_path / "c"), threads=1)
+    assert_same_codes(codes_of(tmp_path / "c"), {"c": found["c"].codes})
+
+
+def test_a_batch_that_the_model_refuses_is_tried_one_by_one(
+    model_dir: str, speech: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "wav").mkdir()
+    for i in range(4):
+        sf.write(tmp_path / "wav" / f"{i}.wav", speech[: 16000 + 160 * i], 16000)
+    encode = LMSPTModel.encode
+
+    def picky(self: Any, wav: torch.Tensor, lengths: torch.Tensor | None = None) -> Any:
+        if int((lengths == (16000 + 320) * 3 // 2).sum()):
+            raise AudiokdError("not this one")
+        return encode(self, wav, lengths)
+
+    monkeypatch.setattr(LMSPTModel, "encode", picky)
+    tokenize(model_dir, str(tmp_path / "wav"), str(tmp_path / "s"), threads=1, batch_duration=30, max_error_rate=0.3)
+    found = open_store(tmp_path / "s")
+    assert list(found) == ["0", "1", "3"]
+    assert [(r["id"], r["error"]) for r in found.errors()] == [("2", "not this one")]
+
+
+def test_plan() -> None:
+    """By length, within the budget with padding; what goes in pieces stands alone."""
+    seconds = [3.0, 1.0, 70.0, 2.0, 61.0, 2.5]
+    timed = [Timed(Utterance(str(i), "x"), s) for i, s in enumerate(seconds)]
+    plan = [[t.seconds for t in batch] for batch in plan_batches(timed, 200.0, 60.0)]
+    assert plan == [[70.0], [61.0], [3.0, 2.5, 2.0, 1.0]]
+    assert [[t.seconds for t in b] for b in plan_batches(timed[:2] + timed[3:4], 6.0, 60.0)] == [[3.0, 2.0], [1.0]]
+
+
+def test_speed_and_waiting_are_said(
+    model_dir: str, speech: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sf.write(tmp_path / "a.wav", speech, 16000)
+    tokenize(model_dir, str(tmp_path / "a.wav"), str(tmp_path / "s"), threads=1)
+    said = capsys.readouterr()
+    assert "of the time waiting for data" in said.err
+    assert "0.01 h of audio, " in said.err
