@@ -7,6 +7,7 @@
       errors.jsonl   only where utterances failed: id, where, error
       shard.json     written last: counts, sha256 of each file, plan, input_sha256. Without it the shard is not there
     00001/ ...
+    lookup.npy       where each id is, sorted by hash (tokens/lookup.py)
     complete.json    written when all is done: the shards, totals, and sha256 over store.json and the shard.json files
 
 Nothing in it depends on time, host, worker or path: the same inputs, model and plan give the same bytes. The files are
