@@ -12,7 +12,8 @@ from audiokd.errors import AudiokdError
 from audiokd.files import atomic_write
 from audiokd.progress import progress
 from audiokd.tokens import layout
-from audiokd.tokens.reader import StoredCodes, StoredFeatures, TokenStore, open_store
+from audiokd.tokens.reader import StoredCodes, StoredFeatures, TokenStore
+from audiokd.tokens.remote import open_store
 from audiokd.tokens.writer import StoreItem, StoreWriter
 
 _SHOWN = 10  # first differing places that a diff lists

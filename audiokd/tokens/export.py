@@ -22,7 +22,8 @@ from audiokd.tokens.exports.npz import export_npz
 from audiokd.tokens.exports.parquet import export_parquet
 from audiokd.tokens.exports.webdataset import export_webdataset
 from audiokd.tokens.layout import STORE_JSON, remove_stale_tmp
-from audiokd.tokens.reader import TokenStore, open_store
+from audiokd.tokens.reader import TokenStore
+from audiokd.tokens.remote import open_store
 
 _FILES = {
     "jsonl": export_jsonl,

@@ -89,7 +89,7 @@ class TokenStore:
         self._mmaps: dict[str, np.ndarray] = {}  # of random access; streaming opens and drops one at a time
 
     def __reduce__(self):
-        return open_store, (self.path,)
+        return TokenStore, (self.path,)
 
     def __repr__(self) -> str:
         return f"TokenStore({str(self.path)!r}, kind={self.kind!r}, {len(self)} utterances, {len(self.shards)} shards)"
@@ -236,8 +236,3 @@ class UnknownUtterance(AudiokdError, KeyError):
 
 
 _REDO = "delete the shard's folder and run the command that made the store again"
-
-
-def open_store(path: str | os.PathLike[str]) -> TokenStore:
-    """Open the token store at `path` for reading. See `TokenStore`."""
-    return TokenStore(path)

@@ -27,7 +27,8 @@ plain numpy and JSON, so `np.load("00000/codes.npy", mmap_mode="r")` works witho
 
 from __future__ import annotations
 
-from audiokd.tokens.reader import StoredCodes, StoredFeatures, TokenStore, UnknownUtterance, open_store
+from audiokd.tokens.reader import StoredCodes, StoredFeatures, TokenStore, UnknownUtterance
+from audiokd.tokens.remote import open_store, open_writer
 from audiokd.tokens.verify import verify_store
 from audiokd.tokens.writer import StoreItem, StoreWriter
 
@@ -39,5 +40,6 @@ __all__ = [
     "TokenStore",
     "UnknownUtterance",
     "open_store",
+    "open_writer",
     "verify_store",
 ]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from audiokd import objects
 from audiokd.data.utterance import Utterance
 from audiokd.errors import AudiokdError
 from audiokd.files import sha256_file
@@ -17,7 +18,7 @@ from audiokd.tokens import layout
 from audiokd.tokens.checks import is_finite
 from audiokd.tokens.layout import ARRAY, COMPLETE_JSON, ERRORS, INDEX, LOOKUP, SHARD_JSON
 from audiokd.tokens.lookup import Lookup, build_lookup
-from audiokd.tokens.reader import open_store
+from audiokd.tokens.remote import RemoteStore, open_store
 from audiokd.tokens.writer import completion
 
 _CHUNK = 1 << 20  # frames looked at in one go
@@ -32,6 +33,8 @@ def verify_store(path: str | os.PathLike[str]) -> list[str]:
     Raises:
         AudiokdError: `path` is not a store at all.
     """
+    if objects.is_url(path):
+        path = RemoteStore(str(path)).fetch_all()
     path = Path(path)
     head = layout.read_store_json(path)
     shards = layout.shard_folders(path)

@@ -238,6 +238,16 @@ class StoreWriter:
                 if not self.path.is_dir():
                     raise
 
+    def look_again(self) -> None:
+        """See what is there, whoever wrote it. A folder is looked at every time."""
+
+    def totals(self, shard_names: Sequence[str]) -> dict[str, Any]:
+        """What complete.json would say of these shards."""
+        return completion(self.path, list(shard_names))
+
+    def close(self) -> None:
+        """Let go of what is kept for writing."""
+
     def _frames(self, item: StoreItem) -> int:
         return item.array.shape[1] if self.kind == "codes" else len(item.array)
 
