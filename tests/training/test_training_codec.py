@@ -266,7 +266,7 @@ def test_a_loss_that_is_not_finite_names_the_utterances(
         train(module, settings, corpus, tmp_path, burst)
     assert len(burst.ids) == 2
     assert all(i in str(e.value.where) for i in burst.ids)
-    assert "audiokd validate" in str(e.value)
+    assert "look at the utterances' audio" in str(e.value)
     assert {s for s, split, _ in metrics(tmp_path) if split == "train"} == {1}
 
 
