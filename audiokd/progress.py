@@ -57,7 +57,7 @@ class Progress:
     def _show(self, now: float) -> None:
         if sys.stderr.isatty() and self.total is None:
             sys.stderr.write(f"\r\x1b[K{self.line()}")
-        elif sys.stderr.isatty():
+        elif sys.stderr.isatty() and self.total is not None:
             width = 20
             full = round(width * min(self.done / self.total, 1.0))
             sys.stderr.write(f"\r\x1b[K[{'#' * full}{'.' * (width - full)}] {self.line()}")
