@@ -6,12 +6,12 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from audiokd.errors import AudiokdError, StorageError
-from audiokd.files import atomic_write
+from audiokd.files import say_why, unique
 
 #: what a package has to bring; fsspec has the others itself
 PACKAGES = {
@@ -57,11 +57,18 @@ def list_files(url: str) -> dict[str, str]:
 
 def fetch(url: str, to: Path) -> None:
     """Write the file at `url` to `to`, whole or not at all."""
-    with _said(url):
-        fs, path = _filesystem(url)
-        with fs.open(path, "rb", block_size=_BLOCK, cache_type="readahead") as source, atomic_write(to) as f:
-            while block := source.read(_BLOCK):
-                f.write(block)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    tmp = to.with_name(f".{to.name}.tmp{unique()}")
+    try:
+        with _said(url):
+            fs, path = _filesystem(url)
+            fs.get_file(path, str(tmp))
+        os.replace(tmp, to)
+    except OSError as e:
+        say_why(e, to)
+        raise
+    finally:
+        tmp.unlink(missing_ok=True)
 
 
 def read_many(urls: Iterable[str]) -> list[bytes]:
@@ -80,15 +87,18 @@ def put(file: Path, url: str) -> None:
     """Write a file of this machine to `url`, which is there whole afterwards."""
     with _said(url, StorageError):
         fs, path = _filesystem(url)
-        fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-        fs.put_file(str(file), path)
+        try:
+            fs.put_file(str(file), path)
+        except FileNotFoundError:  # of a store that has folders
+            fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+            fs.put_file(str(file), path)
 
 
 def remove(url: str) -> None:
     """Delete the file at `url`, if it is there."""
     with _said(url, StorageError):
         fs, path = _filesystem(url)
-        if fs.exists(path):
+        with suppress(FileNotFoundError):
             fs.rm_file(path)
 
 
@@ -138,6 +148,7 @@ def _said(url: str, error: type[AudiokdError] = AudiokdError) -> Iterator[None]:
     except AudiokdError:
         raise
     except Exception as e:  # each store has errors of its own
+        say_why(e, Path(url))  # of this machine's disk
         what = f"cannot be reached or used: {type(e).__name__}: {' '.join(str(e).split())[:300]}"
         fix = "see to the address, the credentials and the connection, and run the same command again"
         raise error(what, where=url, fix=fix) from e

@@ -23,6 +23,8 @@ from audiokd.tokens.lookup import unpack
 from audiokd.tokens.reader import TokenStore
 from audiokd.tokens.writer import StoreItem, StoreWriter
 
+_TOGETHER = 256  # files of a shard's size that are asked for at once
+
 
 class RemoteWriter(StoreWriter):
     """As `StoreWriter`, to an address such as s3://bucket/tokens. A shard lies on this machine until it is sent.
@@ -43,7 +45,10 @@ class RemoteWriter(StoreWriter):
         super().__init__(here, kind, meta)
         if not begun:
             objects.put(here / STORE_JSON, head)
-        self.look_again()
+        self._files: set[str] = set()
+        self._infos: dict[str, dict[str, Any]] | None = (
+            None  # not looked at by who only writes: it takes a request a shard
+        )
 
     def look_again(self) -> None:
         """See what is there, whoever wrote it."""
@@ -54,7 +59,9 @@ class RemoteWriter(StoreWriter):
 
     def done(self, shard_name: str, input_sha256: str | None = None) -> bool:
         """Whether the shard was there when last looked at, and (where `input_sha256` is given) was made from that input."""
-        info = self._infos.get(layout.check_shard_name(shard_name))
+        if self._infos is None:
+            self.look_again()
+        info = (self._infos or {}).get(layout.check_shard_name(shard_name))
         if info is None or (input_sha256 is not None and info.get("input_sha256") != input_sha256):
             return False
         files = info.get("sha256") or {}
@@ -65,31 +72,34 @@ class RemoteWriter(StoreWriter):
         super().write_shard(name, items, *args, **kwargs)
         folder = self.path / name
         for marker in (COMPLETE_JSON, f"{name}/{SHARD_JSON}"):
-            if marker in self._files:
-                objects.remove(f"{self.url}/{marker}")
+            objects.remove(f"{self.url}/{marker}")
         info = layout.read_json(folder / SHARD_JSON)
         for file in (*sorted(info["sha256"]), SHARD_JSON):
             objects.put(folder / file, f"{self.url}/{name}/{file}")
             self._files.add(f"{name}/{file}")
-        self._infos[name] = info
+        if self._infos is not None:
+            self._infos[name] = info
         shutil.rmtree(folder)
 
     def finish(self, shard_names: Sequence[str]) -> None:
         """As of `StoreWriter`; fetches each shard's shard.json and index.jsonl for the totals and the look-up."""
         self.look_again()
-        for shard in self._infos:
-            for file in (SHARD_JSON, INDEX):
-                objects.fetch(f"{self.url}/{shard}/{file}", self.path / shard / file)
+        self._fetch([f"{shard}/{file}" for shard in self._infos or () for file in (SHARD_JSON, INDEX)])
         super().finish(shard_names)
         for file in (LOOKUP, COMPLETE_JSON):
             objects.put(self.path / file, f"{self.url}/{file}")
 
     def totals(self, shard_names: Sequence[str]) -> dict[str, Any]:
         """As of `StoreWriter`."""
-        for shard in shard_names:
-            if not (self.path / shard / SHARD_JSON).is_file():
-                objects.fetch(f"{self.url}/{shard}/{SHARD_JSON}", self.path / shard / SHARD_JSON)
+        files = [f"{shard}/{SHARD_JSON}" for shard in shard_names]
+        self._fetch([f for f in files if not (self.path / f).is_file()])
         return super().totals(shard_names)
+
+    def _fetch(self, files: list[str]) -> None:
+        for i in range(0, len(files), _TOGETHER):
+            some = files[i : i + _TOGETHER]
+            for file, data in zip(some, objects.read_many(f"{self.url}/{f}" for f in some)):
+                write_bytes(self.path / file, data)
 
     def close(self) -> None:
         """Delete what lies on this machine."""
