@@ -11,8 +11,9 @@ from contextlib import contextmanager
 class Progress:
     """Counts work done and tells how long the rest will take. Use through `progress()`."""
 
-    def __init__(self, name: str, total: float, unit: str, every_s: float):
-        self.name, self.total, self.unit, self.every_s = name, max(total, 1e-9), unit, every_s
+    def __init__(self, name: str, total: float | None, unit: str, every_s: float):
+        self.name, self.unit, self.every_s = name, unit, every_s
+        self.total = None if total is None else max(total, 1e-9)
         self.done, self.note = 0.0, ""
         self._start = self._last = time.monotonic()
         self._done_at_start: float | None = None
@@ -38,6 +39,9 @@ class Progress:
         now = time.monotonic()
         spent = now - self._start
         rate = self._rate(now)
+        if self.total is None:
+            text = f"{self.name} {self.done:,.0f} {self.unit} {rate:.3g}/s | {clock(spent)} spent"
+            return f"{text} | {self.note}" if self.note else text
         left = (self.total - self.done) / rate if rate > 0 else float("inf")
         share = min(self.done / self.total, 1.0)
         text = f"{self.name} {share:4.0%} {self.done:,.0f}/{self.total:,.0f} {self.unit} {rate:.3g}/s"
@@ -51,7 +55,9 @@ class Progress:
         return self.done / (now - self._start) if self.done and now > self._start else 0.0
 
     def _show(self, now: float) -> None:
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and self.total is None:
+            sys.stderr.write(f"\r\x1b[K{self.line()}")
+        elif sys.stderr.isatty() and self.total is not None:
             width = 20
             full = round(width * min(self.done / self.total, 1.0))
             sys.stderr.write(f"\r\x1b[K[{'#' * full}{'.' * (width - full)}] {self.line()}")
@@ -75,8 +81,8 @@ def clock(seconds: float) -> str:
 
 
 @contextmanager
-def progress(name: str, total: float, unit: str = "") -> Iterator[Progress]:
-    """Show progress of `total` units of work on stderr: twice a second on a terminal, every 10 s elsewhere."""
+def progress(name: str, total: float | None, unit: str = "") -> Iterator[Progress]:
+    """Show progress of `total` units of work (None: nobody knows) on stderr: twice a second on a terminal, every 10 s elsewhere."""
     bar = Progress(name, total, unit, every_s=0.5 if sys.stderr.isatty() else 10.0)
     try:
         yield bar

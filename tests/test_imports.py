@@ -33,7 +33,7 @@ ORDER: list[set[str]] = [
     {"data"},
 ]
 LEVEL = {room: i for i, rooms in enumerate(ORDER) for room in rooms}
-GROUND = {"errors", "files", "progress"}
+GROUND = {"errors", "files", "objects", "progress"}
 NO_LIGHTNING = {"nn", "losses", "frontends"}
 ROOT_MAY = {"errors", "hub", "stages", "tokens"}
 IN_STRING = re.compile(r"audiokd(\.\w+)+(:\w+)?")

@@ -18,6 +18,7 @@ from typing import BinaryIO
 import numpy as np
 import soundfile as sf
 
+from audiokd import objects
 from audiokd.data import containers
 from audiokd.data.utterance import Utterance
 from audiokd.errors import AudioError
@@ -181,7 +182,8 @@ class _SoundFile:
         if problem:
             raise _error(utt, f"truncated: {problem}", "copy it again from its source")
         raw.seek(0)
-        by_name = not (utt.codec or utt.nbytes is not None or utt.offset)  # libsndfile's own file access is faster
+        part = utt.codec or utt.nbytes is not None or utt.offset
+        by_name = not (part or objects.is_url(utt.path))  # libsndfile's own file access is faster
         try:
             self.file = sf.SoundFile(utt.path if by_name else raw)
         except (RuntimeError, TypeError, ValueError) as e:
@@ -313,13 +315,18 @@ def _raw(utt: Utterance) -> Iterator[BinaryIO]:
         return
     if utt.codec not in ("", "npy"):
         raise _error(utt, f"unknown codec {utt.codec!r}", "it can be '', 'npy' or 'pipe'")
+    part = utt.nbytes is not None or bool(utt.offset)
     try:
-        f = open(utt.path, "rb")  # noqa: SIM115 - closed below; the try is for opening alone
+        if objects.is_url(utt.path):
+            f = objects.open_range(utt.path, utt.offset, utt.nbytes)
+            part = part and utt.nbytes is None
+        else:
+            f = open(utt.path, "rb")  # noqa: SIM115 - closed below; the try is for opening alone
     except OSError as e:
-        what = "no such file" if isinstance(e, FileNotFoundError) else f"cannot be opened ({e.strerror})"
+        what = "no such file" if isinstance(e, FileNotFoundError) else f"cannot be opened ({e.strerror or e})"
         raise _error(utt, what, "correct its path, or take it out of the list") from e
     with f:
-        yield f if utt.nbytes is None and not utt.offset else containers.Window(f, utt.offset, utt.nbytes)  # type: ignore
+        yield containers.Window(f, utt.offset, utt.nbytes) if part else f  # type: ignore
 
 
 def _run(utt: Utterance) -> bytes:
@@ -341,6 +348,8 @@ _piped: dict[str, tuple[str, bytes]] = {}
 def _cache_key(utt: Utterance) -> tuple:
     if utt.codec == "pipe":
         return ("pipe", utt.path)
+    if objects.is_url(utt.path):
+        return (utt.path, utt.offset, utt.nbytes)
     stat = os.stat(utt.path)
     return (utt.path, utt.offset, utt.nbytes, stat.st_size, stat.st_mtime_ns, stat.st_ino)
 

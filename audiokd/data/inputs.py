@@ -7,11 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from audiokd import objects
 from audiokd.data.cuts import read_cuts
 from audiokd.data.ids import escape_id
 from audiokd.data.kaldi import read_data_dir
+from audiokd.data.remote import Fetched, elsewhere, fetch_lists
 from audiokd.data.shar import read_shar
 from audiokd.data.utterance import Utterance
 from audiokd.data.webdataset import read_tar, tars
@@ -41,6 +43,16 @@ class InputShard:
             self.load()
         return self._count or 0
 
+    @property
+    def known_size(self) -> int | None:
+        """Utterances, where they can be counted without fetching the shard from an object store."""
+        return None if self._count is None and isinstance(self._load, Fetched) else len(self)
+
+    def release(self) -> None:
+        """Delete what was fetched for `load`."""
+        if isinstance(self._load, Fetched):
+            self._load.release()
+
 
 @dataclass
 class Input:
@@ -66,7 +78,8 @@ def open_input(path: str | os.PathLike[str], shard_size: int = 1000, allow_pipes
 
     Args:
         path: Kaldi data dir, Shar folder, folder of webdataset tars or one tar, lhotse cuts (.jsonl, .jsonl.gz), folder of
-            audio (id: path below it without the suffix, `audiokd.data.ids.escape_id` of it), or an audio file.
+            audio (id: path below it without the suffix, `audiokd.data.ids.escape_id` of it), or an audio file; or the address of
+            one of these in an object store, s3://bucket/folder.
         shard_size: utterances a shard.
         allow_pipes: let shell commands in wav.scp and in cuts run.
 
@@ -75,6 +88,8 @@ def open_input(path: str | os.PathLike[str], shard_size: int = 1000, allow_pipes
     """
     if shard_size < 1:
         raise AudiokdError(f"shard_size is {shard_size}", fix="it must be 1 or more")
+    if objects.is_url(path):
+        return _open_remote(str(path).rstrip("/"), shard_size, allow_pipes)
     root = Path(path)
     if not root.exists():
         what = "no such file or folder"
@@ -102,18 +117,64 @@ def open_input(path: str | os.PathLike[str], shard_size: int = 1000, allow_pipes
     else:
         utt_id = escape_id(root.stem)
         utts = [Utterance(id=utt_id, path=str(root), recording_id=utt_id)]
+    return _cut(kind, str(path), utts, shard_size)
+
+
+def _cut(kind: str, path: str, utts: list[Utterance], shard_size: int) -> Input:
+    """An INPUT that has no shards of its own, sorted and cut."""
     if not utts:
-        raise AudiokdError("no utterance in it", where=str(root), fix="give an INPUT that has some")
+        raise AudiokdError("no utterance in it", where=path, fix="give an INPUT that has some")
     utts = sorted(utts, key=lambda u: u.id)
     for before, utt in pairwise(utts):
         if before.id == utt.id:
             both = f"{before.where or before.path} and {utt.where or utt.path}"
-            raise AudiokdError(f"two utterances have the id {utt.id}: {both}", where=str(root), fix="make ids unique")
+            raise AudiokdError(f"two utterances have the id {utt.id}: {both}", where=path, fix="make ids unique")
     starts = range(0, len(utts), shard_size)
     chunks = [utts[i : i + shard_size] for i in starts]
-    return Input(
-        kind, str(path), [InputShard(f"{i:05d}", None, partial(list, c), len(c)) for i, c in enumerate(chunks)]
-    )
+    return Input(kind, path, [InputShard(f"{i:05d}", None, partial(list, c), len(c)) for i, c in enumerate(chunks)])
+
+
+def _open_remote(url: str, shard_size: int, allow_pipes: bool) -> Input:
+    """As `open_input`, of an object store."""
+    name = PurePosixPath(url).name
+    if name.endswith((".jsonl", ".jsonl.gz")):
+        file = objects.cache_folder(url) / name
+        objects.fetch(url, file)
+        return _cut("cuts", url, read_cuts(file, allow_pipes), shard_size)
+    if PurePosixPath(name).suffix.lower() in AUDIO_SUFFIXES:
+        utt_id = escape_id(PurePosixPath(name).stem)
+        return _cut("file", url, [Utterance(id=utt_id, path=url, recording_id=utt_id)], shard_size)
+    if name.endswith(".tar"):
+        url, name = url.rpartition("/")[0], name
+        folder, names = objects.cache_folder(url), {name: objects.list_files(url).get(name, "")}
+    else:
+        folder, names = fetch_lists(url, AUDIO_SUFFIXES)
+    if not names:
+        fix = "an INPUT is a data dir, Shar folder, tars, cuts, audio folder or file"
+        raise AudiokdError("nothing there", where=url, fix=fix)
+    if "wav.scp" in names:
+        left_out = quarantined(folder)
+        utts = [u for u in read_data_dir(folder, allow_pipes) if u.id not in left_out]
+        return _cut("kaldi", url, [elsewhere(u, url, names) for u in utts], shard_size)
+    shards = []
+    if any(n.startswith("cuts.") and ".jsonl" in n for n in names):
+        for i, s in enumerate(read_shar(folder)):
+            middle = f".{s.name}" if s.name else ""
+            audio = tuple(n for n in (f"recording{middle}.tar", f"samples{middle}.tar") if n in names)
+            mine = {n: v for n, v in names.items() if n in audio or n.startswith(f"cuts{middle}.jsonl")}
+            load = Fetched(url, mine, folder, audio, s.load)
+            shards.append(InputShard(f"{i:05d}", s.sha256 or load.sha256, load, s.size))
+        return Input("shar", url, shards)
+    packed = [n for n in names if n.endswith(".tar") and "/" not in n]
+    if packed:
+        bad = quarantined(folder)
+        for i, tar in enumerate(packed):
+            load = Fetched(url, {tar: names[tar]}, folder, (tar,), partial(_load_tar, folder / tar, bad))
+            shards.append(InputShard(f"{i:05d}", load.sha256, load))
+        return Input("webdataset", url, shards)
+    found = [PurePosixPath(n) for n in names if PurePosixPath(n).suffix.lower() in AUDIO_SUFFIXES]
+    ids = {p: escape_id(p.with_suffix("").as_posix()) for p in found if not any(x.startswith(".") for x in p.parts)}
+    return _cut("folder", url, [Utterance(id=i, path=f"{url}/{p}", recording_id=i) for p, i in ids.items()], shard_size)
 
 
 def quarantined(data_dir: str | os.PathLike[str]) -> set[str]:

@@ -13,10 +13,10 @@ from audiokd.data.inputs import InputShard, open_input
 from audiokd.errors import AudiokdError
 from audiokd.launch.launcher import not_here, open_launcher, share
 from audiokd.launch.local import Counter
+from audiokd.objects import is_url
 from audiokd.progress import progress
 from audiokd.stages.corpus_worker import Job, Worker, input_sha256
-from audiokd.tokens.store import StoreWriter, TokenStore
-from audiokd.tokens.writer import completion
+from audiokd.tokens.store import TokenStore, open_writer
 
 
 def run_corpus(
@@ -43,7 +43,9 @@ def run_corpus(
     """Write a store of `input` seen through the model in `model_dir`. Finished shards are skipped; see `stages.tokenize`."""
     if nj < 1:
         raise AudiokdError(f"--nj {nj}: at least one process is needed")
-    where = open_launcher(launcher, launcher_options, device, logs=f"{store}.log")
+    where = open_launcher(
+        launcher, launcher_options, device, logs=f"{Path(store).name if is_url(store) else store}.log"
+    )
     job_of, jobs = share(split)
     source = open_input(input, shard_size=shard_size, allow_pipes=allow_pipes)
     shards = source.shards[job_of::jobs]
@@ -53,13 +55,15 @@ def run_corpus(
     threads = threads or where.default_threads(nj)
     plan = {"batch_duration": batch_duration, "device": device_kind, "threads": threads, "packages": _versions()}
     job = Job(model_dir, store, kind, meta, plan, num_codebooks, layer, dtype)
-    writer = StoreWriter(store, kind, meta)
+    writer = open_writer(store, kind, meta)
     tasks = [s for s in shards if not writer.done(s.name, input_sha256(s))]
     skipped = len(shards) - len(tasks)
     if skipped:
         print(f"{store}: {skipped} of {len(shards)} shards are done already")
 
-    with progress(kind, sum(len(s) for s in tasks), "utterances") as bar:
+    sizes = [s.known_size for s in tasks]
+    total = None if None in sizes else sum(n for n in sizes if n is not None)
+    with progress(kind, total, "utterances") as bar:
         audio_s = spent_s = waited_s = 0.0
         workers = min(nj, max(1, len(tasks)))
         start = time.monotonic()
@@ -72,7 +76,7 @@ def run_corpus(
             bar.update(counter.value, speed() if spent_s else "")
 
         def count(shard: InputShard) -> None:  # of workers that share no memory with this process
-            counter.add(len(shard))
+            counter.add(shard.known_size or 0)
 
         counter = Counter(show, shared=launcher == "local" and workers > 1)
         # closed at once on Ctrl-C: a generator that is only collected lets the pool work off its queue first
@@ -81,14 +85,19 @@ def run_corpus(
             for done in finished:
                 audio_s, spent_s, waited_s = audio_s + done.audio_s, spent_s + done.spent_s, waited_s + done.waited_s
                 show()
+    writer.look_again()
     if lost := [s.name for s in tasks if not writer.done(s.name)]:
         raise not_here(store, lost)
     names = [s.name for s in source.shards]
     if jobs > 1 and (left := [n for n in names if not writer.done(n)]):
         print(f"{store}: split {split} is done, {len(left)} shards of others are not yet")
-        return _outcome(store, completion(Path(store), [s.name for s in shards]), max_error_rate)
+        totals = writer.totals([s.name for s in shards])
+        writer.close()
+        return _outcome(store, totals, max_error_rate)
     writer.finish(names)
-    return _outcome(store, json.loads((Path(store) / "complete.json").read_text()), max_error_rate)
+    totals = writer.totals(names)
+    writer.close()
+    return _outcome(store, totals, max_error_rate)
 
 
 def model_hashes(model: Any) -> dict[str, str]:

@@ -20,7 +20,7 @@ from audiokd.errors import AudioError, AudiokdError, StorageError
 from audiokd.launch.local import Counter
 from audiokd.tokens.layout import BFLOAT16
 from audiokd.tokens.spill import Spill
-from audiokd.tokens.store import StoreItem, StoreWriter
+from audiokd.tokens.store import StoreItem, open_writer
 
 if TYPE_CHECKING:
     import torch
@@ -87,7 +87,7 @@ class Worker:
         self.model = load_for_inference(job.model_dir, device)
         if job.num_codebooks is not None:
             self.model.set_num_codebooks(job.num_codebooks)
-        self.writer = StoreWriter(job.store, job.kind, job.meta)
+        self.writer = open_writer(job.store, job.kind, job.meta)
         if job.kind == "features":
             self.longest = window_of(self.model)[0]
         else:
@@ -116,6 +116,7 @@ class Worker:
                 self.job.plan,
                 input_sha256(shard),
             )
+        shard.release()
         audio_s = sum(samples.values()) / self.model.sample_rate
         return ShardDone(audio_s, time.perf_counter() - start, waited_s + batches.waited_s)
 

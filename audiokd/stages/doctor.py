@@ -49,6 +49,7 @@ def doctor() -> bool:
     extras = {
         "score": ("pesq", "pystoi", "jiwer", "distillmos", "pyarrow"),
         "exports": ("kaldi_native_io", "webdataset", "datasets"),
+        "s3": ("s3fs",),
         "sed": ("sed-scores-eval-np2",),
         "ray": ("ray",),
         "slurm": ("submitit",),

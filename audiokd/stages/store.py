@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
+from audiokd.data.inputs import open_input
 from audiokd.errors import AudiokdError
 from audiokd.tokens.compare import diff_stores, merge_stores, render_diff
 from audiokd.tokens.stats import render_stats
 from audiokd.tokens.store import open_store, verify_store
+from audiokd.tokens.verify import missing_of
 
 _SHOWN = 20  # problems and failed utterances listed in full
 
@@ -22,16 +25,21 @@ def ls(store: str) -> None:
         AudiokdError: there is no store.
     """
     s = open_store(store)
-    print(f"{store}: {s.kind}, {len(s):,} utterances, {'complete' if s.complete else 'not complete'}")
+    infos = {shard: s.shard_info(shard) for shard in s.shards}
+    hours = sum(i.get("seconds", float("nan")) for i in infos.values()) / 3600
+    heard = "" if math.isnan(hours) else f" of {hours:,.2f} h"
+    print(f"{store}: {s.kind}, {len(s):,} utterances{heard}, {'complete' if s.complete else 'not complete'}")
     for key in sorted(s.meta):
         print(f"  {key}: {s.meta[key]}")
-    print(f"{'shard':>9} {'utts':>8} {'frames':>12} {'failed':>7}")
-    for shard in sorted(s.shards + s.unfinished, key=int):
-        if shard in s.unfinished:
-            print(f"{shard:>9} unfinished")
+    print(f"{'shard':>9} {'utts':>8} {'hours':>9} {'frames':>12} {'failed':>7}")
+    making = {p.name.split(".")[1] for p in s.path.glob(".[0-9]*.tmp*")}
+    for shard in sorted({*s.shards, *s.unfinished, *making}, key=int):
+        if shard not in infos:
+            print(f"{shard:>9} {'is being written, or its writer died' if shard in making else 'unfinished'}")
             continue
-        info = s.shard_info(shard)
-        print(f"{shard:>9} {info['utterances']:>8,} {info['frames']:>12,} {info['errors']:>7,}")
+        info = infos[shard]
+        hours = f"{info['seconds'] / 3600:.3f}" if "seconds" in info else "-"
+        print(f"{shard:>9} {info['utterances']:>8,} {hours:>9} {info['frames']:>12,} {info['errors']:>7,}")
     failed = s.errors()
     for row in failed[:_SHOWN]:
         print(f"failed: {row['id']}: {row['error']}")
@@ -39,24 +47,31 @@ def ls(store: str) -> None:
         print(f"... and {len(failed) - _SHOWN} more in errors.jsonl")
 
 
-def verify(store: str) -> None:
+def verify(store: str, input: str = "", allow_pipes: bool = False) -> None:
     """Check every byte and every row of a token store; fail if anything is wrong.
 
     Args:
         store: folder of the store.
+        input: what it was made of: every utterance of it has to be in the store, and no other; those that failed are listed too.
+        allow_pipes: of the input: run shell commands in wav.scp.
 
     Raises:
         AudiokdError: something is wrong; each problem is printed.
     """
     problems = verify_store(store)
+    if input and not problems:  # of a store that can be read
+        problems = missing_of(store, open_input(input, allow_pipes=allow_pipes).utterances())
     for p in problems[:_SHOWN]:
         print(p)
     if len(problems) > _SHOWN:
         print(f"... and {len(problems) - _SHOWN} more")
     if problems:
         fix = "delete the folders of the shards named above and run the command that made the store again"
+        if input:
+            fix = "run the command that made the store again; for what failed, mend the audio first"
         raise AudiokdError(f"{len(problems)} problems found", where=store, fix=fix)
-    print(f"{store}: sound, {len(open_store(store)):,} utterances")
+    whole = f", all that {input} has" if input else ""
+    print(f"{store}: sound, {len(open_store(store)):,} utterances{whole}")
 
 
 def stats(store: str, languages: str = "", listen: int = 5, json: str = "") -> None:
@@ -184,19 +199,20 @@ def import_(
         )
 
 
-def merge(a: str, b: str, out: str) -> None:
+def merge(a: str, b: str, out: str, copy: bool = False) -> None:
     """Join two stores of one model into a new one; utterances in both must be equal and are kept once.
 
     Args:
         a: folder of the first store.
         b: folder of the second store.
-        out: folder of the store to write.
+        out: folder of the store to write: links to their shards, so that it takes no time and no room, and needs them.
+        copy: copy the shards, checking each, so that `out` stands by itself.
 
     Raises:
         AudiokdError: the stores are of different models or kinds, an utterance differs, a file is damaged, or `out` holds
             something.
     """
-    made = merge_stores(a, b, out)
+    made = merge_stores(a, b, out, copy)
     print(f"wrote {out}: " + ", ".join(f"{n} {k}" for k, n in made.items()))
 
 

@@ -12,20 +12,23 @@ from audiokd.errors import AudiokdError
 from audiokd.files import atomic_write
 from audiokd.progress import progress
 from audiokd.tokens import layout
-from audiokd.tokens.reader import StoredCodes, StoredFeatures, TokenStore, open_store
+from audiokd.tokens.reader import StoredCodes, StoredFeatures, TokenStore
+from audiokd.tokens.remote import open_store
 from audiokd.tokens.writer import StoreItem, StoreWriter
 
 _SHOWN = 10  # first differing places that a diff lists
 
 
-def merge_stores(a: str | os.PathLike[str], b: str | os.PathLike[str], out: str | os.PathLike[str]) -> dict[str, Any]:
+def merge_stores(
+    a: str | os.PathLike[str], b: str | os.PathLike[str], out: str | os.PathLike[str], copy: bool = False
+) -> dict[str, Any]:
     """Write to `out` a store that holds the utterances of `a` and then those of `b`, shards numbered anew.
 
-    Shards that need no change are copied byte for byte and checked against their sha256 on the way. An utterance in
-    both with equal content is kept once (as in `a`); one that failed in one store only has not failed.
+    Shards that need no change are links to those of `a` and `b`, or copied byte for byte and checked against their sha256 on the
+    way. An utterance in both with equal content is kept once (as in `a`); one that failed in one store only has not failed.
 
     Returns:
-        Counts: shards, copied, rewritten, duplicates.
+        Counts: shards, linked (or copied), rewritten, duplicates.
 
     Raises:
         AudiokdError: kind or meta differ, an id has other content in `b`, a file is damaged, or `out` holds something.
@@ -43,8 +46,11 @@ def merge_stores(a: str | os.PathLike[str], b: str | os.PathLike[str], out: str 
         raise AudiokdError("there is a store already", where=str(out), fix="give a new folder")
 
     writer = StoreWriter(out, first.kind, first.meta)
+    for link in out.iterdir():
+        if link.is_symlink():  # of a merge that was killed
+            link.unlink()
     written: list[str] = []
-    copied = duplicates = 0
+    kept = duplicates = 0
     failed: set[str] = set()
     with progress("merge", len(first.shards) + len(second.shards), "shards") as bar:
         for store, other in ((first, second), (second, first)):
@@ -58,8 +64,11 @@ def merge_stores(a: str | os.PathLike[str], b: str | os.PathLike[str], out: str 
                 name = f"{len(written):05d}"
                 info = store.shard_info(shard)
                 if not again and len(errors) == info["errors"]:
-                    _copy_shard(store.path / shard, out / name, info)
-                    copied += 1
+                    if copy:
+                        _copy_shard(store.path / shard, out / name, info)
+                    else:
+                        _link_shard(store.path / shard, out / name)
+                    kept += 1
                 else:
                     items = [_item(u) for u in store.items(shard) if u.id not in again]
                     if not items and not errors:
@@ -72,8 +81,8 @@ def merge_stores(a: str | os.PathLike[str], b: str | os.PathLike[str], out: str 
     writer.finish(written)
     return {
         "shards": len(written),
-        "copied": copied,
-        "rewritten": len(written) - copied,
+        "copied" if copy else "linked": kept,
+        "rewritten": len(written) - kept,
         "duplicates": duplicates,
     }
 
@@ -182,6 +191,11 @@ def _refuse_difference(
         what = f"the stores hold the utterance with different {', '.join(differ)}"
         fix = f"`audiokd store diff {a} {b}` shows where; rename the utterance or leave it out of one store"
         raise AudiokdError(what, where=x.id, fix=fix)
+
+
+def _link_shard(source: Path, target: Path) -> None:
+    """A relative link, so that stores which lie side by side can be moved together."""
+    target.symlink_to(os.path.relpath(source.resolve(), target.parent.resolve()), target_is_directory=True)
 
 
 def _copy_shard(source: Path, target: Path, info: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from audiokd.errors import AudiokdError
 from audiokd.files import fsync_dir
+from audiokd.objects import is_url
 from audiokd.tokens.exports.first_stream import export_s3tokenizer, export_slamkit
 from audiokd.tokens.exports.hf import MARK, export_hf
 from audiokd.tokens.exports.jsonl import export_jsonl
@@ -22,7 +23,8 @@ from audiokd.tokens.exports.npz import export_npz
 from audiokd.tokens.exports.parquet import export_parquet
 from audiokd.tokens.exports.webdataset import export_webdataset
 from audiokd.tokens.layout import STORE_JSON, remove_stale_tmp
-from audiokd.tokens.reader import TokenStore, open_store
+from audiokd.tokens.reader import TokenStore
+from audiokd.tokens.remote import open_store
 
 _FILES = {
     "jsonl": export_jsonl,
@@ -76,6 +78,8 @@ def export_store(
         raise AudiokdError(f"{to} has no BPE", fix="use --to hf")
     if audio_root and to != "mert":
         raise AudiokdError(f"{to} names no recordings", fix="leave --audio_root out, or use --to mert")
+    if is_url(store):
+        store = open_store(str(store))
     stores = {"train": store} if isinstance(store, TokenStore) else _open(Path(store), to)
     out = Path(out)
     for one in stores.values():

@@ -18,7 +18,7 @@ from audiokd.files import unique
 
 FORMAT, VERSION = "audiokd-store", 1
 STORE_JSON, SHARD_JSON, COMPLETE_JSON = "store.json", "shard.json", "complete.json"
-INDEX, ERRORS = "index.jsonl", "errors.jsonl"
+INDEX, ERRORS, LOOKUP = "index.jsonl", "errors.jsonl", "lookup.npy"
 ARRAY = {"codes": "codes.npy", "features": "features.npy"}
 #: what numpy has no name for: `meta.dtype` of a store of features says so, features.npy holds the bits as uint16
 BFLOAT16 = "bfloat16"

@@ -13,7 +13,8 @@ from audiokd.errors import AudiokdError
 from audiokd.progress import progress
 from audiokd.tokens.group_use import GroupUse, entropy
 from audiokd.tokens.outliers import Outliers
-from audiokd.tokens.reader import TokenStore, open_store
+from audiokd.tokens.reader import TokenStore
+from audiokd.tokens.remote import open_store
 from audiokd.tokens.repetition import ORDERS, Repetition, repetition
 from audiokd.tokens.stats import store_stats
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from audiokd.errors import AudiokdError
 from audiokd.tokens import layout
-from audiokd.tokens.layout import ARRAY, COMPLETE_JSON, ERRORS, INDEX, SHARD_JSON
+from audiokd.tokens.layout import ARRAY, COMPLETE_JSON, ERRORS, INDEX, LOOKUP, SHARD_JSON
+from audiokd.tokens.lookup import Lookup, pack, unpack
 
 _OPEN_SHARDS = 64  # an mmap holds a file descriptor, and 1024 of those are a usual limit
 
@@ -54,8 +55,9 @@ class StoredFeatures:
 class TokenStore:
     """A store of codes or features opened for reading: a mapping from utterance id to what is stored.
 
-    Iterating gives ids in store order, `items()` gives the utterances, both one shard at a time. The first look-up by
-    id reads every index once; codes stay on disk until asked for. Shards without shard.json are not there. A store can
+    Iterating gives ids in store order, `items()` gives the utterances, both one shard at a time. A look-up by id reads a few
+    pages of a complete store's lookup.npy and one row; of a store that is still written the first one reads every index
+    once. Codes stay on disk until asked for. Shards without shard.json are not there. A store can
     be pickled (it is opened again), so data loader workers may hold one.
 
     Args:
@@ -81,12 +83,13 @@ class TokenStore:
                 raise AudiokdError(
                     f"{COMPLETE_JSON} lists shards that are not there: {', '.join(missing)}", where=str(path), fix=fix
                 )
-        self._where: dict[str, int] | None = None  # id -> shard number and byte offset of its index row, packed
+        self._where: dict[str, int] | None = None  # id -> place of its index row, where there is no lookup
+        self._lookup: Lookup | None = None
         self._len: int | None = None
         self._mmaps: dict[str, np.ndarray] = {}  # of random access; streaming opens and drops one at a time
 
     def __reduce__(self):
-        return open_store, (self.path,)
+        return TokenStore, (self.path,)
 
     def __repr__(self) -> str:
         return f"TokenStore({str(self.path)!r}, kind={self.kind!r}, {len(self)} utterances, {len(self.shards)} shards)"
@@ -97,7 +100,7 @@ class TokenStore:
         return self._len
 
     def __contains__(self, utt_id: object) -> bool:
-        return utt_id in self._ids()
+        return isinstance(utt_id, str) and self._find(utt_id) is not None
 
     def __iter__(self) -> Iterator[str]:
         for shard in self.shards:
@@ -105,14 +108,10 @@ class TokenStore:
                 yield row["id"]
 
     def __getitem__(self, utt_id: str) -> StoredCodes | StoredFeatures:
-        packed = self._ids().get(utt_id)
-        if packed is None:
+        found = self._find(utt_id)
+        if found is None:
             raise self._unknown(utt_id)
-        shard, at = self.shards[packed >> 40], packed & ((1 << 40) - 1)
-        file = self.path / shard / INDEX
-        with open(file, "rb") as f:
-            f.seek(at)
-            row = layout.parse_row(f.readline(), f"{file} at byte {at}")
+        shard, row = found
         array = self._mmaps.get(shard)
         if array is None:
             for oldest in list(self._mmaps)[: max(0, len(self._mmaps) + 1 - _OPEN_SHARDS)]:
@@ -182,16 +181,44 @@ class TokenStore:
             return StoredCodes(row["id"], np.ascontiguousarray(part.T, dtype=np.int64), *rest)
         return StoredFeatures(row["id"], np.array(layout.as_floats(part, self.meta.get("dtype"))), *rest)
 
+    def _find(self, utt_id: str) -> tuple[str, dict[str, Any]] | None:
+        """Shard and index row of an utterance."""
+        if not (self.complete and (self.path / LOOKUP).is_file()):
+            packed = self._ids().get(utt_id)
+            return None if packed is None else self._row(packed)
+        if self._lookup is None:
+            self._lookup = Lookup(self.path, len(self))
+        rows = [self._row(packed) for packed in self._lookup.find(utt_id)]
+        found = [r for r in rows if r[1]["id"] == utt_id]
+        if rows and not found:  # 64 bits of a hash lead here
+            what = f"{rows[0][1]['id']} stands where {LOOKUP} says that {utt_id} is"
+            raise AudiokdError(what, where=str(self.path / rows[0][0] / INDEX), fix="run `audiokd store verify`")
+        if len(found) > 1:
+            raise self._twice(utt_id, found[0][0], found[1][0])
+        return found[0] if found else None
+
+    def _row(self, packed: int) -> tuple[str, dict[str, Any]]:
+        number, at = unpack(packed)
+        if number >= len(self.shards):
+            raise AudiokdError("it names a shard that is not there", where=str(self.path / LOOKUP), fix=_REDO)
+        shard = self.shards[number]
+        file = self.path / shard / INDEX
+        with open(file, "rb") as f:
+            f.seek(at)
+            return shard, layout.parse_row(f.readline(), f"{file} at byte {at}")
+
+    def _twice(self, utt_id: str, a: str, b: str) -> AudiokdError:
+        what = f"{utt_id} is in shard {a} and again in {b}"
+        return AudiokdError(what, where=str(self.path), fix="run `audiokd store verify` to see all")
+
     def _ids(self) -> dict[str, int]:
         if self._where is None:
             where: dict[str, int] = {}
             for number, shard in enumerate(self.shards):
                 for at, row in layout.read_jsonl(self.path / shard / INDEX):
                     if row["id"] in where:
-                        other = self.shards[where[row["id"]] >> 40]
-                        what = f"{row['id']} is in shard {other} and again in {shard}"
-                        raise AudiokdError(what, where=str(self.path), fix="run `audiokd store verify` to see all")
-                    where[row["id"]] = number << 40 | at
+                        raise self._twice(row["id"], self.shards[unpack(where[row["id"]])[0]], shard)
+                    where[row["id"]] = pack(number, at)
             self._where = where
         return self._where
 
@@ -209,8 +236,3 @@ class UnknownUtterance(AudiokdError, KeyError):
 
 
 _REDO = "delete the shard's folder and run the command that made the store again"
-
-
-def open_store(path: str | os.PathLike[str]) -> TokenStore:
-    """Open the token store at `path` for reading. See `TokenStore`."""
-    return TokenStore(path)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from audiokd.progress import progress
-from audiokd.tokens.reader import TokenStore, open_store
+from audiokd.tokens.reader import TokenStore
+from audiokd.tokens.remote import open_store
 
 _CHUNK = 1 << 20  # frames looked at in one go
 

@@ -7,6 +7,7 @@
       errors.jsonl   only where utterances failed: id, where, error
       shard.json     written last: counts, sha256 of each file, plan, input_sha256. Without it the shard is not there
     00001/ ...
+    lookup.npy       where each id is, sorted by hash (tokens/lookup.py)
     complete.json    written when all is done: the shards, totals, and sha256 over store.json and the shard.json files
 
 Nothing in it depends on time, host, worker or path: the same inputs, model and plan give the same bytes. The files are
@@ -26,7 +27,8 @@ plain numpy and JSON, so `np.load("00000/codes.npy", mmap_mode="r")` works witho
 
 from __future__ import annotations
 
-from audiokd.tokens.reader import StoredCodes, StoredFeatures, TokenStore, UnknownUtterance, open_store
+from audiokd.tokens.reader import StoredCodes, StoredFeatures, TokenStore, UnknownUtterance
+from audiokd.tokens.remote import open_store, open_writer
 from audiokd.tokens.verify import verify_store
 from audiokd.tokens.writer import StoreItem, StoreWriter
 
@@ -38,5 +40,6 @@ __all__ = [
     "TokenStore",
     "UnknownUtterance",
     "open_store",
+    "open_writer",
     "verify_store",
 ]

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from audiokd import objects
+from audiokd.data.utterance import Utterance
 from audiokd.errors import AudiokdError
 from audiokd.files import sha256_file
 from audiokd.progress import progress
 from audiokd.tokens import layout
 from audiokd.tokens.checks import is_finite
-from audiokd.tokens.layout import ARRAY, COMPLETE_JSON, ERRORS, INDEX, SHARD_JSON
+from audiokd.tokens.layout import ARRAY, COMPLETE_JSON, ERRORS, INDEX, LOOKUP, SHARD_JSON
+from audiokd.tokens.lookup import Lookup, build_lookup
+from audiokd.tokens.remote import RemoteStore, open_store
 from audiokd.tokens.writer import completion
 
 _CHUNK = 1 << 20  # frames looked at in one go
@@ -29,6 +33,8 @@ def verify_store(path: str | os.PathLike[str]) -> list[str]:
     Raises:
         AudiokdError: `path` is not a store at all.
     """
+    if objects.is_url(path):
+        path = RemoteStore(str(path)).fetch_all()
     path = Path(path)
     head = layout.read_store_json(path)
     shards = layout.shard_folders(path)
@@ -38,7 +44,7 @@ def verify_store(path: str | os.PathLike[str]) -> list[str]:
         for shard in shards:
             problems += _shard(path, shard, head, seen)
             bar.advance()
-    return problems + _complete(path, shards)
+    return problems + _complete(path, shards) + ([] if problems else _lookup(path, shards))
 
 
 def _shard(path: Path, shard: str, head: dict, seen: dict[str, str]) -> list[str]:
@@ -69,17 +75,21 @@ def _shard(path: Path, shard: str, head: dict, seen: dict[str, str]) -> list[str
 
 def _content(folder: Path, head: dict, info: dict, seen: dict[str, str]) -> Iterator[str]:
     name, meta = ARRAY[head["kind"]], head["meta"]
-    rows = offset = 0
+    rows, offset, seconds = 0, 0, 0.0
     for rows, (_, row) in enumerate(layout.read_jsonl(folder / INDEX), 1):
         if row["offset"] != offset:
             yield f"{INDEX}:{rows}: {row['id']} starts at frame {row['offset']}, {offset} expected"
         offset = row["offset"] + row["frames"]
+        seconds += row["num_samples"] / row["sample_rate"]
         yield from _id_seen(row["id"], folder.name, f"{INDEX}:{rows}", seen)
     failed = 0
     if (folder / ERRORS).is_file():
         for failed, (_, row) in enumerate(layout.read_jsonl(folder / ERRORS), 1):
             yield from _id_seen(row["id"], folder.name, f"{ERRORS}:{failed}", seen)
-    for key, count in (("utterances", rows), ("frames", offset), ("errors", failed)):
+    said: list[tuple[str, float]] = [("utterances", rows), ("frames", offset), ("errors", failed)]
+    if "seconds" in info:
+        said.append(("seconds", round(seconds, 3)))
+    for key, count in said:
         if info.get(key) != count:
             yield f"{SHARD_JSON}: says {info.get(key)} {key}, {count} found"
     for key in ("model_sha256", "config_sha256"):
@@ -115,6 +125,41 @@ def _id_seen(utt_id: str, shard: str, place: str, seen: dict[str, str]) -> Itera
         yield f"{place}: {utt_id} is also in {seen[utt_id]}"
     else:
         seen[utt_id] = f"{shard}/{place}"
+
+
+def missing_of(path: str | os.PathLike[str], utterances: Iterable[Utterance]) -> list[str]:
+    """What of an input a store has not, and what it has that the input has not, one sentence each; also ids that failed.
+
+    Args:
+        path: the store.
+        utterances: of the input.
+
+    Raises:
+        AudiokdError: `path` is not a store.
+    """
+    store = open_store(path)
+    left, failed = set(store), {row["id"]: row for row in store.errors()}
+    problems = []
+    for utt in utterances:
+        if utt.id in left:
+            left.remove(utt.id)
+        elif utt.id in failed:
+            problems.append(f"{utt.id}: failed: {failed[utt.id].get('error')} ({utt.where})")
+        else:
+            problems.append(f"{utt.id}: is in the input and not in the store ({utt.where})")
+    return problems + [f"{i}: is in the store and not in the input" for i in sorted(left)]
+
+
+def _lookup(path: Path, shards: list[str]) -> list[str]:
+    """An older version's store has no lookup, and one that is not complete yet."""
+    if not ((path / LOOKUP).is_file() and (path / COMPLETE_JSON).is_file()):
+        return []
+    try:
+        table = Lookup(path, sum(int(layout.read_json(path / s / SHARD_JSON)["utterances"]) for s in shards)).table
+        same = np.array_equal(table, build_lookup(path, shards))
+    except (AudiokdError, ValueError, KeyError, TypeError) as e:
+        return [f"{LOOKUP}: cannot be checked ({e})"]
+    return [] if same else [f"{LOOKUP}: does not say where the utterances are: delete it"]
 
 
 def _complete(path: Path, shards: list[str]) -> list[str]:

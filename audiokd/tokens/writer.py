@@ -29,6 +29,7 @@ from audiokd.files import (
 )
 from audiokd.tokens import checks, layout
 from audiokd.tokens.layout import ARRAY, COMPLETE_JSON, ERRORS, FORMAT, INDEX, SHARD_JSON, STORE_JSON, VERSION
+from audiokd.tokens.lookup import write_lookup
 
 
 @dataclass
@@ -121,6 +122,9 @@ class StoreWriter:
             AudiokdError: an item does not fit the store (`check_item`), or an id comes twice. Nothing is written.
         """
         folder = self.path / layout.check_shard_name(name)
+        if folder.is_symlink():
+            fix = "it was made by 'audiokd store merge': write to another folder"
+            raise AudiokdError("a link to another store's shard", where=str(folder), fix=fix)
         for item in items:
             self.check_item(item)
         seen: set[str] = set()
@@ -134,6 +138,7 @@ class StoreWriter:
         info: dict[str, Any] = {
             "utterances": len(items),
             "frames": sum(frames),
+            "seconds": round(sum(i.num_samples / i.sample_rate for i in items), 3),
             "errors": len(errors),
             "plan": plan,
             "input_sha256": input_sha256,
@@ -226,11 +231,22 @@ class StoreWriter:
         complete = completion(self.path, names)
         while True:
             try:
+                write_lookup(self.path, names)
                 write_json(self.path / COMPLETE_JSON, complete)
                 return
             except FileNotFoundError:  # another that finishes took our file for a dead one's: each cleans up but once
                 if not self.path.is_dir():
                     raise
+
+    def look_again(self) -> None:
+        """See what is there, whoever wrote it. A folder is looked at every time."""
+
+    def totals(self, shard_names: Sequence[str]) -> dict[str, Any]:
+        """What complete.json would say of these shards."""
+        return completion(self.path, list(shard_names))
+
+    def close(self) -> None:
+        """Let go of what is kept for writing."""
 
     def _frames(self, item: StoreItem) -> int:
         return item.array.shape[1] if self.kind == "codes" else len(item.array)
@@ -271,7 +287,9 @@ def completion(path: Path, shards: list[str]) -> dict[str, Any]:
     """What complete.json must say of these shards: their names, totals, and a sha256 over all shard.json files."""
     infos = [(path / s / SHARD_JSON).read_bytes() for s in shards]
     parsed = [json.loads(i) for i in infos]
-    totals = {k: sum(p[k] for p in parsed) for k in ("utterances", "frames", "errors")}
+    totals: dict[str, Any] = {k: sum(p[k] for p in parsed) for k in ("utterances", "frames", "errors")}
+    if all("seconds" in p for p in parsed):  # not of shards that an older version wrote
+        totals["seconds"] = round(sum(p["seconds"] for p in parsed), 3)
     return {
         "shards": shards,
         **totals,

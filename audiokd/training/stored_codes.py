@@ -10,7 +10,8 @@ from torch import Tensor
 from audiokd.data.crops import duration_of
 from audiokd.data.utterance import Utterance
 from audiokd.errors import AudioError, AudiokdError
-from audiokd.tokens.reader import StoredCodes, open_store
+from audiokd.tokens.reader import StoredCodes
+from audiokd.tokens.remote import open_store
 
 #: seconds by which the audio may differ from what was tokenized: rounding of durations
 TOLERANCE_S = 0.02

@@ -12,7 +12,7 @@ from token_stores import META, tree, write_store
 
 from audiokd.errors import AudiokdError
 from audiokd.tokens.compare import diff_stores, merge_stores, render_diff
-from audiokd.tokens.store import StoreItem, open_store, verify_store
+from audiokd.tokens.store import StoreItem, StoreWriter, open_store, verify_store
 
 
 def _same(store_path: Path, items: list[StoreItem]) -> None:
@@ -25,25 +25,55 @@ def _same(store_path: Path, items: list[StoreItem]) -> None:
         assert (got.num_samples, got.text, got.speaker) == (item.num_samples, item.text, item.speaker)
 
 
+def test_merge_links_shards(tmp_path: Path, speech_items: list[StoreItem]) -> None:
+    """A listing: no byte is copied, the stores can be moved together, and nothing is written through a link."""
+    a, b = write_store(tmp_path / "s" / "a", speech_items[:6]), write_store(tmp_path / "s" / "b", speech_items[6:])
+    before = tree(a), tree(b)
+    out = tmp_path / "s" / "out"
+    assert merge_stores(a, b, out) == {"shards": 3, "linked": 3, "rewritten": 0, "duplicates": 0}
+    assert all((out / s).is_symlink() for s in ("00000", "00001", "00002"))
+    (tmp_path / "s").rename(tmp_path / "moved")
+    a, b, out = (tmp_path / "moved" / n for n in ("a", "b", "out"))
+    _same(out, speech_items)
+    assert verify_store(out) == []
+    assert [open_store(out)[i.id].id for i in speech_items] == [i.id for i in speech_items]
+    with pytest.raises(AudiokdError, match="a link to another store's shard"):
+        StoreWriter(out, "codes", open_store(out).meta).write_shard("00000", speech_items[:1])
+    (out / "complete.json").unlink()  # as if it had been killed
+    merge_stores(a, b, out, copy=True)
+    assert not any((out / s).is_symlink() for s in ("00000", "00001", "00002"))
+    assert (tree(a), tree(b)) == before
+    merge_stores(a, b, tmp_path / "links")
+    shutil.rmtree(b)
+    with pytest.raises(AudiokdError, match=r"complete\.json lists shards that are not there: 00002"):
+        open_store(tmp_path / "links")
+    _same(out, speech_items)
+
+
 def test_merge_of_disjoint_stores_copies_bytes(tmp_path: Path, speech_items: list[StoreItem]) -> None:
     a = write_store(tmp_path / "a", speech_items[:6])
     b = write_store(tmp_path / "b", speech_items[6:], errors=[{"id": "x", "where": "f", "error": "broken"}])
-    assert merge_stores(a, b, tmp_path / "out") == {"shards": 3, "copied": 3, "rewritten": 0, "duplicates": 0}
+    assert merge_stores(a, b, tmp_path / "out", copy=True) == {
+        "shards": 3,
+        "copied": 3,
+        "rewritten": 0,
+        "duplicates": 0,
+    }
     _same(tmp_path / "out", speech_items)
     assert tree(tmp_path / "out" / "00000") == tree(a / "00000")
     assert tree(tmp_path / "out" / "00002") == tree(b / "00000")
     assert [e["id"] for e in open_store(tmp_path / "out").errors()] == ["x"]
-    merge_stores(a, b, tmp_path / "again")
+    merge_stores(a, b, tmp_path / "again", copy=True)
     assert tree(tmp_path / "again") == tree(tmp_path / "out")
 
 
 def test_merge_of_overlapping_stores_keeps_one(tmp_path: Path, speech_items: list[StoreItem]) -> None:
     a = write_store(tmp_path / "a", speech_items[:6])
     b = write_store(tmp_path / "b", speech_items[2:])  # shards of 2-5, 6-9: the first has nothing new
-    assert merge_stores(a, b, tmp_path / "out") == {"shards": 3, "copied": 3, "rewritten": 0, "duplicates": 4}
+    assert merge_stores(a, b, tmp_path / "out") == {"shards": 3, "linked": 3, "rewritten": 0, "duplicates": 4}
     _same(tmp_path / "out", speech_items)
     c = write_store(tmp_path / "c", speech_items[5:])
-    assert merge_stores(a, c, tmp_path / "out2") == {"shards": 4, "copied": 3, "rewritten": 1, "duplicates": 1}
+    assert merge_stores(a, c, tmp_path / "out2") == {"shards": 4, "linked": 3, "rewritten": 1, "duplicates": 1}
     _same(tmp_path / "out2", speech_items)
 
 
@@ -92,10 +122,10 @@ def test_merge_sees_damage_and_can_be_run_again(tmp_path: Path, speech_items: li
     data[-1] ^= 1
     (b / "00000" / "codes.npy").write_bytes(data)
     with pytest.raises(AudiokdError, match="the file is damaged"):
-        merge_stores(a, b, tmp_path / "out")
-    merge_stores(a, tmp_path / "good", tmp_path / "out")
+        merge_stores(a, b, tmp_path / "out", copy=True)
+    merge_stores(a, tmp_path / "good", tmp_path / "out", copy=True)
     _same(tmp_path / "out", speech_items)
-    merge_stores(a, tmp_path / "good", tmp_path / "fresh")
+    merge_stores(a, tmp_path / "good", tmp_path / "fresh", copy=True)
     assert tree(tmp_path / "out") == tree(tmp_path / "fresh")
 
 

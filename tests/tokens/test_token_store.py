@@ -287,6 +287,11 @@ def test_damaged_files_are_named(store_path: Path) -> None:
         list(open_store(store_path))
     row = {"id": "a", "offset": 300, "frames": 50, "num_samples": 1, "sample_rate": 1}
     (store_path / "00000" / "index.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(
+        AudiokdError, match=r"00000/index\.jsonl: a stands where lookup\.npy says that beckett/ch\.0-é is"
+    ):
+        open_store(store_path)["beckett/ch.0-é"]
+    (store_path / "lookup.npy").unlink()
     with pytest.raises(AudiokdError, match=r"frames 300\.\.350 of a lie outside the 311"):
         open_store(store_path)["a"]
     (store_path / "00000" / "index.jsonl").unlink()

@@ -10,7 +10,8 @@ from typing import Any
 
 from audiokd.data.kaldi import read_data_dir
 from audiokd.errors import AudiokdError
-from audiokd.tokens.reader import TokenStore, open_store
+from audiokd.tokens.reader import TokenStore
+from audiokd.tokens.remote import open_store
 
 
 @dataclass(frozen=True)
