@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from audiokd.data.inputs import InputShard, open_input
-from audiokd.errors import AudiokdError
+from audiokd.errors import AudiokdError, StorageError
 from audiokd.launch.launcher import not_here, open_launcher, share
 from audiokd.launch.local import Counter
 from audiokd.objects import is_url
@@ -56,15 +56,16 @@ def run_corpus(
     plan = {"batch_duration": batch_duration, "device": device_kind, "threads": threads, "packages": _versions()}
     job = Job(model_dir, store, kind, meta, plan, num_codebooks, layer, dtype)
     writer = open_writer(store, kind, meta)
-    tasks = [s for s in shards if not writer.done(s.name, input_sha256(s))]
+    tasks = [s for s in shards if not writer.done(s.name, _fingerprint(s))]
     skipped = len(shards) - len(tasks)
     if skipped:
         print(f"{store}: {skipped} of {len(shards)} shards are done already")
 
-    sizes = [s.known_size for s in tasks]
+    sizes = [_size(s) for s in tasks]
     total = None if None in sizes else sum(n for n in sizes if n is not None)
     with progress(kind, total, "utterances") as bar:
         audio_s = spent_s = waited_s = 0.0
+        unread: dict[str, str] = {}
         workers = min(nj, max(1, len(tasks)))
         start = time.monotonic()
 
@@ -76,7 +77,7 @@ def run_corpus(
             bar.update(counter.value, speed() if spent_s else "")
 
         def count(shard: InputShard) -> None:  # of workers that share no memory with this process
-            counter.add(shard.known_size or 0)
+            counter.add(_size(shard) or 0)
 
         counter = Counter(show, shared=launcher == "local" and workers > 1)
         # closed at once on Ctrl-C: a generator that is only collected lets the pool work off its queue first
@@ -84,10 +85,19 @@ def run_corpus(
         with closing(run) as finished:
             for done in finished:
                 audio_s, spent_s, waited_s = audio_s + done.audio_s, spent_s + done.spent_s, waited_s + done.waited_s
+                if done.error:
+                    unread[done.name] = done.error
                 show()
     writer.look_again()
-    if lost := [s.name for s in tasks if not writer.done(s.name)]:
+    if lost := [s.name for s in tasks if not writer.done(s.name) and s.name not in unread]:
         raise not_here(store, lost)
+    if unread:
+        why = "\n".join(f"  {name}: {' '.join(error.split())}" for name, error in sorted(unread.items()))
+        raise AudiokdError(
+            f"{len(unread)} of {len(shards)} shards cannot be read and are missing\n{why}",
+            where=store,
+            fix="mend them and run the same command again: the others are written",
+        )
     names = [s.name for s in source.shards]
     if jobs > 1 and (left := [n for n in names if not writer.done(n)]):
         print(f"{store}: split {split} is done, {len(left)} shards of others are not yet")
@@ -98,6 +108,24 @@ def run_corpus(
     totals = writer.totals(names)
     writer.close()
     return _outcome(store, totals, max_error_rate)
+
+
+def _fingerprint(shard: InputShard) -> str:
+    """`input_sha256`, or "" of a shard that cannot be read: its worker will say so."""
+    try:
+        return input_sha256(shard)
+    except StorageError:
+        raise
+    except AudiokdError:
+        return ""
+
+
+def _size(shard: InputShard) -> int | None:
+    """Utterances, None where that is not known, 0 of a shard that cannot be read."""
+    try:
+        return shard.known_size
+    except AudiokdError:
+        return 0
 
 
 def model_hashes(model: Any) -> dict[str, str]:

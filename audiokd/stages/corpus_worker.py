@@ -55,11 +55,14 @@ class Job:
 
 
 class ShardDone(NamedTuple):
-    """What a shard took: seconds of audio written, seconds of work, and of these those that the model waited for data."""
+    """What a shard took: seconds of audio written, seconds of work, and of these those that the model waited for data; or why
+    there is none: its files cannot be read."""
 
-    audio_s: float
-    spent_s: float
-    waited_s: float
+    audio_s: float = 0.0
+    spent_s: float = 0.0
+    waited_s: float = 0.0
+    name: str = ""
+    error: str = ""
 
 
 class Timed(NamedTuple):
@@ -95,7 +98,12 @@ class Worker:
 
     def __call__(self, shard: InputShard) -> ShardDone:
         start = time.perf_counter()
-        utterances = shard.load()
+        try:
+            utterances = shard.load()
+        except StorageError:
+            raise
+        except AudiokdError as e:  # a tar that is cut short; the other shards are whole
+            return ShardDone(name=shard.name, error=str(e))
         errors: dict[str, dict[str, str]] = {}
         samples: dict[str, int] = {}
         batches = ReadAhead(self._read, self._batches(utterances, errors), ahead=AHEAD)

@@ -16,7 +16,7 @@ from audiokd.files import sha256_file
 from audiokd.progress import progress
 from audiokd.tokens import layout
 from audiokd.tokens.checks import is_finite
-from audiokd.tokens.layout import ARRAY, COMPLETE_JSON, ERRORS, INDEX, LOOKUP, SHARD_JSON
+from audiokd.tokens.layout import ARRAY, COMPLETE_JSON, ERRORS, INDEX, LOOKUP, SHARD_JSON, STORE_JSON
 from audiokd.tokens.lookup import Lookup, build_lookup
 from audiokd.tokens.remote import RemoteStore, open_store
 from audiokd.tokens.writer import completion
@@ -44,6 +44,9 @@ def verify_store(path: str | os.PathLike[str]) -> list[str]:
         for shard in shards:
             problems += _shard(path, shard, head, seen)
             bar.advance()
+    known = {STORE_JSON, COMPLETE_JSON, LOOKUP, *shards}
+    strange = sorted(p.name for p in path.iterdir() if p.name not in known and not p.name.startswith("."))
+    problems += [f"{name}: is no part of a store" for name in strange]
     return problems + _complete(path, shards) + ([] if problems else _lookup(path, shards))
 
 

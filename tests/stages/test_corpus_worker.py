@@ -21,6 +21,7 @@ from audiokd.hub.auto import load_model
 from audiokd.methods.lm_spt.model import LMSPTModel
 from audiokd.stages.corpus_worker import Timed, plan_batches
 from audiokd.stages.extract import extract
+from audiokd.stages.shard import shard
 from audiokd.stages.tokenize import tokenize
 from audiokd.tokens.store import open_store, verify_store
 
@@ -151,6 +152,42 @@ def test_a_long_recording_that_goes_bad_leaves_the_rest(model_dir: str, speech: 
     assert verify_store(tmp_path / "s") == []
     tokenize(model_dir, str(tmp_path / "wav" / "c.wav"), str(tmp_path / "c"), threads=1)
     assert_same_codes(codes_of(tmp_path / "c"), {"c": found["c"].codes})
+
+
+@pytest.mark.parametrize("kind", ["shar", "webdataset"])
+@pytest.mark.parametrize("nj", [1, 2])
+def test_a_shard_that_is_cut_short_stops_no_other(
+    kind: str, nj: int, speech: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The rest is written, the run ends with what is missing and why, and goes on from there once it is mended."""
+    dump = tmp_path / "dump"
+    wavs = tmp_path / "wav"
+    wavs.mkdir()
+    for i in range(6):
+        sf.write(wavs / f"u{i}.wav", speech[16000 * i : 16000 * (i + 1)], 16000)
+    if kind == "shar":
+        shard(str(wavs), str(dump), shard_size=2)
+        tars = sorted(dump.glob("recording.*.tar"))
+    else:
+        dump.mkdir()
+        tars = [dump / f"{i}.tar" for i in range(3)]
+        for i, tar in enumerate(tars):
+            subprocess.run(["tar", "cf", tar, "-C", wavs, f"u{2 * i}.wav", f"u{2 * i + 1}.wav"], check=True)
+    whole = tars[1].read_bytes()
+    tars[1].write_bytes(whole[: len(whole) // 3])
+    store = str(tmp_path / "store")
+    with pytest.raises(AudiokdError) as e:
+        extract("log_mel", str(dump), store, layer="frames", nj=nj, threads=1)
+    assert f"1 of 3 shards cannot be read and are missing\n  00001: {tars[1]}: not a whole tar" in str(e.value)
+    assert "mend them and run the same command again" in str(e.value)
+    found = open_store(store)
+    assert (list(found), found.complete) == (["u0", "u1", "u4", "u5"], False)
+    tars[1].write_bytes(whole)
+    capsys.readouterr()
+    extract("log_mel", str(dump), store, layer="frames", nj=nj, threads=1)
+    assert "2 of 3 shards are done already" in capsys.readouterr().out
+    assert list(open_store(store)) == [f"u{i}" for i in range(6)]
+    assert verify_store(store) == []
 
 
 def test_a_batch_that_the_model_refuses_is_tried_one_by_one(

@@ -13,7 +13,7 @@ from token_stores import META, PLAN, tree, write_store
 
 from audiokd.errors import AudiokdError
 from audiokd.files import sha256_file, write_json
-from audiokd.tokens.store import StoreItem, StoreWriter, verify_store
+from audiokd.tokens.store import StoreItem, StoreWriter, open_store, verify_store
 from audiokd.tokens.writer import completion
 
 
@@ -112,3 +112,11 @@ def test_unfinished_and_incomplete(store_path: Path) -> None:
 def test_not_a_store(tmp_path: Path) -> None:
     with pytest.raises(AudiokdError, match="not a token store"):
         verify_store(tmp_path)
+
+
+def test_what_is_no_part_of_a_store(store_path: Path) -> None:
+    (store_path / "notes.txt").write_text("mine")
+    (store_path / "000").mkdir()
+    (store_path / ".DS_Store").write_text("")
+    assert verify_store(store_path) == ["000: is no part of a store", "notes.txt: is no part of a store"]
+    assert len(open_store(store_path)) == 10
