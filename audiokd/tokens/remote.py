@@ -84,7 +84,12 @@ class RemoteWriter(StoreWriter):
     def finish(self, shard_names: Sequence[str]) -> None:
         """As of `StoreWriter`; fetches each shard's shard.json and index.jsonl for the totals and the look-up."""
         self.look_again()
-        self._fetch([f"{shard}/{file}" for shard in self._infos or () for file in (SHARD_JSON, INDEX)])
+        self._fetch([f"{shard}/{SHARD_JSON}" for shard in self._infos or ()])
+        if {LOOKUP, COMPLETE_JSON} <= self._files:
+            self._fetch([COMPLETE_JSON, LOOKUP])
+            if self._is_finished(self.totals(sorted(shard_names))):
+                return
+        self._fetch([f"{shard}/{INDEX}" for shard in self._infos or ()])
         super().finish(shard_names)
         for file in (LOOKUP, COMPLETE_JSON):
             objects.put(self.path / file, f"{self.url}/{file}")

@@ -28,7 +28,7 @@ from audiokd.files import (
     write_json,
 )
 from audiokd.tokens import checks, layout
-from audiokd.tokens.layout import ARRAY, COMPLETE_JSON, ERRORS, FORMAT, INDEX, SHARD_JSON, STORE_JSON, VERSION
+from audiokd.tokens.layout import ARRAY, COMPLETE_JSON, ERRORS, FORMAT, INDEX, LOOKUP, SHARD_JSON, STORE_JSON, VERSION
 from audiokd.tokens.lookup import write_lookup
 
 
@@ -229,6 +229,8 @@ class StoreWriter:
             raise AudiokdError(f"shards that this run has not: {', '.join(extra)}", where=str(self.path), fix=fix)
         layout.remove_stale_tmp(self.path)
         complete = completion(self.path, names)
+        if self._is_finished(complete):
+            return
         while True:
             try:
                 write_lookup(self.path, names)
@@ -237,6 +239,11 @@ class StoreWriter:
             except FileNotFoundError:  # another that finishes took our file for a dead one's: each cleans up but once
                 if not self.path.is_dir():
                     raise
+
+    def _is_finished(self, complete: dict[str, Any]) -> bool:
+        """Whether `complete` is what the store says: its indices need not be read again."""
+        there = (self.path / LOOKUP).is_file() and (self.path / COMPLETE_JSON).is_file()
+        return there and layout.read_json(self.path / COMPLETE_JSON) == complete
 
     def look_again(self) -> None:
         """See what is there, whoever wrote it. A folder is looked at every time."""

@@ -63,6 +63,20 @@ def test_an_id_that_comes_twice(tmp_path: Path, speech_items: list[StoreItem]) -
         open_store(tmp_path / "s")[speech_items[1].id]
 
 
+def test_a_finished_store_is_not_finished_again(
+    store_path: Path, speech_items: list[StoreItem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = open_store(store_path).shards
+    with monkeypatch.context() as m:
+        m.setattr(layout, "read_jsonl", lambda path: 1 / 0)
+        StoreWriter(store_path, "codes", META).finish(names)
+    writer = StoreWriter(store_path, "codes", META)
+    writer.write_shard(names[0], speech_items[:2])
+    writer.finish(names)
+    assert verify_store(store_path) == []
+    assert speech_items[3].id not in open_store(store_path)
+
+
 def test_nothing_at_all(tmp_path: Path) -> None:
     writer = StoreWriter(tmp_path / "s", "codes", META)
     writer.write_shard("00000", [], [{"id": "a", "where": "f", "error": "broken"}])
