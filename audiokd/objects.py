@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from audiokd.errors import AudiokdError, StorageError
-from audiokd.files import say_why, unique
+from audiokd.files import leads_out, say_why, unique
 
 #: what a package has to bring; fsspec has the others itself
 PACKAGES = {
@@ -46,13 +46,20 @@ def exists(url: str) -> bool:
 
 
 def list_files(url: str) -> dict[str, str]:
-    """Files below a folder, by their names in it, and what changes when they change; nothing where there is no such folder."""
+    """Files below a folder, by their names in it, and what changes when they change; nothing where there is no such folder.
+
+    Raises:
+        AudiokdError: it cannot be reached, or a name in it would lead out of the folder that the files are fetched to.
+    """
     with _said(url):
         fs, path = _filesystem(url)
         fs.invalidate_cache()
         root = path.rstrip("/") + "/"
         found = fs.find(path, detail=True) if fs.exists(path) else {}
-        return {k[len(root) :]: _version(v) for k, v in sorted(found.items()) if k.startswith(root)}
+        names = {k[len(root) :]: _version(v) for k, v in sorted(found.items()) if k.startswith(root)}
+        if bad := next(filter(leads_out, names), None):  # a key may be any text
+            raise AudiokdError(f"the name {bad!r} leads out of its folder", where=url, fix="rename it, or leave it out")
+        return names
 
 
 def fetch(url: str, to: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 
 from audiokd import objects
 from audiokd.errors import AudiokdError
-from audiokd.files import write_bytes
+from audiokd.files import unique, write_bytes
 from audiokd.tokens import layout
 from audiokd.tokens.layout import ARRAY, COMPLETE_JSON, ERRORS, INDEX, LOOKUP, SHARD_JSON, STORE_JSON
 from audiokd.tokens.lookup import unpack
@@ -36,8 +37,8 @@ class RemoteWriter(StoreWriter):
 
     def __init__(self, url: str, kind: str, meta: dict[str, Any]):
         self.url = url.rstrip("/")
-        here = objects.cache_folder(self.url, f"written by {os.getpid()}")
-        shutil.rmtree(here, ignore_errors=True)  # of a process that was killed and had this one's number
+        here = objects.cache_folder(self.url, f"written by {unique()}")  # machines may share a home
+        weakref.finalize(self, shutil.rmtree, here, ignore_errors=True)
         head = f"{self.url}/{STORE_JSON}"
         begun = objects.exists(head)
         if begun:
@@ -158,7 +159,8 @@ class RemoteStore(TokenStore):
         """Fetch what is not here yet; the folder in which the whole store lies then."""
         for shard in self.shards:
             for file in self.shard_info(shard)["sha256"]:
-                self._need(shard, file)
+                if Path(file).name == file:  # verify says so of another
+                    self._need(shard, file)
         return self.path
 
     def _row(self, packed: int) -> tuple[str, dict[str, Any]]:

@@ -145,6 +145,16 @@ def test_what_is_not_there(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None
         open_input("gs://bucket/x")
 
 
+def test_names_that_lead_out_are_refused(bucket: str, tmp_path: Path, speech_items: list[StoreItem]) -> None:
+    """A key of an object store may be any text; nothing is written outside of the cache."""
+    (tmp_path / "evil.txt").write_text("evil")
+    fsspec.filesystem("s3").put_file(str(tmp_path / "evil.txt"), f"{bucket}/in/../../evil.txt")
+    for use in (open_input, open_store):
+        with pytest.raises(AudiokdError, match=r"the name '\.\./\.\./evil\.txt' leads out of its folder"):
+            use(f"{bucket}/in")
+    assert not list((tmp_path / "cache").rglob("*evil*"))
+
+
 def test_audio_of_any_kind_of_input(bucket: str, tmp_path: Path, beckett: Path, data: Path) -> None:
     """A data dir with relative paths, shards, tars, a folder and a file: the samples that they have on a disk."""
     here = [load(u)[0] for u in open_input(data).utterances()]
