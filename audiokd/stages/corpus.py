@@ -103,11 +103,11 @@ def run_corpus(
         print(f"{store}: split {split} is done, {len(left)} shards of others are not yet")
         totals = writer.totals([s.name for s in shards])
         writer.close()
-        return _outcome(store, totals, max_error_rate)
+        return outcome(store, totals, max_error_rate)
     writer.finish(names)
     totals = writer.totals(names)
     writer.close()
-    return _outcome(store, totals, max_error_rate)
+    return outcome(store, totals, max_error_rate)
 
 
 def _fingerprint(shard: InputShard) -> str:
@@ -161,13 +161,18 @@ def _versions() -> dict[str, str]:
     return {name: version(name) for name in ("audiokd", "soundfile", "torch", "torchaudio")}
 
 
-def _outcome(store: str, complete: dict[str, Any], max_error_rate: float) -> dict[str, Any]:
+def outcome(store: str, complete: dict[str, Any], max_error_rate: float) -> dict[str, Any]:
+    """Print what was written, and give it back.
+
+    Raises:
+        AudiokdError: more utterances failed than `max_error_rate` allows.
+    """
     good, bad = complete["utterances"], complete["errors"]
     print(f"{store}: {good} utterances, {complete['frames']} frames, {bad} errors")
     if bad > max_error_rate * (good + bad):
         raise AudiokdError(
             f"{bad} of {good + bad} utterances failed, more than --max_error_rate {max_error_rate:g}",
             where=store,
-            fix="see errors.jsonl in its shards; the rest is written and whole",
+            fix=f"`audiokd store ls {store}` lists what is in errors.jsonl of its shards; the rest is written and whole",
         )
     return complete

@@ -185,18 +185,12 @@ def import_(
         AudiokdError: the source is damaged or something about it is not told, `store` holds another store, or too many
             utterances failed.
     """
+    from audiokd.stages.corpus import outcome
     from audiokd.tokens.import_store import import_store
 
     rates = (sample_rate, frame_rate)
     found = import_store(source, store, from_, kind, cardinality, *rates, field=field, shard_size=shard_size)
-    good, bad = found["utterances"], found["errors"]
-    print(f"{store}: {good} utterances, {found['frames']} frames, {bad} errors")
-    if bad > max_error_rate * (good + bad):
-        raise AudiokdError(
-            f"{bad} of {good + bad} utterances failed, more than --max_error_rate {max_error_rate:g}",
-            where=store,
-            fix=f"`audiokd store ls {store}` lists them; the rest is written and whole",
-        )
+    outcome(store, found, max_error_rate)
 
 
 def merge(a: str, b: str, out: str, copy: bool = False) -> None:

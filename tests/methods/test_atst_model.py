@@ -80,19 +80,12 @@ def test_masked_tokens_equal_the_official_students(speech: Tensor, tmp_path: Pat
 
 
 @pytest.mark.parametrize("frames", LENGTHS)
-def test_long_clips_by_the_official_rule(frames: int, speech: Tensor, tmp_path: Path) -> None:
-    convert_atst(DATA / "clip.ckpt", tmp_path / "model", num_heads=3)
-    model = ATSTModel.from_pretrained(tmp_path / "model", chunks="official_half", chunk_frames=1001).eval()
-    gold = load_file(DATA / "clip.safetensors")[f"teacher.scene{frames}"]
-    clip = model.extract_features(speech[None, : 160 * (frames - 1)]).clip[0]
-    torch.testing.assert_close(clip, gold, atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize("frames", LENGTHS)
-def test_long_clips_of_frames_by_the_official_rule(frames: int, speech: Tensor, tmp_path: Path) -> None:
-    convert_atst(DATA / "frame.ckpt", tmp_path / "model", num_heads=3)
-    model = ATSTModel.from_pretrained(tmp_path / "model", chunks="official_all", chunk_frames=1001).eval()
-    gold = load_file(DATA / "frame.safetensors")[f"teacher.all{frames}"]
+def test_long_clips_by_the_official_rule(kind: str, frames: int, speech: Tensor, tmp_path: Path) -> None:
+    """ATST-Clip's downstream rule, and ATST-Frame's `get_scene_embedding`."""
+    rule, name = {"clip": ("official_half", "scene"), "frame": ("official_all", "all")}[kind]
+    convert_atst(DATA / f"{kind}.ckpt", tmp_path / "model", num_heads=3)
+    model = ATSTModel.from_pretrained(tmp_path / "model", chunks=rule, chunk_frames=1001).eval()
+    gold = load_file(DATA / f"{kind}.safetensors")[f"teacher.{name}{frames}"]
     clip = model.extract_features(speech[None, : 160 * (frames - 1)]).clip[0]
     torch.testing.assert_close(clip, gold, atol=1e-5, rtol=0)
 
