@@ -31,11 +31,11 @@ class Square:
 
     def __call__(self, task: int) -> int:
         self._mark(f"task {task}")
+        if task == -2:  # as the system does where there is no memory left
+            os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(self.nap_s)
         if task == -1:
             raise ValueError("no square of it")
-        if task == -2:  # as the system does where there is no memory left
-            os.kill(os.getpid(), signal.SIGKILL)
         return task * task
 
     def _mark(self, what: str) -> None:

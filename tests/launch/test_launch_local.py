@@ -58,6 +58,15 @@ def test_a_shard_that_kills_its_worker_is_named(tmp_path: Path) -> None:
     assert "run the same command again" in str(e.value)
 
 
+@pytest.mark.slow
+def test_a_shard_is_not_given_up_for_what_another_did(tmp_path: Path) -> None:
+    """One that is still at work whenever its neighbour is killed: the last try is its own."""
+    results: list[int] = []
+    with pytest.raises(AudiokdError, match=r"1 of 2 shards are missing\n  -2, run 2 times"):
+        results.extend(local.run(Square, (str(tmp_path / "marks"), 4.0), [2, -2], 2, 1, max_retries=1))
+    assert results == [4]
+
+
 def test_a_worker_that_cannot_be_made_says_why(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="marks"):
         list(local.run(Square, (str(tmp_path / "nowhere" / "marks"),), [1, 2], 2, 1))
