@@ -15,6 +15,7 @@ from launch_stores import Square, finished, tree
 
 from audiokd.errors import AudiokdError
 from audiokd.launch import local
+from audiokd.launch.queue import Queue
 from audiokd.stages.tokenize import tokenize
 from audiokd.tokens.store import verify_store
 
@@ -65,6 +66,18 @@ def test_a_shard_is_not_given_up_for_what_another_did(tmp_path: Path) -> None:
     with pytest.raises(AudiokdError, match=r"1 of 2 shards are missing\n  -2, run 2 times"):
         results.extend(local.run(Square, (str(tmp_path / "marks"), 4.0), [2, -2], 2, 1, max_retries=1))
     assert results == [4]
+
+
+def test_which_try_is_the_last() -> None:
+    """By numbers, since in the test above the neighbour may be too late to do harm."""
+    queue = Queue(["a", "b"], max_retries=2)
+    assert [queue.last_try(i) for i in (0, 1)] == [False, False]
+    assert queue.lost(0, "killed")
+    assert not queue.last_try(0)
+    assert queue.lost(0, "killed")
+    assert [queue.last_try(i) for i in (0, 1)] == [True, False]
+    assert not queue.lost(0, "killed")
+    assert not Queue(["a"], max_retries=0).last_try(0)
 
 
 def test_a_worker_that_cannot_be_made_says_why(tmp_path: Path) -> None:
