@@ -11,5 +11,4 @@ exec ../../../recipes/pretrain.sh \
   --class_tasks "drums samples tracks pitch family chord" \
   --key_tasks "key" \
   --score_args "--head mlp" \
-  --max_error_rate 0.02 \
   "$@"

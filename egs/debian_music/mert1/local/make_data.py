@@ -24,6 +24,8 @@ from audiokd.data.utterance import Utterance
 SOURCES = {k: ROOTS[k] for k in ("drums", "sonic", "music")} | {
     "hold": "asterisk-moh-opsound-wav/usr/share/asterisk/moh",
 }
+#: decodes to 0.13 s less than its header says: where they are lacking nobody knows, so that a part of it may be another
+DEFECTIVE = {"northerners.ogg"}
 #: sounds of a kind that a sample pack needs for it to be a class
 FEWEST = 8
 PART_S = 10.0
@@ -37,7 +39,9 @@ def main(downloads: str, data: str) -> None:
         if not root.is_dir():
             sys.exit(f"error: no {root}")
         for path in sorted(p for p in root.rglob("*") if p.suffix in FORMATS):
-            if sf.info(path).duration >= SHORTEST_S:
+            if path.name in DEFECTIVE:
+                print(f"{path}: left out, it ends before its header says")
+            elif sf.info(path).duration >= SHORTEST_S:
                 name = re.sub(r"[^\w.-]+", "_", "-".join(path.relative_to(root).with_suffix("").parts))
                 sounds[f"{source}-{name}"] = path
     held_out = set()
