@@ -29,9 +29,9 @@ class Launcher(Protocol):
         nj: int,
         threads: int,
         tick: Callable[[], None] = lambda: None,
-        done: Callable[[Any], None] = lambda task: None,
+        anew: Callable[[], None] = lambda: None,
     ) -> Generator[Any, None, None]:
-        """As `launch.local.run`; `done(task)` is called here for each one finished elsewhere, before its result is given."""
+        """As `launch.local.run`; `anew` is for processes that count their work as they go, which those of other machines do not."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,9 +55,9 @@ class Local:
         nj: int,
         threads: int,
         tick: Callable[[], None] = lambda: None,
-        done: Callable[[Any], None] = lambda task: None,
+        anew: Callable[[], None] = lambda: None,
     ) -> Generator[Any, None, None]:
-        return local.run(make_worker, args, tasks, nj, threads, tick, self.max_retries)
+        return local.run(make_worker, args, tasks, nj, threads, tick, anew, self.max_retries)
 
 
 LAUNCHERS: dict[str, type] = {"local": Local, "slurm": Slurm, "ray": Ray}

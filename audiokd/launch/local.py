@@ -6,6 +6,7 @@ import ctypes
 import multiprocessing as mp
 import os
 import signal
+import struct
 import sys
 from collections.abc import Callable, Generator, Iterable
 from functools import partial
@@ -14,41 +15,52 @@ from typing import Any
 from audiokd.data.pool import end_with
 from audiokd.launch.queue import Queue
 
+_ADDED = struct.Struct("<qd")
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _make_worker: Any = None
 _worker: Any = None
 
 
 class Counter:
-    """Work done by any number of processes. Give it to a worker as an argument of `make_worker`.
+    """Work done by any number of processes, any of which may be killed. Give it to a worker as an argument of `make_worker`.
+
+    Processes write to a pipe, each addition at once and whole: a lock in shared memory would stay taken by one that is killed
+    while it has it, and all others would wait for ever.
 
     Args:
         on_add: called after each addition made in this process.
-        shared: several processes add; else it is a plain number and takes no shared memory.
+        shared: several processes add; else it is a plain number and takes no pipe.
     """
 
     def __init__(self, on_add: Callable[[], None], shared: bool):
-        self._value: Any = mp.get_context("spawn").Value("q", 0) if shared else None
-        self._here = 0
+        ends: Any = mp.get_context("spawn").Pipe(duplex=False) if shared else (None, None)
+        self._reader, self._writer = ends
+        self._n, self._audio_s = 0, 0.0
         self._on_add: Callable[[], None] | None = on_add
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_value": self._value, "_here": 0, "_on_add": None}
+        return {"_reader": None, "_writer": self._writer, "_n": 0, "_audio_s": 0.0, "_on_add": None}
 
-    @property
-    def value(self) -> int:
-        """The sum of all additions."""
-        return self._here if self._value is None else self._value.value
+    def value(self) -> tuple[int, float]:
+        """The sums of all additions: their number, seconds of audio."""
+        while self._reader is not None and self._reader.poll():
+            n, audio_s = _ADDED.unpack(self._reader.recv_bytes())
+            self._n, self._audio_s = self._n + n, self._audio_s + audio_s
+        return self._n, self._audio_s
 
-    def add(self, n: int) -> None:
-        """Count `n` more."""
-        if self._value is None:
-            self._here += n
+    def add(self, n: int, audio_s: float = 0.0) -> None:
+        """Count `n` more, with so many seconds of audio."""
+        if self._reader is None and self._writer is not None:
+            self._writer.send_bytes(_ADDED.pack(n, audio_s))
         else:
-            with self._value.get_lock():
-                self._value.value += n
+            self._n, self._audio_s = self._n + n, self._audio_s + audio_s
         if self._on_add is not None:
             self._on_add()
+
+    def reset(self, n: int, audio_s: float) -> None:
+        """Count from there: what processes that were killed have added is void."""
+        self.value()
+        self._n, self._audio_s = n, audio_s
 
 
 def run(
@@ -58,6 +70,7 @@ def run(
     nj: int,
     threads: int,
     tick: Callable[[], None] = lambda: None,
+    anew: Callable[[], None] = lambda: None,
     max_retries: int = 3,
 ) -> Generator[Any, None, None]:
     """Yield `make_worker(*args)(task)` for every task, as they finish (in order when `nj` is 1).
@@ -72,6 +85,7 @@ def run(
         nj: processes; 1 runs everything here.
         threads: of each process's numeric libraries.
         tick: called twice a second while other processes work, to show their progress.
+        anew: called when no process is left, after the results of all finished tasks, before new ones start on the others.
         max_retries: how often one task is run again.
 
     Raises:
@@ -89,6 +103,7 @@ def run(
     try:
         while queue:
             yield from _run_pool(queue, (make_worker, args, threads), nj, tick)
+            anew()
         queue.end()
     finally:
         for k, v in before.items():

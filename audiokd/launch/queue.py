@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections import deque
 from collections.abc import Iterable
 from typing import Any
@@ -31,13 +32,14 @@ class Queue:
         return bool(self.todo)
 
     def lost(self, i: int, why: str) -> bool:
-        """Task `i` was not finished. Whether it is to be run again (it is at the end of `todo` then).
+        """Task `i` was not finished, which is said at once. Whether it is to be run again (it is at the end of `todo` then).
 
         Raises:
             AudiokdError: that many tasks are given up that the rest would be too; all are named, with the last reason.
         """
         self._lost[i] = self._lost.get(i, 0) + 1
         if self._lost[i] <= self.max_retries:
+            print(f"lost, will be run again: {self.name(i)}: {why}", file=sys.stderr, flush=True)
             self.todo.append(i)
             return True
         self._given_up[i] = why

@@ -59,7 +59,7 @@ class Ray:
         nj: int,
         threads: int,
         tick: Callable[[], None] = lambda: None,
-        done: Callable[[Any], None] = lambda task: None,
+        anew: Callable[[], None] = lambda: None,
     ) -> Generator[Any, None, None]:
         """As `launch.local.run`, by `nj` actors. A failure is a loss too: the shard goes to another actor, a new one comes.
 
@@ -85,7 +85,6 @@ class Ray:
                 cluster.feed(queue, nj)
                 for i, result, error in cluster.finished():
                     if error is None:
-                        done(queue.tasks[i])
                         yield result
                     else:
                         queue.lost(i, error)

@@ -62,7 +62,7 @@ class Slurm:
         nj: int,
         threads: int,
         tick: Callable[[], None] = lambda: None,
-        done: Callable[[Any], None] = lambda task: None,
+        anew: Callable[[], None] = lambda: None,
     ) -> Generator[Any, None, None]:
         """As `launch.local.run`, by an array of `nj` jobs.
 
@@ -92,7 +92,6 @@ class Slurm:
                             continue  # done twice: it was stopped between the shard and its line
                         job.left.remove(i)
                         if error is None:
-                            done(queue.tasks[i])
                             yield result
                         elif queue.lost(i, error):
                             job.again.append(i)

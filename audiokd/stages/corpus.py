@@ -64,27 +64,28 @@ def run_corpus(
     sizes = [_size(s) for s in tasks]
     total = None if None in sizes else sum(n for n in sizes if n is not None)
     with progress(kind, total, "utterances") as bar:
-        audio_s = spent_s = waited_s = 0.0
+        utterances, audio_s, spent_s, waited_s = 0, 0.0, 0.0, 0.0  # of finished shards
         unread: dict[str, str] = {}
         workers = min(nj, max(1, len(tasks)))
         start = time.monotonic()
 
-        def speed() -> str:
-            rate, waited = audio_s / max(time.monotonic() - start, 1e-9), waited_s / max(spent_s, 1e-9)
-            return f"{audio_s / 3600:.2f} h of audio, {rate:,.0f} s a second, {waited:.1%} of the time waiting for data"
-
         def show() -> None:
-            bar.update(counter.value, speed() if spent_s else "")
-
-        def count(shard: InputShard) -> None:  # of workers that share no memory with this process
-            counter.add(_size(shard) or 0)
+            n, heard_s = counter.value()
+            rate = heard_s / max(time.monotonic() - start, 1e-9)
+            waited = f", {waited_s / spent_s:.1%} of the time waiting for data" if spent_s else ""
+            bar.update(n, f"{heard_s / 3600:.2f} h of audio, {rate:,.0f} s a second{waited}" if n else "")
 
         counter = Counter(show, shared=launcher == "local" and workers > 1)
         # closed at once on Ctrl-C: a generator that is only collected lets the pool work off its queue first
-        run = where.run(Worker, (job, device, counter), tasks, workers, threads, show, count)
+        run = where.run(
+            Worker, (job, device, counter), tasks, workers, threads, show, lambda: counter.reset(utterances, audio_s)
+        )
         with closing(run) as finished:
             for done in finished:
-                audio_s, spent_s, waited_s = audio_s + done.audio_s, spent_s + done.spent_s, waited_s + done.waited_s
+                utterances, audio_s = utterances + done.utterances, audio_s + done.audio_s
+                spent_s, waited_s = spent_s + done.spent_s, waited_s + done.waited_s
+                if launcher != "local":  # its workers cannot be heard while they work
+                    counter.add(done.utterances, done.audio_s)
                 if done.error:
                     unread[done.name] = done.error
                 show()

@@ -55,9 +55,10 @@ class Job:
 
 
 class ShardDone(NamedTuple):
-    """What a shard took: seconds of audio written, seconds of work, and of these those that the model waited for data; or why
-    there is none: its files cannot be read."""
+    """What a shard had and took: utterances, good and bad; seconds of audio written, seconds of work, and of these those that the
+    model waited for data; or why there is none: its files cannot be read."""
 
+    utterances: int = 0
     audio_s: float = 0.0
     spent_s: float = 0.0
     waited_s: float = 0.0
@@ -111,12 +112,14 @@ class Worker:
         with Spill(self.writer.path) as spill:
             for wavs, unreadable in batches:
                 errors |= unreadable
+                written = 0
                 for utt, n in self._frames(wavs, spill):
                     if isinstance(n, AudiokdError):
                         errors[utt.id] = error_row(utt, n)
                     else:
                         samples[utt.id] = n
-                self.counter.add(len(wavs) + len(unreadable))
+                        written += n
+                self.counter.add(len(wavs) + len(unreadable), written / self.model.sample_rate)
             self.writer.write_shard(
                 shard.name,
                 [self._item(u, samples[u.id], spill) for u in utterances if u.id in samples],
@@ -126,7 +129,7 @@ class Worker:
             )
         shard.release()
         audio_s = sum(samples.values()) / self.model.sample_rate
-        return ShardDone(audio_s, time.perf_counter() - start, waited_s + batches.waited_s)
+        return ShardDone(len(utterances), audio_s, time.perf_counter() - start, waited_s + batches.waited_s)
 
     def _item(self, utt: Utterance, num_samples: int, spill: Spill) -> StoreItem:
         array = spill.array(utt.id)

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from launch_stores import Square, finished, tree
+from launch_stores import SHARDS, Square, finished, tree
 
 from audiokd.errors import AudiokdError
 from audiokd.launch import local
@@ -38,11 +38,37 @@ def killer(store: Path, at: list[int]) -> threading.Thread:
 
 
 @pytest.mark.slow
-def test_a_worker_is_killed_and_the_run_goes_on(tiny: str, spoken: str, whole: Path, tmp_path: Path) -> None:
+def test_a_worker_is_killed_and_the_run_goes_on(
+    tiny: str, spoken: str, whole: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     store = tmp_path / "tokens"
     thread = killer(store, [6])
     tokenize(tiny, spoken, str(store), shard_size=1, nj=2, threads=1)
     thread.join()
+    said = capfd.readouterr().err
+    assert "lost, will be run again: shard 000" in said
+    assert f"codes 100% {SHARDS}/{SHARDS} utterances" in said  # what the killed ones had counted is not counted twice
+    assert tree(store) == tree(whole)
+    assert verify_store(str(store)) == []
+
+
+@pytest.mark.corpus
+def test_twenty_workers_are_killed_and_the_run_goes_on(
+    tiny: str, two_cities: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Minutes long: after each of them two processes import torch."""
+    data, store, whole = tmp_path / "data", tmp_path / "tokens", tmp_path / "whole"
+    data.mkdir()
+    (data / "wav.scp").write_text(f"two_cities {two_cities}\n")
+    rows = [f"t-{i:03d} two_cities {0.4 * i:.2f} {0.4 * i + 1:.2f}\n" for i in range(100)]
+    (data / "segments").write_text("".join(rows))
+    tokenize(tiny, str(data), str(whole), shard_size=1, threads=1)
+    thread = killer(store, list(range(2, 82, 4)))
+    tokenize(tiny, str(data), str(store), shard_size=1, nj=2, threads=1)
+    thread.join()
+    said = capfd.readouterr().err
+    assert said.count("lost, will be run again: shard ") >= 20
+    assert said.count("codes 100% 100/100 utterances") == 2
     assert tree(store) == tree(whole)
     assert verify_store(str(store)) == []
 
