@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
+from tiny_codecs import tiny_codec
 from tokenized import assert_same_codes, codes_of
 from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 
@@ -50,6 +51,14 @@ def hubert_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(out)
 
 
+@pytest.fixture(scope="module")
+def codec_dir(two_cities: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Of transformers."""
+    out = tmp_path_factory.mktemp("encodec")
+    tiny_codec("encodec", torch.from_numpy(load_at(Utterance("a", str(two_cities)), 24000))).save_pretrained(out)
+    return str(out)
+
+
 def test_long_recordings_have_the_codes_of_the_whole(
     model: Any, model_dir: str, speech: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,12 +83,13 @@ def test_long_recordings_have_the_codes_of_the_whole(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["tokenize", "extract"])
+@pytest.mark.parametrize("kind", ["tokenizer", "codec", "encoder"])
 def test_memory_does_not_grow_with_a_recording(
-    stage: str, model_dir: str, hubert_dir: str, speech: np.ndarray, tmp_path: Path
+    kind: str, model_dir: str, codec_dir: str, hubert_dir: str, speech: np.ndarray, tmp_path: Path
 ) -> None:
     """A minute and a half, and twenty times as much."""
-    name = hubert_dir if stage == "extract" else model_dir
+    stage = "extract" if kind == "encoder" else "tokenize"
+    name = {"tokenizer": model_dir, "codec": codec_dir, "encoder": hubert_dir}[kind]
     peaks = []
     for minutes in (1.5, 30):
         wav = tmp_path / f"{minutes}.wav"
