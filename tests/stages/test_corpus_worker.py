@@ -200,6 +200,28 @@ def test_a_shard_that_is_cut_short_stops_no_other(
     assert verify_store(store) == []
 
 
+@pytest.mark.parametrize("what", ["list", "shard"])
+def test_a_shard_that_is_gone_is_missed(what: str, speech: np.ndarray, tmp_path: Path) -> None:
+    """Not a corpus that is complete without it; the others keep their numbers."""
+    dump, wavs, store = tmp_path / "dump", tmp_path / "wav", str(tmp_path / "store")
+    wavs.mkdir()
+    for i in range(6):
+        sf.write(wavs / f"u{i}.wav", speech[16000 * i : 16000 * (i + 1)], 16000)
+    shard(str(wavs), str(dump), shard_size=2)
+    (dump / "cuts.000001.jsonl.gz").rename(tmp_path / "list")
+    if what == "shard":
+        (dump / "recording.000001.tar").rename(tmp_path / "tar")
+    with pytest.raises(AudiokdError) as e:
+        extract("log_mel", str(dump), store, layer="frames", threads=1)
+    assert f"1 of 3 shards cannot be read and are missing\n  00001: {dump}/cuts.000001.jsonl.gz: " in str(e.value)
+    assert open_store(store).shards == ["00000", "00002"]
+    (tmp_path / "list").rename(dump / "cuts.000001.jsonl.gz")
+    if what == "shard":
+        (tmp_path / "tar").rename(dump / "recording.000001.tar")
+    extract("log_mel", str(dump), store, layer="frames", threads=1)
+    assert list(open_store(store)) == [f"u{i}" for i in range(6)]
+
+
 def test_a_batch_that_the_model_refuses_is_tried_one_by_one(
     model_dir: str, speech: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
