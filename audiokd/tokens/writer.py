@@ -218,7 +218,7 @@ class StoreWriter:
         """Write complete.json: the store holds these shards and no more is to come.
 
         Raises:
-            AudiokdError: one of them is not finished, or the folder holds others (say, of another --shard_size).
+            AudiokdError: one of them is not finished, the folder holds others (say, of another --shard_size), or an id is in two.
         """
         names = sorted(shard_names, key=lambda n: (int(layout.check_shard_name(n)), n))
         if missing := [n for n in names if not self.done(n)]:

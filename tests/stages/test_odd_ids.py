@@ -13,10 +13,11 @@ from tokenized import codes_of
 from audiokd.data.ids import unescape_id
 from audiokd.data.inputs import open_input
 from audiokd.errors import AudiokdError
+from audiokd.stages.extract import extract
 from audiokd.stages.shard import shard
 from audiokd.stages.tokenize import tokenize
 from audiokd.tokens.export import export_store
-from audiokd.tokens.store import verify_store
+from audiokd.tokens.store import open_store, verify_store
 
 #: spaces, an end of line, a percent sign, what looks encoded, another script, the longest name that a file may have
 NAMES = ["my file", "line\nend", "100%", "a%20b", "b/ü/日本", "x" * 250, "tab\there"]
@@ -69,3 +70,18 @@ def test_two_files_of_one_stem(folder: Path) -> None:
         AudiokdError, match=r"two utterances have the id my%20file: .*my file\.(wav|flac) and .*my file\."
     ):
         open_input(folder)
+
+
+def test_one_key_in_two_tars(corpus: Path, tmp_path: Path) -> None:
+    """Tars are read by their workers, one by one: it is seen when the store is finished, which it is not."""
+    wav = (corpus / "wav" / "a16.wav").read_bytes()
+    (tmp_path / "tars").mkdir()
+    for name in ("0", "1"):
+        with tarfile.open(tmp_path / "tars" / f"{name}.tar", "w") as tar:
+            for key in ("same", f"own{name}"):
+                member = tarfile.TarInfo(f"{key}.wav")
+                member.size = len(wav)
+                tar.addfile(member, io.BytesIO(wav))
+    with pytest.raises(AudiokdError, match="two utterances have the id same: in shard 00000 and in 00001"):
+        extract("log_mel", str(tmp_path / "tars"), str(tmp_path / "s"), layer="frames", threads=1)
+    assert not open_store(tmp_path / "s").complete
