@@ -43,6 +43,10 @@ def run_corpus(
     """Write a store of `input` seen through the model in `model_dir`. Finished shards are skipped; see `stages.tokenize`."""
     if nj < 1:
         raise AudiokdError(f"--nj {nj}: at least one process is needed")
+    if threads < 0:
+        raise AudiokdError(f"--threads {threads}: give 1 or more, or 0 for the default")
+    if batch_duration is not None and batch_duration < 0:
+        raise AudiokdError(f"--batch_duration {batch_duration:g}: give seconds, or 0 for one utterance at a time")
     where = open_launcher(
         launcher, launcher_options, device, logs=f"{Path(store).name if is_url(store) else store}.log"
     )

@@ -86,12 +86,19 @@ class StoreWriter:
             raise AudiokdError("the store was made by another model: " + "; ".join(differ), where=str(path), fix=fix)
 
     def done(self, shard_name: str, input_sha256: str | None = None) -> bool:
-        """Whether the shard is finished, and (where `input_sha256` is given) was made from that input."""
+        """Whether the shard is finished, and (where `input_sha256` is given) was made from that input.
+
+        Raises:
+            AudiokdError: a file that is no shard has its name, or its shard.json is damaged.
+        """
         folder = self.path / layout.check_shard_name(shard_name)
         try:
             info = layout.read_json(folder / SHARD_JSON)
         except AudiokdError as e:
-            if isinstance(e.__cause__, (FileNotFoundError, NotADirectoryError)):
+            if isinstance(e.__cause__, NotADirectoryError):
+                fix = "move it away and run the same command again"
+                raise AudiokdError("in the way: a file, not a shard's folder", where=str(folder), fix=fix) from e
+            if isinstance(e.__cause__, FileNotFoundError):
                 return False
             raise
         if input_sha256 is not None and info.get("input_sha256") != input_sha256:

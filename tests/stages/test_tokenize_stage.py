@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -166,3 +167,23 @@ def test_a_store_of_another_model_is_refused(exp: Path, model_dir: str, corpus: 
     assert theirs in str(e.value)
     assert not (corpus / "wrong").exists()
     assert tree(store) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("--device cuda:99", r"device 'cuda:99' cannot be used here: (.|\n)*audiokd doctor"),
+        ("--device abacus", r"device 'abacus' cannot be used here: "),
+        ("--threads -1", "--threads -1: give 1 or more"),
+        ("--batch_duration -1", "--batch_duration -1: give seconds"),
+        ("--nj 0", "--nj 0: at least one"),
+    ],
+)
+def test_options_that_cannot_be(
+    options: str, says: str, model_dir: str, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as e:
+        main(["tokenize", model_dir, str(corpus / "wav"), str(tmp_path / "tokens"), *options.split()])
+    assert e.value.code == 1
+    assert re.search(says, capsys.readouterr().err)
+    assert not list(tmp_path.rglob("shard.json"))

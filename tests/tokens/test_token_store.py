@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import pickle
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -219,6 +220,13 @@ def test_a_shard_without_shard_json_is_not_there(store_path: Path) -> None:
     assert len(store) == len(list(store)) == 6
     assert not StoreWriter(store_path, "codes", META).done("00001")
     assert any("00001: unfinished" in p for p in verify_store(store_path))
+
+
+def test_a_file_in_a_shards_place(store_path: Path) -> None:
+    shutil.rmtree(store_path / "00001")
+    (store_path / "00001").write_text("no shard")
+    with pytest.raises(AudiokdError, match=r"00001: in the way: a file(.|\n)*move it away"):
+        StoreWriter(store_path, "codes", META).done("00001")
 
 
 def test_complete_store_that_lost_a_shard_does_not_open(store_path: Path) -> None:
