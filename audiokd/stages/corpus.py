@@ -60,10 +60,14 @@ def run_corpus(
     plan = {"batch_duration": batch_duration, "device": device_kind, "threads": threads, "packages": _versions()}
     job = Job(model_dir, store, kind, meta, plan, num_codebooks, layer, dtype)
     writer = open_writer(store, kind, meta)
+    names = [s.name for s in source.shards]
+    writer.refuse_others(names)
     tasks = [s for s in shards if not writer.done(s.name, _fingerprint(s))]
     skipped = len(shards) - len(tasks)
     if skipped:
         print(f"{store}: {skipped} of {len(shards)} shards are done already")
+    if changed := sum(writer.done(s.name) for s in tasks):
+        print(f"{store}: {changed} of {len(shards)} shards are made anew, their input is not what it was")
 
     sizes = [_size(s) for s in tasks]
     total = None if None in sizes else sum(n for n in sizes if n is not None)
@@ -102,7 +106,6 @@ def run_corpus(
             where=store,
             fix="mend them and run the same command again: the others are written",
         )
-    names = [s.name for s in source.shards]
     if jobs > 1 and (left := [n for n in names if not writer.done(n)]):
         print(f"{store}: split {split} is done, {len(left)} shards of others are not yet")
         totals = writer.totals([s.name for s in shards])

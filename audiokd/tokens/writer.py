@@ -231,9 +231,7 @@ class StoreWriter:
         if missing := [n for n in names if not self.done(n)]:
             fix = "run the same command again: finished shards are kept"
             raise AudiokdError(f"shards not finished: {', '.join(missing)}", where=str(self.path), fix=fix)
-        if extra := sorted(set(layout.shard_folders(self.path)) - set(names)):
-            fix = "they are of another run (another --shard_size?): delete them, or write to another folder"
-            raise AudiokdError(f"shards that this run has not: {', '.join(extra)}", where=str(self.path), fix=fix)
+        self.refuse_others(names)
         layout.remove_stale_tmp(self.path)
         complete = completion(self.path, names)
         if self._is_finished(complete):
@@ -246,6 +244,21 @@ class StoreWriter:
             except FileNotFoundError:  # another that finishes took our file for a dead one's: each cleans up but once
                 if not self.path.is_dir():
                     raise
+
+    def refuse_others(self, shard_names: Sequence[str]) -> None:
+        """Check, before anything is written, that `finish` will find no shard but these.
+
+        Raises:
+            AudiokdError: there are others.
+        """
+        if extra := sorted(set(self.shards()) - set(shard_names)):
+            shown = ", ".join(extra[:10]) + (f" and {len(extra) - 10} more" if len(extra) > 10 else "")
+            fix = "they are of another run (another input or --shard_size?): delete them, or write to another folder"
+            raise AudiokdError(f"shards that this run has not: {shown}", where=str(self.path), fix=fix)
+
+    def shards(self) -> list[str]:
+        """Names of the shards that are there, finished or not."""
+        return layout.shard_folders(self.path)
 
     def _is_finished(self, complete: dict[str, Any]) -> bool:
         """Whether `complete` is what the store says: its indices need not be read again."""

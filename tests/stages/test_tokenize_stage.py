@@ -187,3 +187,21 @@ def test_options_that_cannot_be(
     assert e.value.code == 1
     assert re.search(says, capsys.readouterr().err)
     assert not list(tmp_path.rglob("shard.json"))
+
+
+def test_a_finished_store_is_not_spoilt_by_another_shard_size(
+    model_dir: str, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokenize(model_dir, str(corpus / "wav"), str(tmp_path / "tokens"), shard_size=2, threads=1)
+    before = tree(tmp_path / "tokens")
+    with pytest.raises(AudiokdError, match=r"shards that this run has not: 00002\n.*another input or --shard_size"):
+        tokenize(model_dir, str(corpus / "wav"), str(tmp_path / "tokens"), shard_size=3, threads=1)
+    assert tree(tmp_path / "tokens") == before
+    assert "made anew" not in capsys.readouterr().out
+    for name in ("a16", "b24"):
+        (tmp_path / "wav").mkdir(exist_ok=True)
+        (tmp_path / "wav" / f"{name}.wav").write_bytes((corpus / "wav" / "a16.wav").read_bytes())
+    tokenize(model_dir, str(tmp_path / "wav"), str(tmp_path / "few"), shard_size=1, threads=1)
+    (tmp_path / "wav" / "b24.wav").write_bytes((corpus / "wav" / "a16.wav").read_bytes()[:-2])
+    tokenize(model_dir, str(tmp_path / "wav"), str(tmp_path / "few"), shard_size=1, max_error_rate=1, threads=1)
+    assert "1 of 2 shards are made anew" in capsys.readouterr().out
