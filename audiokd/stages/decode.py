@@ -31,11 +31,13 @@ def decode(
     from audiokd.files import leads_out
     from audiokd.hub.auto import load_tokenizer
     from audiokd.launch.local import keep_freed_memory
+    from audiokd.objects import here_only
     from audiokd.progress import progress
     from audiokd.stages.corpus import check_same_model
     from audiokd.tokens.codes import Codes
     from audiokd.tokens.store import open_store
 
+    here_only(wav_dir, "sound")
     tokens = open_store(store)
     if tokens.kind != "codes":
         raise AudiokdError(f"a store of {tokens.kind} cannot be decoded", where=store)
