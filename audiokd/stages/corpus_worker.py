@@ -17,7 +17,7 @@ from audiokd.data.blocks import load_blocks
 from audiokd.data.inputs import InputShard
 from audiokd.data.utterance import Utterance
 from audiokd.errors import AudioError, AudiokdError, StorageError
-from audiokd.launch.local import Counter
+from audiokd.launch.local import Counter, own_device
 from audiokd.tokens.layout import BFLOAT16
 from audiokd.tokens.spill import Spill
 from audiokd.tokens.store import StoreItem, open_writer
@@ -86,8 +86,8 @@ class Worker:
         from audiokd.hub.auto import load_for_inference
         from audiokd.nn.windows import window_of
 
-        self.job, self.device, self.counter = job, device, counter
-        self.model = load_for_inference(job.model_dir, device)
+        self.job, self.device, self.counter = job, own_device(device), counter
+        self.model = load_for_inference(job.model_dir, self.device)
         if job.num_codebooks is not None:
             self.model.set_num_codebooks(job.num_codebooks)
         self.writer = open_writer(job.store, job.kind, job.meta)
