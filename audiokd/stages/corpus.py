@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Iterator
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,9 @@ from audiokd.launch.local import Counter
 from audiokd.objects import is_url
 from audiokd.progress import progress
 from audiokd.stages.corpus_worker import Job, Worker, input_sha256
-from audiokd.tokens.store import TokenStore, open_writer
+from audiokd.tokens.store import TokenStore, open_store, open_writer
+
+_SHOWN = 10  # utterances that failed, named at the end
 
 
 def run_corpus(
@@ -168,14 +172,24 @@ def _versions() -> dict[str, str]:
     return {name: version(name) for name in ("audiokd", "soundfile", "torch", "torchaudio")}
 
 
+def _failed(store: str) -> Iterator[dict[str, Any]]:
+    written = open_store(store)
+    return (row for shard in written.shards for row in written.errors(shard))
+
+
 def outcome(store: str, complete: dict[str, Any], max_error_rate: float) -> dict[str, Any]:
-    """Print what was written, and give it back.
+    """Print what was written and the first utterances that failed, and give it back.
 
     Raises:
         AudiokdError: more utterances failed than `max_error_rate` allows.
     """
     good, bad = complete["utterances"], complete["errors"]
     print(f"{store}: {good} utterances, {complete['frames']} frames, {bad} errors")
+    shown = list(islice(_failed(store), _SHOWN)) if bad and not is_url(store) else []
+    for row in shown:
+        print(f"  failed: {row['id']}: {row['error']}")
+    if bad > len(shown):
+        print(f"  ... and {bad - len(shown)} more: `audiokd store ls {store}` and errors.jsonl of its shards")
     if bad > max_error_rate * (good + bad):
         raise AudiokdError(
             f"{bad} of {good + bad} utterances failed, more than --max_error_rate {max_error_rate:g}",
