@@ -19,6 +19,7 @@ from audiokd.data.audio import load_at
 from audiokd.data.utterance import Utterance
 from audiokd.errors import AudiokdError
 from audiokd.hub.auto import load_model
+from audiokd.launch.launcher import Local
 from audiokd.methods.lm_spt.model import LMSPTModel
 from audiokd.stages.corpus_worker import Timed, plan_batches
 from audiokd.stages.extract import extract
@@ -259,3 +260,24 @@ def test_speed_and_waiting_are_said(
     said = capsys.readouterr()
     assert "of the time waiting for data" in said.err
     assert "0.01 h of audio, " in said.err
+
+
+@pytest.mark.parametrize(("device", "seconds"), [("cpu", 0.0), ("cuda", 120.0), ("cuda:1", 120.0)])
+def test_the_plan_is_made_before_the_first_shard(
+    device: str, seconds: float, speech: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the kind of device, in the process that launches; a worker is handed it."""
+    plans = []
+
+    def run(self: Local, make: Any, args: tuple[Any, ...], tasks: Any, nj: int, threads: int, *more: Any) -> Any:
+        plans.append((args[0].plan, args[1], threads))
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(Local, "run", run)
+    sf.write(tmp_path / "a.wav", speech, 16000)
+    with pytest.raises(KeyboardInterrupt):
+        extract("log_mel", str(tmp_path / "a.wav"), str(tmp_path / "s"), layer="frames", device=device, threads=3)
+    ((plan, asked, threads),) = plans
+    assert (plan["batch_duration"], plan["device"], plan["threads"]) == (seconds, device.split(":")[0], 3)
+    assert (asked, threads) == (device, 3)
