@@ -13,6 +13,7 @@ from tokenized import codes_of
 from audiokd.data.ids import unescape_id
 from audiokd.data.inputs import open_input
 from audiokd.errors import AudiokdError
+from audiokd.stages.decode import decode
 from audiokd.stages.extract import extract
 from audiokd.stages.shard import shard
 from audiokd.stages.tokenize import tokenize
@@ -40,6 +41,8 @@ def test_names_of_files(model_dir: str, folder: Path, tmp_path: Path) -> None:
     assert all(len(i.split()) == 1 for i in found)
     assert {"my%20file", "a%2520b", "b/ü/日本", LONG} <= found.keys()
     assert verify_store(tmp_path / "s") == []
+    assert decode(model_dir, str(tmp_path / "s"), str(tmp_path / "wavs")) == len(found)
+    assert {str(p.relative_to(tmp_path / "wavs"))[:-4] for p in (tmp_path / "wavs").rglob("*.wav")} == found.keys()
     shard(str(folder), str(tmp_path / "dump"))
     tokenize(model_dir, str(tmp_path / "dump"), str(tmp_path / "t"), threads=1)  # ids of shards are ids already
     assert codes_of(tmp_path / "t").keys() == found.keys()
@@ -62,6 +65,14 @@ def test_keys_of_a_tar_and_ids_of_cuts(corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "cuts.jsonl").write_text(json.dumps(cut) + "\n")
     (utt,) = open_input(tmp_path / "cuts.jsonl").utterances()
     assert (utt.id, utt.recording_id) == ("c%20d", "r%20s")
+
+
+def test_an_id_that_no_file_can_have(model_dir: str, corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "wav.scp").write_text(f"{'z' * 300} {corpus / 'wav' / 'a16.wav'}\n")
+    tokenize(model_dir, str(tmp_path / "data"), str(tmp_path / "s"), threads=1)
+    with pytest.raises(AudiokdError, match="zzz' is too long for the name of a file"):
+        decode(model_dir, str(tmp_path / "s"), str(tmp_path / "wavs"))
 
 
 def test_two_files_of_one_stem(folder: Path) -> None:
