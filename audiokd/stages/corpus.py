@@ -104,7 +104,8 @@ def run_corpus(
     if lost := [s.name for s in tasks if not writer.done(s.name) and s.name not in unread]:
         raise not_here(store, lost)
     if unread:
-        why = "\n".join(f"  {name}: {' '.join(error.split())}" for name, error in sorted(unread.items()))
+        said = {name: "; ".join(map(str.strip, error.splitlines())) for name, error in sorted(unread.items())}
+        why = "\n".join(f"  {name}: {error}" for name, error in said.items())
         raise AudiokdError(
             f"{len(unread)} of {len(shards)} shards cannot be read and are missing\n{why}",
             where=store,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -190,6 +191,7 @@ def test_a_shard_that_is_cut_short_stops_no_other(
     with pytest.raises(AudiokdError) as e:
         extract("log_mel", str(dump), store, layer="frames", nj=nj, threads=1)
     assert f"1 of 3 shards cannot be read and are missing\n  00001: {tars[1]}: not a whole tar" in str(e.value)
+    assert re.search(r"not a whole tar: [^;\n]*; (make the shard|download it) again", str(e.value))
     assert "mend them and run the same command again" in str(e.value)
     found = open_store(store)
     assert (list(found), found.complete) == (["u0", "u1", "u4", "u5"], False)
