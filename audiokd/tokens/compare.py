@@ -213,6 +213,10 @@ def _copy_shard(source: Path, target: Path, info: dict[str, Any]) -> None:
         layout.remove_stale_tmp(target)
         for p in target.iterdir():
             p.unlink()
+    for name in info["sha256"]:
+        if Path(name).name != name:
+            fix = "do not use this store: someone made it to write outside its folder"
+            raise AudiokdError(f"file {name!r} is refused", where=str(source / layout.SHARD_JSON), fix=fix)
     for name, want in info["sha256"].items():
         _copy(source / name, target / name, want)
     _copy(source / layout.SHARD_JSON, target / layout.SHARD_JSON, None)
