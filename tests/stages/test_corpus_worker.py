@@ -22,7 +22,7 @@ from audiokd.errors import AudiokdError
 from audiokd.hub.auto import load_model
 from audiokd.launch.launcher import Local
 from audiokd.methods.lm_spt.model import LMSPTModel
-from audiokd.stages.corpus_worker import Timed, plan_batches
+from audiokd.stages.corpus_worker import ShardDone, Timed, Worker, plan_batches
 from audiokd.stages.extract import extract
 from audiokd.stages.shard import shard
 from audiokd.stages.tokenize import tokenize
@@ -283,3 +283,12 @@ def test_the_plan_is_made_before_the_first_shard(
     ((plan, asked, threads),) = plans
     assert (plan["batch_duration"], plan["device"], plan["threads"]) == (seconds, device.split(":")[0], 3)
     assert (asked, threads) == (device, 3)
+
+
+def test_shards_that_are_written_elsewhere(speech: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker says that it is done, and this machine sees nothing of it: a disk that is not shared."""
+    monkeypatch.setattr(Worker, "__call__", lambda self, shard: ShardDone(1.0, 1.0, 0.0))
+    sf.write(tmp_path / "a.wav", speech, 16000)
+    with pytest.raises(AudiokdError, match="1 shards are written elsewhere and cannot be seen here, such as 00000"):
+        extract("log_mel", str(tmp_path / "a.wav"), str(tmp_path / "s"), layer="frames", threads=1)
+    assert not open_store(tmp_path / "s").complete
