@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -292,3 +293,26 @@ def test_shards_that_are_written_elsewhere(speech: np.ndarray, tmp_path: Path, m
     with pytest.raises(AudiokdError, match="1 shards are written elsewhere and cannot be seen here, such as 00000"):
         extract("log_mel", str(tmp_path / "a.wav"), str(tmp_path / "s"), layer="frames", threads=1)
     assert not open_store(tmp_path / "s").complete
+
+
+def test_the_next_utterances_are_read_while_the_model_runs(
+    speech: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(3):
+        sf.write(tmp_path / f"{i}.wav", speech[16000 * i : 16000 * (i + 1)], 16000)
+    read, together = Worker._read, Worker._together
+    second = threading.Event()
+
+    def reading(self: Worker, batch: list[Timed]) -> Any:
+        if batch[0].utt.id == "1":
+            second.set()
+        return read(self, batch)
+
+    def running(self: Worker, wavs: Any) -> Any:
+        assert second.wait(20)
+        return together(self, wavs)
+
+    monkeypatch.setattr(Worker, "_read", reading)
+    monkeypatch.setattr(Worker, "_together", running)
+    extract("log_mel", str(tmp_path), str(tmp_path / "s"), layer="frames", threads=1)
+    assert list(open_store(tmp_path / "s")) == ["0", "1", "2"]

@@ -276,6 +276,19 @@ def test_store_can_be_pickled_for_workers(store_path: Path, speech_items: list[S
     np.testing.assert_array_equal(pickle.loads(data)[speech_items[5].id].codes, speech_items[5].array)
 
 
+def test_arrays_are_mapped_and_not_read(
+    store_path: Path, speech_items: list[StoreItem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(store_path)
+    assert isinstance(store.array("00000"), np.memmap)
+    opened, mapped = [], store._mapped
+    monkeypatch.setattr(store, "_mapped", lambda shard: opened.append(mapped(shard)) or opened[-1])
+    for item in store.items():
+        assert not isinstance(item.array, np.memmap)  # one utterance's own
+    assert store[speech_items[7].id].array.shape == speech_items[7].array.shape
+    assert [isinstance(array, np.memmap) for array in opened] == [True] * 4
+
+
 def test_more_shards_than_open_files(tmp_path: Path) -> None:
     items = [StoreItem(f"u{i}", np.full((2, 1), i), 160, 16000) for i in range(150)]
     store = open_store(write_store(tmp_path / "s", items, per_shard=1))
