@@ -17,8 +17,10 @@ from tiny_codecs import tiny_codec
 from tokenized import assert_same_codes, codes_of
 from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 
+from audiokd.data import inputs
 from audiokd.data.audio import load_at
 from audiokd.data.utterance import Utterance
+from audiokd.data.webdataset import read_tar
 from audiokd.errors import AudiokdError
 from audiokd.hub.auto import load_model
 from audiokd.launch.launcher import Local
@@ -316,3 +318,21 @@ def test_the_next_utterances_are_read_while_the_model_runs(
     monkeypatch.setattr(Worker, "_together", running)
     extract("log_mel", str(tmp_path), str(tmp_path / "s"), layer="frames", threads=1)
     assert list(open_store(tmp_path / "s")) == ["0", "1", "2"]
+
+
+def test_a_worker_reads_the_list_of_a_tar_once(
+    speech: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And once it is read before, to see whether its shard is done."""
+    (tmp_path / "wav").mkdir()
+    (tmp_path / "tars").mkdir()
+    for i in range(3):
+        sf.write(tmp_path / "wav" / f"{i}.wav", speech[16000 * i : 16000 * (i + 1)], 16000)
+        subprocess.run(["tar", "cf", tmp_path / "tars" / f"{i}.tar", "-C", tmp_path / "wav", f"{i}.wav"], check=True)
+    read: list[str] = []
+    monkeypatch.setattr(inputs, "read_tar", lambda tar: read.append(tar.name) or read_tar(tar))
+    extract("log_mel", str(tmp_path / "tars"), str(tmp_path / "s"), layer="frames", threads=1)
+    assert sorted(read) == sorted(["0.tar", "1.tar", "2.tar"] * 2)
+    assert verify_store(tmp_path / "s") == []
+    extract("log_mel", str(tmp_path / "tars"), str(tmp_path / "s"), layer="frames", threads=1)
+    assert len(read) == 9  # it was made of what is there
