@@ -26,7 +26,9 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     AudiokdError that names the file.
     """
     path = Path(path)
-    tmp = path.with_name(f".{path.name}.tmp{unique()}")
+    # a name has 255 bytes at most, and the tmp file's is longer
+    name = path.name if len(os.fsencode(path.name)) < 200 else "long"
+    tmp = path.with_name(f".{name}.tmp{unique()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with synced(tmp) as f:

@@ -32,6 +32,17 @@ def is_url(path: object) -> bool:
     return isinstance(path, str) and _URL.match(path) is not None
 
 
+def here_only(path: str | os.PathLike[str], what: str) -> None:
+    """Refuse an address where only a folder or file of this machine will do: as a path it would be a folder named "s3:".
+
+    Raises:
+        AudiokdError: `path` is an address.
+    """
+    if is_url(path):
+        fix = "give a place on this machine, and copy what is written there"
+        raise AudiokdError(f"{what} is not written to an object store", where=str(path), fix=fix)
+
+
 def cache_folder(url: str, version: str = "") -> Path:
     """A folder of this machine for what is fetched of `url`, below $AUDIOKD_CACHE (~/.cache/audiokd by default)."""
     root = Path(os.environ.get("AUDIOKD_CACHE") or Path.home() / ".cache" / "audiokd")

@@ -163,7 +163,7 @@ def write_data_dir(path: str | os.PathLike[str], utterances: Iterable[Utterance]
 def faults_error(root: Path, faults: list[Fault]) -> AudiokdError:
     """The error for a data dir with these faults: the first of them, and what to do."""
     lines = [f"  {f}" for f in faults[:SHOWN]] + ([f"  ... and {len(faults) - SHOWN} more"] if faults[SHOWN:] else [])
-    fix = f"audiokd validate --data_dir {root} --fix true sorts and drops what cannot be used"
+    fix = f"audiokd validate {root} --fix true sorts and drops what cannot be used"
     if all(f.what.startswith(_PIPE) for f in faults):
         fix = "if you trust these commands: --allow_pipes true"
     what = f"{len(faults)} fault{'s' if len(faults) > 1 else ''} in the data directory:\n" + "\n".join(lines)

@@ -288,9 +288,11 @@ def read_shar(root: str | os.PathLike[str]) -> list[SharShard]:
             fix = "run 'audiokd shard' with the same arguments again: it goes on where it was stopped"
             raise AudiokdError("the shards are not finished", where=str(root), fix=fix)
         known = {s["name"]: s for s in json.loads((root / INFO / "shards.json").read_bytes())["shards"]}
+    found = [(m.name.split(".")[1] if m.name.count(".") > 1 and m.name[5].isdigit() else "", m) for m in manifests]
+    # one that is gone is an error of its shard, not a shorter corpus
+    found += [(name, root / f"cuts.{name}.jsonl.gz") for name in known.keys() - {name for name, _ in found}]
     shards = []
-    for manifest in manifests:
-        name = manifest.name.split(".")[1] if manifest.name.count(".") > 1 and manifest.name[5].isdigit() else ""
+    for name, manifest in sorted(found):
         row = known.get(name)
         digest = sha256_bytes(*(row["files"][f]["sha256"].encode() for f in sorted(row["files"]))) if row else None
         shards.append(SharShard(name, row["utterances"] if row else None, digest, partial(read_shard, root, manifest)))
@@ -305,8 +307,11 @@ def read_shard(root: Path, manifest: Path) -> list[Utterance]:
         manifest: the shard's cuts in it, such as cuts.000000.jsonl.gz.
 
     Raises:
-        AudiokdError: no tar beside the manifest, a cut that is not in it, or a file that is damaged.
+        AudiokdError: no manifest, no tar beside it, a cut that is not in it, or a file that is damaged.
     """
+    if not manifest.is_file():
+        what = f"shards.json in {INFO} lists it, and it is not there"
+        raise AudiokdError(what, where=str(manifest), fix="make the shard again, or copy it again from its source")
     middle = re.sub(r"^cuts|\.?jsonl(\.gz)?$", "", manifest.name)  # ".000000" or ""
     audio, arrays = root / f"recording{middle}.tar", root / f"samples{middle}.tar"
     if not audio.is_file() and not arrays.is_file():

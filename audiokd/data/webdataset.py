@@ -15,6 +15,7 @@ from typing import Any
 from audiokd.data.ids import legal_id
 from audiokd.data.utterance import Utterance
 from audiokd.errors import AudiokdError
+from audiokd.files import leads_out
 
 AUDIO = ("wav", "flac", "ogg", "mp3", "opus", "aiff", "aif")
 
@@ -30,7 +31,8 @@ def read_tar(path: Path) -> list[Utterance]:
     A json that cannot be read costs its utterance the text, and is named on stderr.
 
     Raises:
-        AudiokdError: not a whole uncompressed tar, a key that comes twice, or no audio in it.
+        AudiokdError: not a whole uncompressed tar, a member whose name leads out of its folder, a key that comes twice, or no
+            audio in it.
     """
     audio: dict[str, tarfile.TarInfo] = {}
     fields: dict[str, dict[str, Any]] = {}
@@ -42,6 +44,9 @@ def read_tar(path: Path) -> list[Utterance]:
                 key = str(name.parent / stem)
                 if not member.isfile() or not stem:
                     continue
+                if leads_out(member.name):
+                    fix = "do not use this archive, or pack it anew: someone made it to write outside its folder"
+                    raise AudiokdError(f"member {member.name!r} is refused", where=str(path), fix=fix)
                 if suffix.lower() in AUDIO:
                     if key in audio:
                         what = f"the key {key} comes twice: {audio[key].name} and {member.name}"

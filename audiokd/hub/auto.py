@@ -137,14 +137,15 @@ def load_model(name: str | os.PathLike[str], device: str = "cpu") -> Any:
     log_mel is an encoder without weights, the floor of every probe (`audiokd.hub.log_mel`).
 
     Raises:
-        AudiokdError: no such folder, no config.json, no weights, or a model of another kind; the kinds that are known are named.
+        AudiokdError: no such folder, no config.json, no weights, or a model of another kind; the kinds that are known are named; or
+            no such device.
     """
     register_lazily()
     name = os.fspath(name)
     if name == LOG_MEL:
         from audiokd.hub.log_mel import LogMelEncoder
 
-        return LogMelEncoder().eval().to(device)
+        return _on(LogMelEncoder().eval(), device)
     if os.path.isdir(name):
         _check_folder(Path(name))
     elif not os.path.isfile(name) and (name.count("/") != 1 or name.startswith((".", "/"))):
@@ -159,16 +160,24 @@ def load_model(name: str | os.PathLike[str], device: str = "cpu") -> Any:
 
     family = _family(name)
     if codec := codec_family(name, family):
-        return load_codec(name, codec).to(device)
+        return _on(load_codec(name, codec), device)
     if family in FAMILIES:
         from audiokd.teachers.encoder import TransformersEncoder
 
-        return TransformersEncoder(load_teacher(name, layer="normed")).eval().to(device)
+        return _on(TransformersEncoder(load_teacher(name, layer="normed")).eval(), device)
     if family and "config" not in METHODS.get(family, {}):
         fix = f"{ENCODERS}; or a codec of the families {', '.join(CODECS)}"
         raise AudiokdError(f"a {family} model is none that audiokd knows", where=name, fix=fix)
     model = load_pretrained(AutoModel, name, "the model", ENCODERS)
-    return model.eval().requires_grad_(False).to(device)
+    return _on(model.eval().requires_grad_(False), device)
+
+
+def _on(model: Any, device: str) -> Any:
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError) as e:  # AssertionError: a torch that was built without CUDA
+        what = f"device {device!r} cannot be used here: {str(e).splitlines()[0]}"
+        raise AudiokdError(what, fix="cpu, cuda, cuda:1, ...; `audiokd doctor` says what this machine has") from e
 
 
 def _family(name: str) -> str:

@@ -19,6 +19,7 @@ _ADDED = struct.Struct("<qd")
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _make_worker: Any = None
 _worker: Any = None
+_number = 0  # of this process among its pool's
 
 
 class Counter:
@@ -115,7 +116,8 @@ def _run_pool(queue: Queue, start: tuple[Any, ...], nj: int, tick: Callable[[], 
     from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
     from concurrent.futures.process import BrokenProcessPool
 
-    pool = ProcessPoolExecutor(nj, mp.get_context("spawn"), _start, (*start, os.getpid()))
+    context = mp.get_context("spawn")
+    pool = ProcessPoolExecutor(nj, context, _start, (*start, os.getpid(), context.Value("q", 0)))
     running: dict[Future[Any], int] = {}
 
     def has_room() -> bool:  # for no more than run: what is killed with the pool is known
@@ -144,9 +146,21 @@ def _run_pool(queue: Queue, start: tuple[Any, ...], nj: int, tick: Callable[[], 
         pool.shutdown(cancel_futures=True)  # waits: a pool that is gone before its thread looks cancels nothing
 
 
-def _start(make_worker: Callable[..., Any], args: tuple[Any, ...], threads: int, parent: int) -> None:
-    global _make_worker
+def own_device(device: str) -> str:
+    """`device`; of "cuda" without a number this process's own: the processes of a pool share the GPUs of the machine."""
+    if device != "cuda" or not _number:
+        return device
+    import torch
+
+    return f"cuda:{_number % max(1, torch.cuda.device_count())}"
+
+
+def _start(make_worker: Callable[..., Any], args: tuple[Any, ...], threads: int, parent: int, started: Any) -> None:
+    global _make_worker, _number
     end_with(parent)
+    with started.get_lock():
+        _number = started.value
+        started.value += 1
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     use_threads(threads, environ=False)
     _make_worker = partial(make_worker, *args)

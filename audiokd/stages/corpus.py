@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Iterator
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,9 @@ from audiokd.launch.local import Counter
 from audiokd.objects import is_url
 from audiokd.progress import progress
 from audiokd.stages.corpus_worker import Job, Worker, input_sha256
-from audiokd.tokens.store import TokenStore, open_writer
+from audiokd.tokens.store import TokenStore, open_store, open_writer
+
+_SHOWN = 10  # utterances that failed, named at the end
 
 
 def run_corpus(
@@ -43,6 +47,10 @@ def run_corpus(
     """Write a store of `input` seen through the model in `model_dir`. Finished shards are skipped; see `stages.tokenize`."""
     if nj < 1:
         raise AudiokdError(f"--nj {nj}: at least one process is needed")
+    if threads < 0:
+        raise AudiokdError(f"--threads {threads}: give 1 or more, or 0 for the default")
+    if batch_duration is not None and batch_duration < 0:
+        raise AudiokdError(f"--batch_duration {batch_duration:g}: give seconds, or 0 for one utterance at a time")
     where = open_launcher(
         launcher, launcher_options, device, logs=f"{Path(store).name if is_url(store) else store}.log"
     )
@@ -56,10 +64,14 @@ def run_corpus(
     plan = {"batch_duration": batch_duration, "device": device_kind, "threads": threads, "packages": _versions()}
     job = Job(model_dir, store, kind, meta, plan, num_codebooks, layer, dtype)
     writer = open_writer(store, kind, meta)
+    names = [s.name for s in source.shards]
+    writer.refuse_others(names)
     tasks = [s for s in shards if not writer.done(s.name, _fingerprint(s))]
     skipped = len(shards) - len(tasks)
     if skipped:
         print(f"{store}: {skipped} of {len(shards)} shards are done already")
+    if changed := sum(writer.done(s.name) for s in tasks):
+        print(f"{store}: {changed} of {len(shards)} shards are made anew, their input is not what it was")
 
     sizes = [_size(s) for s in tasks]
     total = None if None in sizes else sum(n for n in sizes if n is not None)
@@ -93,13 +105,13 @@ def run_corpus(
     if lost := [s.name for s in tasks if not writer.done(s.name) and s.name not in unread]:
         raise not_here(store, lost)
     if unread:
-        why = "\n".join(f"  {name}: {' '.join(error.split())}" for name, error in sorted(unread.items()))
+        said = {name: "; ".join(map(str.strip, error.splitlines())) for name, error in sorted(unread.items())}
+        why = "\n".join(f"  {name}: {error}" for name, error in said.items())
         raise AudiokdError(
             f"{len(unread)} of {len(shards)} shards cannot be read and are missing\n{why}",
             where=store,
             fix="mend them and run the same command again: the others are written",
         )
-    names = [s.name for s in source.shards]
     if jobs > 1 and (left := [n for n in names if not writer.done(n)]):
         print(f"{store}: split {split} is done, {len(left)} shards of others are not yet")
         totals = writer.totals([s.name for s in shards])
@@ -162,14 +174,24 @@ def _versions() -> dict[str, str]:
     return {name: version(name) for name in ("audiokd", "soundfile", "torch", "torchaudio")}
 
 
+def _failed(store: str) -> Iterator[dict[str, Any]]:
+    written = open_store(store)
+    return (row for shard in written.shards for row in written.errors(shard))
+
+
 def outcome(store: str, complete: dict[str, Any], max_error_rate: float) -> dict[str, Any]:
-    """Print what was written, and give it back.
+    """Print what was written and the first utterances that failed, and give it back.
 
     Raises:
         AudiokdError: more utterances failed than `max_error_rate` allows.
     """
     good, bad = complete["utterances"], complete["errors"]
     print(f"{store}: {good} utterances, {complete['frames']} frames, {bad} errors")
+    shown = list(islice(_failed(store), _SHOWN)) if bad and not is_url(store) else []
+    for row in shown:
+        print(f"  failed: {row['id']}: {row['error']}")
+    if bad > len(shown):
+        print(f"  ... and {bad - len(shown)} more: `audiokd store ls {store}` and errors.jsonl of its shards")
     if bad > max_error_rate * (good + bad):
         raise AudiokdError(
             f"{bad} of {good + bad} utterances failed, more than --max_error_rate {max_error_rate:g}",

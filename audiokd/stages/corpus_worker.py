@@ -17,7 +17,7 @@ from audiokd.data.blocks import load_blocks
 from audiokd.data.inputs import InputShard
 from audiokd.data.utterance import Utterance
 from audiokd.errors import AudioError, AudiokdError, StorageError
-from audiokd.launch.local import Counter
+from audiokd.launch.local import Counter, own_device
 from audiokd.tokens.layout import BFLOAT16
 from audiokd.tokens.spill import Spill
 from audiokd.tokens.store import StoreItem, open_writer
@@ -87,8 +87,8 @@ class Worker:
         from audiokd.hub.auto import load_for_inference
         from audiokd.nn.windows import window_of
 
-        self.job, self.device, self.counter = job, device, counter
-        self.model = load_for_inference(job.model_dir, device)
+        self.job, self.device, self.counter = job, own_device(device), counter
+        self.model = load_for_inference(job.model_dir, self.device)
         if job.num_codebooks is not None:
             self.model.set_num_codebooks(job.num_codebooks)
         self.writer = open_writer(job.store, job.kind, job.meta)
@@ -125,7 +125,7 @@ class Worker:
                 [self._item(u, samples[u.id], spill) for u in utterances if u.id in samples],
                 [errors[u.id] for u in utterances if u.id in errors],
                 self.job.plan,
-                input_sha256(shard),
+                input_sha256(shard, utterances),
             )
         shard.release()
         audio_s = sum(samples.values()) / self.model.sample_rate
@@ -283,12 +283,12 @@ def plan_batches(timed: list[Timed], budget_s: float, longest_s: float = float("
     return batches
 
 
-def input_sha256(shard: InputShard) -> str:
-    """What a finished shard was made from: the shard's own sha256, else ids, stretches and file sizes."""
+def input_sha256(shard: InputShard, utterances: list[Utterance] | None = None) -> str:
+    """What a finished shard was made from: the shard's own sha256, else ids, stretches and file sizes of its `utterances`."""
     if shard.sha256:
         return shard.sha256
     rows = []
-    for u in shard.load():
+    for u in shard.load() if utterances is None else utterances:
         size = os.path.getsize(u.path) if u.codec != "pipe" and os.path.exists(u.path) else -1
         rows.append(f"{u.id}\t{u.start_s!r}\t{u.end_s!r}\t{u.channel}\t{size}")
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
@@ -22,7 +23,7 @@ def decode(
         Number of files written.
 
     Raises:
-        AudiokdError: the store was made by another model (both hashes are named).
+        AudiokdError: the store was made by another model (both hashes are named), or an id cannot be a file's name.
     """
     import torch
 
@@ -31,11 +32,13 @@ def decode(
     from audiokd.files import leads_out
     from audiokd.hub.auto import load_tokenizer
     from audiokd.launch.local import keep_freed_memory
+    from audiokd.objects import here_only
     from audiokd.progress import progress
     from audiokd.stages.corpus import check_same_model
     from audiokd.tokens.codes import Codes
     from audiokd.tokens.store import open_store
 
+    here_only(wav_dir, "sound")
     tokens = open_store(store)
     if tokens.kind != "codes":
         raise AudiokdError(f"a store of {tokens.kind} cannot be decoded", where=store)
@@ -52,6 +55,9 @@ def decode(
             path = Path(wav_dir) / f"{item.id}.wav"
             if leads_out(item.id):
                 raise AudiokdError(f"id {item.id!r} would leave the folder", where=store)
+            if len(os.fsencode(path.name)) > 255:
+                fix = "shorten it, or export the codes: no file system has longer names"
+                raise AudiokdError(f"id {item.id!r} is too long for the name of a file", where=store, fix=fix)
             if not path.exists():
                 codes = Codes(
                     torch.from_numpy(item.array.copy())[None],

@@ -17,6 +17,7 @@ from audiokd.data.pool import pool_map
 from audiokd.data.utterance import Utterance
 from audiokd.errors import AudiokdError
 from audiokd.files import jsonl, write_bytes, write_json
+from audiokd.objects import here_only
 from audiokd.progress import progress
 
 
@@ -47,6 +48,7 @@ def shard(
     Raises:
         AudiokdError: too much audio is bad, or shard_dir holds shards of another input or shard_size.
     """
+    here_only(shard_dir, "a folder of shards")
     source, root = open_input(data_dir, shard_size, allow_pipes), Path(shard_dir)
     parts = [part.load() for part in source.shards]
     _check_ids(parts, data_dir)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Literal
 
-from audiokd.data.inputs import open_input
-from audiokd.errors import AudiokdError
+from audiokd.data.inputs import Input, open_input
+from audiokd.data.utterance import Utterance
+from audiokd.errors import AudiokdError, StorageError
 from audiokd.tokens.compare import diff_stores, merge_stores, render_diff
 from audiokd.tokens.stats import render_stats
 from audiokd.tokens.store import open_store, verify_store
@@ -59,8 +61,15 @@ def verify(store: str, input: str = "", allow_pipes: bool = False) -> None:
         AudiokdError: something is wrong; each problem is printed.
     """
     problems = verify_store(store)
-    if input and not problems:  # of a store that can be read
-        problems = missing_of(store, open_input(input, allow_pipes=allow_pipes).utterances())
+    if input:
+        unread: list[str] = []
+        try:
+            problems += missing_of(store, _utterances(open_input(input, allow_pipes=allow_pipes), unread))
+        except AudiokdError as e:
+            if not problems:
+                raise
+            problems.append(f"what is missing cannot be said: {' '.join(str(e).split())}")
+        problems += unread
     for p in problems[:_SHOWN]:
         print(p)
     if len(problems) > _SHOWN:
@@ -72,6 +81,17 @@ def verify(store: str, input: str = "", allow_pipes: bool = False) -> None:
         raise AudiokdError(f"{len(problems)} problems found", where=store, fix=fix)
     whole = f", all that {input} has" if input else ""
     print(f"{store}: sound, {len(open_store(store)):,} utterances{whole}")
+
+
+def _utterances(source: Input, unread: list[str]) -> Iterator[Utterance]:
+    """Of the shards that can be read; the others go to `unread`."""
+    for shard in source.shards:
+        try:
+            yield from shard.load()
+        except StorageError:
+            raise
+        except AudiokdError as e:
+            unread.append(f"shard {shard.name} of the input cannot be read: {' '.join(str(e).split())}")
 
 
 def stats(store: str, languages: str = "", listen: int = 5, json: str = "") -> None:

@@ -35,7 +35,7 @@ def tokenize(
         num_codebooks: streams to keep, from the first (semantic) on; all by default.
         batch_duration: seconds of audio a batch, padding included; 0 is one utterance at a time. Default: 0 on a CPU,
             120 elsewhere.
-        device: cpu, cuda, cuda:1, ...
+        device: cpu, cuda, cuda:1, ...; of cuda without a number each local process takes the next GPU.
         nj: processes; jobs of a SLURM array; Ray actors.
         threads: of each; default: all cores shared among the processes, or the CPUs that a job or an actor asks for.
         max_error_rate: share of utterances that may fail before the exit code says so.

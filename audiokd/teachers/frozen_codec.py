@@ -17,7 +17,9 @@ from torch.nn import functional as F
 from audiokd.errors import AudiokdError
 from audiokd.nn.code_streams import CodeStreams
 from audiokd.nn.codec.code_ids import check_ids
+from audiokd.nn.codec.long_form import source_blocks
 from audiokd.nn.lengths import fit_length, length_mask, stack_padded, zero_beyond
+from audiokd.nn.pieces import pieces
 from audiokd.nn.waveforms import check_wav
 from audiokd.tokens.codes import Codes
 
@@ -96,6 +98,35 @@ class FrozenCodec(nn.Module, CodeStreams, ABC):
         return Codes(found * length_mask(frames, found.shape[-1])[:, None], frames, n, self.sample_rate)
 
     @torch.no_grad()
+    def encode_long(self, source: Any) -> Codes:
+        """Codes of one recording that need not be in memory whole: the same as `encode` of all of it, in bounded memory.
+
+        Args:
+            source: an audio file or utterance (any sample rate), a waveform [T] or [1, T] at `sample_rate`, or an iterable of such
+                blocks.
+
+        Returns:
+            Codes of a batch of one.
+
+        Raises:
+            AudiokdError: no samples, a block of another shape or of integers, NaN or Inf; AudioError: an unreadable file.
+        """
+        run, size, margin = self.encoder(), self.frame_size, self.encoder_margin
+        found, heard = [], 0
+        blocks = source_blocks(source, self.sample_rate)
+        for p in pieces(blocks, size, self._piece_frames, margin, margin * size):
+            heard, frames = p.heard, -(-len(p.wav) // size)
+            x = F.pad(p.wav.to(self.device)[None, None].float(), (0, frames * size - len(p.wav)))
+            with torch.autocast(x.device.type, enabled=False):
+                codes = run(x, torch.tensor([frames], device=self.device))
+            found.append(codes[..., p.skip : None if p.frames is None else p.skip + p.frames])
+        if not heard:
+            raise AudiokdError("an empty waveform has no codes", fix="leave it out")
+        codes = torch.cat(found, -1)
+        lengths, samples = torch.tensor([[codes.shape[-1]], [heard]], device=self.device)
+        return Codes(codes, lengths, samples, self.sample_rate)
+
+    @torch.no_grad()
     def decode(self, codes: Codes | Tensor, semantic_only: bool = False) -> tuple[Tensor, Tensor]:
         """Codes, or a tensor [B, Q, T'], to waveforms [B, T] and their lengths [B]: `num_samples` where the codes know it.
 
@@ -118,22 +149,26 @@ class FrozenCodec(nn.Module, CodeStreams, ABC):
             wav = self._in_pieces(self.decoder, ids, frames, 1, self.frame_size, self.decoder_margin)
         return zero_beyond(fit_length(wav, size), n)[:, 0], n
 
+    @property
+    def _piece_frames(self) -> int:
+        return max(1, int(self.piece_s * self.frame_rate))
+
     def _in_pieces(
         self, made: Callable[[], Run], x: Tensor, frames: Tensor, in_size: int, out_size: int, margin: int
     ) -> Tensor:
         """What a run gives of `x` [B, C, T]; where it is longer than a piece, item by item and piece by piece, with margins."""
-        piece = max(1, int(self.piece_s * self.frame_rate))
+        piece = self._piece_frames
         if x.shape[-1] <= piece * in_size:
             return made()(x, frames)
         items = []
         for item, whole in zip(x, frames.tolist()):
-            run, pieces = made(), []
+            run, parts = made(), []
             for start in range(0, whole, piece):
                 stop = min(start + piece, whole)
                 a, b = max(0, start - margin), min(stop + margin, whole)
                 y = run(item[None, :, a * in_size : b * in_size], frames.new_tensor([b - a]))
-                pieces.append(y[0, :, (start - a) * out_size : (stop - a) * out_size])
-            items.append(torch.cat(pieces, -1) if pieces else torch.zeros(1, 0, device=x.device))
+                parts.append(y[0, :, (start - a) * out_size : (stop - a) * out_size])
+            items.append(torch.cat(parts, -1) if parts else torch.zeros(1, 0, device=x.device))
         return stack_padded(items)
 
 

@@ -10,10 +10,11 @@ import numpy as np
 
 from audiokd.errors import AudiokdError
 from audiokd.files import atomic_write
+from audiokd.objects import here_only
 from audiokd.progress import progress
 from audiokd.tokens import layout
 from audiokd.tokens.reader import StoredCodes, StoredFeatures, TokenStore
-from audiokd.tokens.remote import open_store
+from audiokd.tokens.remote import RemoteStore, open_store
 from audiokd.tokens.writer import StoreItem, StoreWriter
 
 _SHOWN = 10  # first differing places that a diff lists
@@ -25,14 +26,17 @@ def merge_stores(
     """Write to `out` a store that holds the utterances of `a` and then those of `b`, shards numbered anew.
 
     Shards that need no change are links to those of `a` and `b`, or copied byte for byte and checked against their sha256 on the
-    way. An utterance in both with equal content is kept once (as in `a`); one that failed in one store only has not failed.
+    way, as they always are where one of the two is in an object store. An utterance in both with equal content is kept once (as
+    in `a`); one that failed in one store only has not failed.
 
     Returns:
         Counts: shards, linked (or copied), rewritten, duplicates.
 
     Raises:
-        AudiokdError: kind or meta differ, an id has other content in `b`, a file is damaged, or `out` holds something.
+        AudiokdError: kind or meta differ, an id has other content in `b`, a file is damaged, or `out` holds something or is in an
+            object store.
     """
+    here_only(out, "a merged store")
     first, second = open_store(a), open_store(b)
     for store in (first, second):
         if store.unfinished or not store.complete:
@@ -45,6 +49,10 @@ def merge_stores(
     if out.resolve() in (first.path.resolve(), second.path.resolve()) or (out / layout.COMPLETE_JSON).exists():
         raise AudiokdError("there is a store already", where=str(out), fix="give a new folder")
 
+    for store in (first, second):
+        if isinstance(store, RemoteStore):
+            store.fetch_all()
+            copy = True  # a link into the cache would not last
     writer = StoreWriter(out, first.kind, first.meta)
     for link in out.iterdir():
         if link.is_symlink():  # of a merge that was killed
@@ -205,6 +213,10 @@ def _copy_shard(source: Path, target: Path, info: dict[str, Any]) -> None:
         layout.remove_stale_tmp(target)
         for p in target.iterdir():
             p.unlink()
+    for name in info["sha256"]:
+        if Path(name).name != name:
+            fix = "do not use this store: someone made it to write outside its folder"
+            raise AudiokdError(f"file {name!r} is refused", where=str(source / layout.SHARD_JSON), fix=fix)
     for name, want in info["sha256"].items():
         _copy(source / name, target / name, want)
     _copy(source / layout.SHARD_JSON, target / layout.SHARD_JSON, None)

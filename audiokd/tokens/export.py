@@ -11,7 +11,7 @@ from pathlib import Path
 
 from audiokd.errors import AudiokdError
 from audiokd.files import fsync_dir
-from audiokd.objects import is_url
+from audiokd.objects import here_only, is_url
 from audiokd.tokens.exports.first_stream import export_s3tokenizer, export_slamkit
 from audiokd.tokens.exports.hf import MARK, export_hf
 from audiokd.tokens.exports.jsonl import export_jsonl
@@ -78,6 +78,7 @@ def export_store(
         raise AudiokdError(f"{to} has no BPE", fix="use --to hf")
     if audio_root and to != "mert":
         raise AudiokdError(f"{to} names no recordings", fix="leave --audio_root out, or use --to mert")
+    here_only(out, "an export")
     if is_url(store):
         store = open_store(str(store))
     stores = {"train": store} if isinstance(store, TokenStore) else _open(Path(store), to)

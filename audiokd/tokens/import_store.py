@@ -13,6 +13,7 @@ import numpy as np
 
 from audiokd.errors import AudiokdError
 from audiokd.files import sha256_bytes
+from audiokd.objects import here_only
 from audiokd.progress import progress
 from audiokd.tokens.imports.kaldi import read_kaldi
 from audiokd.tokens.imports.lhotse import read_lhotse
@@ -58,6 +59,7 @@ def import_store(
     """
     if format not in FORMATS:
         raise AudiokdError(f"format {format!r} is not known", fix="use " + ", ".join(FORMATS))
+    here_only(out, "an import")
     path = Path(source)
     if not path.exists():
         raise AudiokdError("no such file or folder", where=str(path), fix="check the path")

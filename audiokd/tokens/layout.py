@@ -70,7 +70,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from `path`; anything else in it is an AudiokdError that names the file."""
     try:
         obj = json.loads(path.read_bytes())
-    except FileNotFoundError as e:
+    except (FileNotFoundError, NotADirectoryError) as e:
         raise AudiokdError("the file is missing", where=str(path), fix="run `audiokd store verify`") from e
     except ValueError as e:  # bad JSON or bad UTF-8
         raise AudiokdError(f"not readable as JSON ({e})", where=str(path), fix="the file is damaged") from e

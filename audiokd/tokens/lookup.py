@@ -31,10 +31,32 @@ def build_lookup(path: Path, shards: Sequence[str]) -> np.ndarray:
 
 
 def write_lookup(path: Path, shards: Sequence[str]) -> None:
-    """Write the table of the store at `path`."""
+    """Write the table of the store at `path`.
+
+    Raises:
+        AudiokdError: an id is in two shards.
+    """
     table = build_lookup(path, shards)
+    _refuse_twice(path, shards, table)
     with atomic_write(path / LOOKUP) as f:
         np.save(f, table)
+
+
+def _refuse_twice(path: Path, shards: Sequence[str], table: np.ndarray) -> None:
+    """Ids are read only where hashes are equal."""
+    same = table[1:, 0] == table[:-1, 0]
+    seen: dict[str, str] = {}
+    for i in np.flatnonzero(np.append(same, False) | np.append(False, same)) if len(table) else ():
+        number, at = unpack(int(table[i, 1]))
+        file = path / shards[number] / INDEX
+        with open(file, "rb") as f:
+            f.seek(at)
+            utt_id = layout.parse_row(f.readline(), f"{file} at byte {at}")["id"]
+        if utt_id in seen:
+            what = f"two utterances have the id {utt_id}: in shard {seen[utt_id]} and in {shards[number]}"
+            fix = "make the ids of the input unique and run the same command again: the other shards are kept"
+            raise AudiokdError(what, where=str(path), fix=fix)
+        seen[utt_id] = shards[number]
 
 
 def pack(shard: int, at: int) -> int:

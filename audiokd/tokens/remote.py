@@ -95,6 +95,12 @@ class RemoteWriter(StoreWriter):
         for file in (LOOKUP, COMPLETE_JSON):
             objects.put(self.path / file, f"{self.url}/{file}")
 
+    def shards(self) -> list[str]:
+        """Names of the shards that were finished when last looked at."""
+        if self._infos is None:
+            self.look_again()
+        return sorted(self._infos or ())
+
     def totals(self, shard_names: Sequence[str]) -> dict[str, Any]:
         """As of `StoreWriter`."""
         files = [f"{shard}/{SHARD_JSON}" for shard in shard_names]

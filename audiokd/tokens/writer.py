@@ -86,12 +86,19 @@ class StoreWriter:
             raise AudiokdError("the store was made by another model: " + "; ".join(differ), where=str(path), fix=fix)
 
     def done(self, shard_name: str, input_sha256: str | None = None) -> bool:
-        """Whether the shard is finished, and (where `input_sha256` is given) was made from that input."""
+        """Whether the shard is finished, and (where `input_sha256` is given) was made from that input.
+
+        Raises:
+            AudiokdError: a file that is no shard has its name, or its shard.json is damaged.
+        """
         folder = self.path / layout.check_shard_name(shard_name)
         try:
             info = layout.read_json(folder / SHARD_JSON)
         except AudiokdError as e:
-            if isinstance(e.__cause__, (FileNotFoundError, NotADirectoryError)):
+            if isinstance(e.__cause__, NotADirectoryError):
+                fix = "move it away and run the same command again"
+                raise AudiokdError("in the way: a file, not a shard's folder", where=str(folder), fix=fix) from e
+            if isinstance(e.__cause__, FileNotFoundError):
                 return False
             raise
         if input_sha256 is not None and info.get("input_sha256") != input_sha256:
@@ -218,15 +225,13 @@ class StoreWriter:
         """Write complete.json: the store holds these shards and no more is to come.
 
         Raises:
-            AudiokdError: one of them is not finished, or the folder holds others (say, of another --shard_size).
+            AudiokdError: one of them is not finished, the folder holds others (say, of another --shard_size), or an id is in two.
         """
         names = sorted(shard_names, key=lambda n: (int(layout.check_shard_name(n)), n))
         if missing := [n for n in names if not self.done(n)]:
             fix = "run the same command again: finished shards are kept"
             raise AudiokdError(f"shards not finished: {', '.join(missing)}", where=str(self.path), fix=fix)
-        if extra := sorted(set(layout.shard_folders(self.path)) - set(names)):
-            fix = "they are of another run (another --shard_size?): delete them, or write to another folder"
-            raise AudiokdError(f"shards that this run has not: {', '.join(extra)}", where=str(self.path), fix=fix)
+        self.refuse_others(names)
         layout.remove_stale_tmp(self.path)
         complete = completion(self.path, names)
         if self._is_finished(complete):
@@ -239,6 +244,21 @@ class StoreWriter:
             except FileNotFoundError:  # another that finishes took our file for a dead one's: each cleans up but once
                 if not self.path.is_dir():
                     raise
+
+    def refuse_others(self, shard_names: Sequence[str]) -> None:
+        """Check, before anything is written, that `finish` will find no shard but these.
+
+        Raises:
+            AudiokdError: there are others.
+        """
+        if extra := sorted(set(self.shards()) - set(shard_names)):
+            shown = ", ".join(extra[:10]) + (f" and {len(extra) - 10} more" if len(extra) > 10 else "")
+            fix = "they are of another run (another input or --shard_size?): delete them, or write to another folder"
+            raise AudiokdError(f"shards that this run has not: {shown}", where=str(self.path), fix=fix)
+
+    def shards(self) -> list[str]:
+        """Names of the shards that are there, finished or not."""
+        return layout.shard_folders(self.path)
 
     def _is_finished(self, complete: dict[str, Any]) -> bool:
         """Whether `complete` is what the store says: its indices need not be read again."""

@@ -131,6 +131,11 @@ def test_what_is_refused(corpus: Path, speech: tuple[np.ndarray, int], tmp_path:
     cases = {
         "no audio in this tar": write_tar(tmp_path / "codes.tar", {"u.npy": b"x"}),
         r"the key u comes twice: u\.flac and u\.wav": write_tar(tmp_path / "twice.tar", {"u.flac": wav, "u.wav": wav}),
+        r"member '\.\./evil\.flac' is refused": write_tar(tmp_path / "up.tar", {"u.flac": wav, "../evil.flac": wav}),
+        r"member 'a/\.\./\.\./evil\.json' is refused": write_tar(
+            tmp_path / "text.tar", {"u.flac": wav, "a/../../evil.json": b"{}"}
+        ),
+        r"member '/evil\.flac' is refused": write_tar(tmp_path / "root.tar", {"/evil.flac": wav}),
         "not a whole tar.*\n.*a compressed tar": write_tar(tmp_path / "gz.tar", {"u.flac": wav}, "w:gz"),
     }
     cut = tmp_path / "cut.tar"

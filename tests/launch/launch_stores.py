@@ -8,6 +8,8 @@ import signal
 import time
 from pathlib import Path
 
+from audiokd.launch.local import own_device
+
 SHARDS = 24
 
 
@@ -41,6 +43,19 @@ class Square:
     def _mark(self, what: str) -> None:
         with open(self.marks, "a") as f:  # one short line: appended whole
             f.write(f"{what} {os.getpid()} {os.environ.get('OMP_NUM_THREADS')} {_node()}\n")
+
+
+class OwnDevice:
+    """A worker: the device that its process takes of `count` GPUs; it naps, so that no process does all tasks."""
+
+    def __init__(self, count: int):
+        import torch
+
+        torch.cuda.device_count = lambda: count
+
+    def __call__(self, task: str) -> tuple[int, str]:
+        time.sleep(0.5)
+        return os.getpid(), own_device(task)
 
 
 def _node() -> str:

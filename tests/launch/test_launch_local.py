@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from launch_stores import SHARDS, Square, finished, tree
+from launch_stores import SHARDS, OwnDevice, Square, finished, tree
 
 from audiokd.errors import AudiokdError
 from audiokd.launch import local
@@ -109,3 +109,13 @@ def test_which_try_is_the_last() -> None:
 def test_a_worker_that_cannot_be_made_says_why(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="marks"):
         list(local.run(Square, (str(tmp_path / "nowhere" / "marks"),), [1, 2], 2, 1))
+
+
+def test_processes_share_the_gpus() -> None:
+    """Three processes and two GPUs; whoever names a GPU gets that one, and one process alone the first."""
+    found = set(local.run(OwnDevice, (2,), ["cuda"] * 24, 3, 1))
+    devices = [device for _, device in found]
+    assert len({pid for pid, _ in found}) == len(devices) == 3  # each keeps its own
+    assert sorted(d.removesuffix(":0") for d in devices) == ["cuda", "cuda", "cuda:1"]
+    assert {d for _, d in local.run(OwnDevice, (2,), ["cuda:1", "cpu"] * 2, 2, 1)} == {"cuda:1", "cpu"}
+    assert local.own_device("cuda") == "cuda"

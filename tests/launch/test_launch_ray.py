@@ -97,6 +97,21 @@ def test_shards_of_a_dead_node_are_run_elsewhere(nodes: Any, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+def test_two_workers_share_a_gpu(cluster: Any, tmp_path: Path) -> None:
+    """One that Ray counts and that is not there; the nodes without it get no worker, and a third finds no place."""
+    node = cluster.add_node(**NODE, num_gpus=1)
+    try:
+        marks = tmp_path / "marks"
+        ray = Ray(address=cluster.address, num_cpus=0.25, num_gpus=0.5)
+        assert sorted(ray.run(Square, (str(marks), 0.5), range(1, 25), 3, 1)) == [n * n for n in range(1, 25)]
+        rows = [line.split() for line in marks.open()]
+        assert {row[-1] for row in rows} == {node.node_id}
+        assert len({row[-3] for row in rows}) == 2
+    finally:
+        cluster.remove_node(node)
+
+
+@pytest.mark.slow
 def test_what_fails_is_named_and_the_rest_is_done(nodes: Any, tmp_path: Path) -> None:
     results: list[int] = []
     run = Ray(address=nodes.address, max_retries=1).run(Square, (str(tmp_path / "marks"),), [1, -1, 2, -2, 3], 2, 1)

@@ -78,6 +78,13 @@ def test_a_clip_does_not_hear_its_batch(
     assert all(torch.equal(batch[i].codes[0], a) for i, a in enumerate(alone))
     monkeypatch.setattr(of_model, "PIECE", 31)
     assert torch.equal(model.encode(wav, lengths).codes, batch.codes)
+    for i, n in enumerate(lengths.tolist()):
+        streamed = model.encode_long(wav[i, :n].split(5003))
+        assert torch.equal(streamed.codes[0], alone[i])
+        assert streamed.num_samples.tolist() == [n]
+    assert model.piece_s == pytest.approx(31 / 75)
+    with pytest.raises(AudiokdError, match="an empty waveform has no codes"):
+        model.encode_long([])
 
 
 def test_as_a_tokenizer_and_a_teacher(made: tuple[Path, dict[str, float]], corpus: Path, tmp_path: Path) -> None:

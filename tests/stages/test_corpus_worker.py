@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +13,19 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
+from tiny_codecs import tiny_codec
 from tokenized import assert_same_codes, codes_of
 from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 
+from audiokd.data import inputs
 from audiokd.data.audio import load_at
 from audiokd.data.utterance import Utterance
+from audiokd.data.webdataset import read_tar
 from audiokd.errors import AudiokdError
 from audiokd.hub.auto import load_model
+from audiokd.launch.launcher import Local
 from audiokd.methods.lm_spt.model import LMSPTModel
-from audiokd.stages.corpus_worker import Timed, plan_batches
+from audiokd.stages.corpus_worker import ShardDone, Timed, Worker, plan_batches
 from audiokd.stages.extract import extract
 from audiokd.stages.shard import shard
 from audiokd.stages.tokenize import tokenize
@@ -50,6 +56,14 @@ def hubert_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(out)
 
 
+@pytest.fixture(scope="module")
+def codec_dir(two_cities: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Of transformers."""
+    out = tmp_path_factory.mktemp("encodec")
+    tiny_codec("encodec", torch.from_numpy(load_at(Utterance("a", str(two_cities)), 24000))).save_pretrained(out)
+    return str(out)
+
+
 def test_long_recordings_have_the_codes_of_the_whole(
     model: Any, model_dir: str, speech: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,12 +88,13 @@ def test_long_recordings_have_the_codes_of_the_whole(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["tokenize", "extract"])
+@pytest.mark.parametrize("kind", ["tokenizer", "codec", "encoder"])
 def test_memory_does_not_grow_with_a_recording(
-    stage: str, model_dir: str, hubert_dir: str, speech: np.ndarray, tmp_path: Path
+    kind: str, model_dir: str, codec_dir: str, hubert_dir: str, speech: np.ndarray, tmp_path: Path
 ) -> None:
     """A minute and a half, and twenty times as much."""
-    name = hubert_dir if stage == "extract" else model_dir
+    stage = "extract" if kind == "encoder" else "tokenize"
+    name = {"tokenizer": model_dir, "codec": codec_dir, "encoder": hubert_dir}[kind]
     peaks = []
     for minutes in (1.5, 30):
         wav = tmp_path / f"{minutes}.wav"
@@ -179,6 +194,7 @@ def test_a_shard_that_is_cut_short_stops_no_other(
     with pytest.raises(AudiokdError) as e:
         extract("log_mel", str(dump), store, layer="frames", nj=nj, threads=1)
     assert f"1 of 3 shards cannot be read and are missing\n  00001: {tars[1]}: not a whole tar" in str(e.value)
+    assert re.search(r"not a whole tar: [^;\n]*; (make the shard|download it) again", str(e.value))
     assert "mend them and run the same command again" in str(e.value)
     found = open_store(store)
     assert (list(found), found.complete) == (["u0", "u1", "u4", "u5"], False)
@@ -188,6 +204,28 @@ def test_a_shard_that_is_cut_short_stops_no_other(
     assert "2 of 3 shards are done already" in capsys.readouterr().out
     assert list(open_store(store)) == [f"u{i}" for i in range(6)]
     assert verify_store(store) == []
+
+
+@pytest.mark.parametrize("what", ["list", "shard"])
+def test_a_shard_that_is_gone_is_missed(what: str, speech: np.ndarray, tmp_path: Path) -> None:
+    """Not a corpus that is complete without it; the others keep their numbers."""
+    dump, wavs, store = tmp_path / "dump", tmp_path / "wav", str(tmp_path / "store")
+    wavs.mkdir()
+    for i in range(6):
+        sf.write(wavs / f"u{i}.wav", speech[16000 * i : 16000 * (i + 1)], 16000)
+    shard(str(wavs), str(dump), shard_size=2)
+    (dump / "cuts.000001.jsonl.gz").rename(tmp_path / "list")
+    if what == "shard":
+        (dump / "recording.000001.tar").rename(tmp_path / "tar")
+    with pytest.raises(AudiokdError) as e:
+        extract("log_mel", str(dump), store, layer="frames", threads=1)
+    assert f"1 of 3 shards cannot be read and are missing\n  00001: {dump}/cuts.000001.jsonl.gz: " in str(e.value)
+    assert open_store(store).shards == ["00000", "00002"]
+    (tmp_path / "list").rename(dump / "cuts.000001.jsonl.gz")
+    if what == "shard":
+        (tmp_path / "tar").rename(dump / "recording.000001.tar")
+    extract("log_mel", str(dump), store, layer="frames", threads=1)
+    assert list(open_store(store)) == [f"u{i}" for i in range(6)]
 
 
 def test_a_batch_that_the_model_refuses_is_tried_one_by_one(
@@ -227,3 +265,74 @@ def test_speed_and_waiting_are_said(
     said = capsys.readouterr()
     assert "of the time waiting for data" in said.err
     assert "0.01 h of audio, " in said.err
+
+
+@pytest.mark.parametrize(("device", "seconds"), [("cpu", 0.0), ("cuda", 120.0), ("cuda:1", 120.0)])
+def test_the_plan_is_made_before_the_first_shard(
+    device: str, seconds: float, speech: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the kind of device, in the process that launches; a worker is handed it."""
+    plans = []
+
+    def run(self: Local, make: Any, args: tuple[Any, ...], tasks: Any, nj: int, threads: int, *more: Any) -> Any:
+        plans.append((args[0].plan, args[1], threads))
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(Local, "run", run)
+    sf.write(tmp_path / "a.wav", speech, 16000)
+    with pytest.raises(KeyboardInterrupt):
+        extract("log_mel", str(tmp_path / "a.wav"), str(tmp_path / "s"), layer="frames", device=device, threads=3)
+    ((plan, asked, threads),) = plans
+    assert (plan["batch_duration"], plan["device"], plan["threads"]) == (seconds, device.split(":")[0], 3)
+    assert (asked, threads) == (device, 3)
+
+
+def test_shards_that_are_written_elsewhere(speech: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker says that it is done, and this machine sees nothing of it: a disk that is not shared."""
+    monkeypatch.setattr(Worker, "__call__", lambda self, shard: ShardDone(1.0, 1.0, 0.0))
+    sf.write(tmp_path / "a.wav", speech, 16000)
+    with pytest.raises(AudiokdError, match="1 shards are written elsewhere and cannot be seen here, such as 00000"):
+        extract("log_mel", str(tmp_path / "a.wav"), str(tmp_path / "s"), layer="frames", threads=1)
+    assert not open_store(tmp_path / "s").complete
+
+
+def test_the_next_utterances_are_read_while_the_model_runs(
+    speech: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(3):
+        sf.write(tmp_path / f"{i}.wav", speech[16000 * i : 16000 * (i + 1)], 16000)
+    read, together = Worker._read, Worker._together
+    second = threading.Event()
+
+    def reading(self: Worker, batch: list[Timed]) -> Any:
+        if batch[0].utt.id == "1":
+            second.set()
+        return read(self, batch)
+
+    def running(self: Worker, wavs: Any) -> Any:
+        assert second.wait(20)
+        return together(self, wavs)
+
+    monkeypatch.setattr(Worker, "_read", reading)
+    monkeypatch.setattr(Worker, "_together", running)
+    extract("log_mel", str(tmp_path), str(tmp_path / "s"), layer="frames", threads=1)
+    assert list(open_store(tmp_path / "s")) == ["0", "1", "2"]
+
+
+def test_a_worker_reads_the_list_of_a_tar_once(
+    speech: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And once it is read before, to see whether its shard is done."""
+    (tmp_path / "wav").mkdir()
+    (tmp_path / "tars").mkdir()
+    for i in range(3):
+        sf.write(tmp_path / "wav" / f"{i}.wav", speech[16000 * i : 16000 * (i + 1)], 16000)
+        subprocess.run(["tar", "cf", tmp_path / "tars" / f"{i}.tar", "-C", tmp_path / "wav", f"{i}.wav"], check=True)
+    read: list[str] = []
+    monkeypatch.setattr(inputs, "read_tar", lambda tar: read.append(tar.name) or read_tar(tar))
+    extract("log_mel", str(tmp_path / "tars"), str(tmp_path / "s"), layer="frames", threads=1)
+    assert sorted(read) == sorted(["0.tar", "1.tar", "2.tar"] * 2)
+    assert verify_store(tmp_path / "s") == []
+    extract("log_mel", str(tmp_path / "tars"), str(tmp_path / "s"), layer="frames", threads=1)
+    assert len(read) == 9  # it was made of what is there

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -115,9 +116,10 @@ def test_bad_files_stop_nothing(
     with pytest.raises(SystemExit) as e:
         main(args)
     assert e.value.code == 1
-    said = capsys.readouterr().err
+    out, said = capsys.readouterr()
     assert "6 of 8 utterances failed, more than --max_error_rate 0.01" in said
     assert "errors.jsonl" in said
+    assert "failed: c-nan: NaN or Inf in 1 samples" in out
 
     assert list(codes_of(tmp_path / "tokens")) == ["b-good", "g-flac"]
     assert np.array_equal(codes_of(tmp_path / "tokens")["b-good"], _codes_alone(model_dir, wav / "b-good.wav"))
@@ -131,8 +133,10 @@ def test_bad_files_stop_nothing(
     assert sum(text.count("\n") for text in lines) == 6
     assert str(tmp_path) not in "".join(lines)
 
-    main([*args, "--max_error_rate", "0.8"])  # the same store, now good enough
-    assert "2 utterances" in capsys.readouterr().out
+    main([*args, "--max_error_rate", "0.8"])  # the same store, now good enough: what is not in it is said all the same
+    said = capsys.readouterr().out
+    assert "2 utterances" in said
+    assert said.count("failed: ") == 6
 
 
 @pytest.mark.parametrize("batch_duration", [0.0, 20.0])
@@ -166,3 +170,41 @@ def test_a_store_of_another_model_is_refused(exp: Path, model_dir: str, corpus: 
     assert theirs in str(e.value)
     assert not (corpus / "wrong").exists()
     assert tree(store) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("--device cuda:99", r"device 'cuda:99' cannot be used here: (.|\n)*audiokd doctor"),
+        ("--device abacus", r"device 'abacus' cannot be used here: "),
+        ("--threads -1", "--threads -1: give 1 or more"),
+        ("--batch_duration -1", "--batch_duration -1: give seconds"),
+        ("--nj 0", "--nj 0: at least one"),
+    ],
+)
+def test_options_that_cannot_be(
+    options: str, says: str, model_dir: str, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as e:
+        main(["tokenize", model_dir, str(corpus / "wav"), str(tmp_path / "tokens"), *options.split()])
+    assert e.value.code == 1
+    assert re.search(says, capsys.readouterr().err)
+    assert not list(tmp_path.rglob("shard.json"))
+
+
+def test_a_finished_store_is_not_spoilt_by_another_shard_size(
+    model_dir: str, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokenize(model_dir, str(corpus / "wav"), str(tmp_path / "tokens"), shard_size=2, threads=1)
+    before = tree(tmp_path / "tokens")
+    with pytest.raises(AudiokdError, match=r"shards that this run has not: 00002\n.*another input or --shard_size"):
+        tokenize(model_dir, str(corpus / "wav"), str(tmp_path / "tokens"), shard_size=3, threads=1)
+    assert tree(tmp_path / "tokens") == before
+    assert "made anew" not in capsys.readouterr().out
+    for name in ("a16", "b24"):
+        (tmp_path / "wav").mkdir(exist_ok=True)
+        (tmp_path / "wav" / f"{name}.wav").write_bytes((corpus / "wav" / "a16.wav").read_bytes())
+    tokenize(model_dir, str(tmp_path / "wav"), str(tmp_path / "few"), shard_size=1, threads=1)
+    (tmp_path / "wav" / "b24.wav").write_bytes((corpus / "wav" / "a16.wav").read_bytes()[:-2])
+    tokenize(model_dir, str(tmp_path / "wav"), str(tmp_path / "few"), shard_size=1, max_error_rate=1, threads=1)
+    assert "1 of 2 shards are made anew" in capsys.readouterr().out

@@ -81,7 +81,7 @@ def test_clip_threshold(corpus):
 def test_structure_comes_first_and_fix_mends_it(corpus, capsys):
     scp = (corpus / "wav.scp").read_text().splitlines()
     (corpus / "wav.scp").write_text("\n".join([*reversed(scp), scp[0]]) + "\n")
-    with pytest.raises(AudiokdError, match="--fix true"):
+    with pytest.raises(AudiokdError, match=f"audiokd validate {corpus} --fix true"):
         validate(str(corpus), max_error_rate=1.0)
     assert f"{corpus}/wav.scp:2: " in capsys.readouterr().err
     assert not (corpus / "quarantine.txt").exists()

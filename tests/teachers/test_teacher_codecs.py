@@ -160,7 +160,8 @@ def test_the_first_codebooks_alone(codec: Any, batch: tuple[Tensor, Tensor, Code
 
 
 def test_long_recordings_in_pieces(codec: Any, batch: tuple[Tensor, Tensor, Codes, Tensor]) -> None:
-    """Pieces of 2.1 s: the codes and the sound of the whole, or of windows which do not hear each other; in a batch too."""
+    """Pieces of 2.1 s: the codes and the sound of the whole, or of windows which do not hear each other; in a batch and from blocks
+    too."""
     wav, lengths, whole, firm = batch
     sound, _ = codec.decode(whole)
     codec.piece_s = 2.1
@@ -176,6 +177,12 @@ def test_long_recordings_in_pieces(codec: Any, batch: tuple[Tensor, Tensor, Code
         assert not torch.equal(pieces.codes, whole.codes)
     alone = codec.encode(wav[2:3, : int(lengths[2])])
     assert torch.equal(alone.codes, pieces[2].codes)
+    for i, n in enumerate(lengths.tolist()):
+        streamed = codec.encode_long(wav[i, :n].split(7001))
+        assert (streamed.lengths.tolist(), streamed.num_samples.tolist()) == ([-(-n // codec.frame_size)], [n])
+        assert torch.equal(streamed.codes, pieces[i].codes), i
+    with pytest.raises(AudiokdError, match="an empty waveform has no codes"):
+        codec.encode_long([])
     torch.testing.assert_close(codec.decode(whole)[0], sound, atol=1e-5, rtol=1e-4)
     none = Codes(whole.codes, whole.lengths * torch.tensor([1, 0, 1, 1, 1]), None, codec.sample_rate)
     assert not codec.decode(none)[0][1].any()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from token_stores import META, tree, write_store
 
 from audiokd.errors import AudiokdError
+from audiokd.files import sha256_file
 from audiokd.tokens.compare import diff_stores, merge_stores, render_diff
 from audiokd.tokens.store import StoreItem, StoreWriter, open_store, verify_store
 
@@ -127,6 +129,18 @@ def test_merge_sees_damage_and_can_be_run_again(tmp_path: Path, speech_items: li
     _same(tmp_path / "out", speech_items)
     merge_stores(a, tmp_path / "good", tmp_path / "fresh", copy=True)
     assert tree(tmp_path / "out") == tree(tmp_path / "fresh")
+
+
+def test_merge_copies_nothing_that_leads_out(tmp_path: Path, speech_items: list[StoreItem]) -> None:
+    a, b = write_store(tmp_path / "a", speech_items[:4]), write_store(tmp_path / "b", speech_items[4:])
+    (tmp_path / "evil").write_text("evil")
+    info = json.loads((a / "00000" / "shard.json").read_text())
+    info["sha256"]["../../evil"] = sha256_file(tmp_path / "evil")
+    (a / "00000" / "shard.json").write_text(json.dumps(info))
+    (tmp_path / "deep").mkdir()
+    with pytest.raises(AudiokdError, match=r"file '\.\./\.\./evil' is refused"):
+        merge_stores(a, b, tmp_path / "deep" / "out", copy=True)
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["out"]
 
 
 def test_diff_of_equal_stores(tmp_path: Path, store_path: Path, speech_items: list[StoreItem]) -> None:

@@ -58,7 +58,9 @@ def test_an_id_that_comes_twice(tmp_path: Path, speech_items: list[StoreItem]) -
     writer = StoreWriter(tmp_path / "s", "codes", META)
     for name in ("00000", "00001"):
         writer.write_shard(name, speech_items[:2])
-    writer.finish(["00000", "00001"])
+    with pytest.raises(AudiokdError, match=r"two utterances have the id .*: in shard 00000 and in 00001"):
+        writer.finish(["00000", "00001"])
+    assert not open_store(tmp_path / "s").complete
     with pytest.raises(AudiokdError, match="is in shard 00000 and again in 00001"):
         open_store(tmp_path / "s")[speech_items[1].id]
 

@@ -14,14 +14,16 @@ from typing import Any
 import fsspec
 import numpy as np
 import pytest
-from token_stores import META, tree
+from token_stores import META, tree, write_store
 
 from audiokd import objects
 from audiokd.data.audio import info, load, load_crop
 from audiokd.data.inputs import open_input
 from audiokd.errors import AudioError, AudiokdError
 from audiokd.stages import store as stage
+from audiokd.stages.decode import decode
 from audiokd.stages.shard import shard
+from audiokd.tokens.compare import merge_stores
 from audiokd.tokens.store import StoreItem, open_store, open_writer, verify_store
 
 
@@ -153,6 +155,35 @@ def test_names_that_lead_out_are_refused(bucket: str, tmp_path: Path, speech_ite
         with pytest.raises(AudiokdError, match=r"the name '\.\./\.\./evil\.txt' leads out of its folder"):
             use(f"{bucket}/in")
     assert not list((tmp_path / "cache").rglob("*evil*"))
+
+
+def test_stores_are_merged_here(bucket: str, tmp_path: Path, speech_items: list[StoreItem]) -> None:
+    """By copies, which need neither the bucket nor the cache afterwards."""
+    a = put_folder(write_store(tmp_path / "a", speech_items[:6]), f"{bucket}/a")
+    b = write_store(tmp_path / "b", speech_items[6:])
+    assert merge_stores(a, b, tmp_path / "out")["copied"] == 3
+    shutil.rmtree(tmp_path / "cache")
+    shutil.rmtree(b)
+    assert verify_store(tmp_path / "out") == []
+    assert list(open_store(tmp_path / "out")) == [i.id for i in speech_items]
+
+
+def test_what_is_written_here_only(
+    bucket: str, tmp_path: Path, data: Path, store_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not to a folder that is named "s3:"."""
+    monkeypatch.chdir(tmp_path)
+    url, before = f"{bucket}/out", sorted(os.listdir(tmp_path))
+    for write in (
+        lambda: stage.merge(str(store_path), str(store_path), url),
+        lambda: stage.export(str(store_path), f"{url}.jsonl", "jsonl"),
+        lambda: stage.import_(str(tmp_path), url, "kaldi", 256),
+        lambda: shard(str(data), url),
+        lambda: decode("model", str(store_path), url),
+    ):
+        with pytest.raises(AudiokdError, match=r"s3://.*/out.*: .* is not written to an object store"):
+            write()
+    assert sorted(os.listdir(tmp_path)) == before
 
 
 def test_audio_of_any_kind_of_input(bucket: str, tmp_path: Path, beckett: Path, data: Path) -> None:

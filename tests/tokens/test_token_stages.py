@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -61,6 +64,33 @@ def test_verify_against_the_input(
     assert "beckett/bad: failed: bad.wav: empty recording" in out
     assert f"new: is in the input and not in the store ({data}/wav.scp:11)" in out
     assert f"{ids[0]}: is in the store and not in the input" in out
+
+
+def test_what_a_run_that_was_stopped_has_not_done(
+    tmp_path: Path, beckett: Path, speech_items: list[StoreItem], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is missing is named of a store that is not complete too, and where a part of the input cannot be read."""
+    items = [dataclasses.replace(item, id=f"u{i}") for i, item in enumerate(speech_items[:6])]
+    store, tars = write_store(tmp_path / "store", items, per_shard=2), tmp_path / "tars"
+    tars.mkdir()
+    for n in range(3):
+        with tarfile.open(tars / f"{n}.tar", "w") as tar:
+            for i in (2 * n, 2 * n + 1):
+                tar.add(beckett, f"u{i}.wav")
+    (store / "complete.json").unlink()
+    shutil.rmtree(store / "00001")
+    (tars / "2.tar").write_bytes((tars / "2.tar").read_bytes()[:1000])
+    with pytest.raises(AudiokdError, match="6 problems found"):
+        stage.verify(str(store), str(tars))
+    out = capsys.readouterr().out
+    assert "complete.json: missing" in out
+    for i in (2, 3):
+        assert f"u{i}: is in the input and not in the store ({tars}/1.tar:u{i}.wav)" in out
+    assert f"shard 00002 of the input cannot be read: {tars}/2.tar: not a whole tar" in out
+    (store / "00000" / "index.jsonl").write_text("{")
+    with pytest.raises(AudiokdError, match="problems found"):
+        stage.verify(str(store), str(tars))
+    assert "what is missing cannot be said: " in capsys.readouterr().out
 
 
 def test_export_merge_diff(tmp_path: Path, speech_items: list[StoreItem], capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import pickle
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -221,6 +222,13 @@ def test_a_shard_without_shard_json_is_not_there(store_path: Path) -> None:
     assert any("00001: unfinished" in p for p in verify_store(store_path))
 
 
+def test_a_file_in_a_shards_place(store_path: Path) -> None:
+    shutil.rmtree(store_path / "00001")
+    (store_path / "00001").write_text("no shard")
+    with pytest.raises(AudiokdError, match=r"00001: in the way: a file(.|\n)*move it away"):
+        StoreWriter(store_path, "codes", META).done("00001")
+
+
 def test_complete_store_that_lost_a_shard_does_not_open(store_path: Path) -> None:
     (store_path / "00001" / "shard.json").unlink()
     with pytest.raises(AudiokdError, match="lists shards that are not there: 00001"):
@@ -266,6 +274,19 @@ def test_store_can_be_pickled_for_workers(store_path: Path, speech_items: list[S
     data = pickle.dumps(store)
     assert len(data) < 500  # the path, not the codes
     np.testing.assert_array_equal(pickle.loads(data)[speech_items[5].id].codes, speech_items[5].array)
+
+
+def test_arrays_are_mapped_and_not_read(
+    store_path: Path, speech_items: list[StoreItem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(store_path)
+    assert isinstance(store.array("00000"), np.memmap)
+    opened, mapped = [], store._mapped
+    monkeypatch.setattr(store, "_mapped", lambda shard: opened.append(mapped(shard)) or opened[-1])
+    for item in store.items():
+        assert not isinstance(item.array, np.memmap)  # one utterance's own
+    assert store[speech_items[7].id].array.shape == speech_items[7].array.shape
+    assert [isinstance(array, np.memmap) for array in opened] == [True] * 4
 
 
 def test_more_shards_than_open_files(tmp_path: Path) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from audiokd.errors import AudiokdError
-from audiokd.frontends.mel_chroma import MelChroma
+from audiokd.frontends.mel_chroma import N_FFT, MelChroma
 from audiokd.methods.kmeans.config import FEATURES, KMeansConfig
 from audiokd.nn.code_streams import CodeStreams
+from audiokd.nn.codec.long_form import source_blocks
 from audiokd.nn.lengths import length_mask, zero_beyond
+from audiokd.nn.pieces import pieces
 from audiokd.nn.waveforms import check_wav
 from audiokd.tokens.codes import Codes
 
@@ -50,6 +54,11 @@ class KMeansModel(PreTrainedModel, CodeStreams):
         return self.config.frame_size
 
     @property
+    def piece_s(self) -> float:
+        """Longest recording, in seconds, that goes through at once."""
+        return PIECE / self.frame_rate
+
+    @property
     def streams(self) -> list[int]:
         """Codes of each stream that there is."""
         return [k for k in self.config.clusters if k]
@@ -69,13 +78,40 @@ class KMeansModel(PreTrainedModel, CodeStreams):
         n = check_wav(wav, lengths, self.device)
         x = zero_beyond(wav.to(self.device)[:, None], n)[:, 0, : int(n.max())]
         frames = -(-n // self.frame_size)
-        pieces = []
-        for first in range(0, int(frames.max()), PIECE):
-            found = self.features(x, first, PIECE)
-            books = [self.get_parameter(name) for name in self.used[: self._num_codebooks]]
-            pieces.append(torch.stack([_nearest(found[k], b) for k, b in zip(self.used, books)], 1))
-        codes = torch.cat(pieces, -1)
+        codes = torch.cat([self._codes(x, first, PIECE) for first in range(0, int(frames.max()), PIECE)], -1)
         return Codes(codes * length_mask(frames, codes.shape[-1])[:, None], frames, n, self.sample_rate)
+
+    @torch.no_grad()
+    def encode_long(self, source: Any) -> Codes:
+        """Codes of one recording that need not be in memory whole: the same as `encode` of all of it, in bounded memory.
+
+        Args:
+            source: an audio file or utterance (any sample rate), a waveform [T] or [1, T] at `sample_rate`, or an iterable of such
+                blocks.
+
+        Returns:
+            Codes of a batch of one.
+
+        Raises:
+            AudiokdError: no samples, a block of another shape or of integers, NaN or Inf; AudioError: an unreadable file.
+        """
+        margin = -(-N_FFT // (2 * self.frame_size))
+        found, heard = [], 0
+        blocks = source_blocks(source, self.sample_rate)
+        for p in pieces(blocks, self.frame_size, PIECE, margin, margin * self.frame_size):
+            heard = p.heard
+            found.append(self._codes(p.wav.to(self.device)[None], p.skip, p.frames))
+        if not heard:
+            raise AudiokdError("an empty waveform has no codes", fix="leave it out")
+        codes = torch.cat(found, -1)
+        lengths, samples = torch.tensor([[codes.shape[-1]], [heard]], device=self.device)
+        return Codes(codes, lengths, samples, self.sample_rate)
+
+    def _codes(self, wav: Tensor, first: int, frames: int | None) -> Tensor:
+        """Codes [B, Q, frames] of the frames from `first` on."""
+        found = self.features(wav, first, frames)
+        books = [self.get_parameter(name) for name in self.used[: self._num_codebooks]]
+        return torch.stack([_nearest(found[k], b) for k, b in zip(self.used, books)], 1)
 
     def decode(self, codes: Codes, semantic_only: bool = False) -> tuple[Tensor, Tensor]:
         """There is no way back.
