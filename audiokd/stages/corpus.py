@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -70,8 +70,9 @@ def run_corpus(
     skipped = len(shards) - len(tasks)
     if skipped:
         print(f"{store}: {skipped} of {len(shards)} shards are done already")
-    if changed := sum(writer.done(s.name) for s in tasks):
-        print(f"{store}: {changed} of {len(shards)} shards are made anew, their input is not what it was")
+    if changed := [s for s in tasks if writer.done(s.name)]:
+        _refuse_other_input(store, changed)
+        print(f"{store}: {len(changed)} of {len(shards)} shards are made anew, their input is not what it was")
 
     sizes = [_size(s) for s in tasks]
     total = None if None in sizes else sum(n for n in sizes if n is not None)
@@ -121,6 +122,22 @@ def run_corpus(
     totals = writer.totals(names)
     writer.close()
     return outcome(store, totals, max_error_rate)
+
+
+def _refuse_other_input(store: str, changed: list[InputShard]) -> None:
+    """A corpus that has changed is made anew, shard by shard; another one under the name of the store is not.
+
+    Raises:
+        AudiokdError: no utterance of the first changed shard is among those of the input's changed shards.
+    """
+    held = {row["id"] for row in open_store(store).rows(changed[0].name)}
+    for shard in changed:
+        with suppress(AudiokdError):  # one that cannot be read is its worker's to tell
+            if any(u.id in held for u in shard.load()):
+                return
+    if held:
+        what = f"the store is of another input: no utterance of its shard {changed[0].name} is in this one ({min(held)}, ...)"
+        raise AudiokdError(what, where=store, fix="give a new folder, or delete this store to make it anew")
 
 
 def _fingerprint(shard: InputShard) -> str:

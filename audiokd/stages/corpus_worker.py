@@ -6,6 +6,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -198,7 +199,9 @@ class Worker:
                 yield utt, e
         for utt in (u for u, w in wavs if w is None):
             try:
-                yield utt, self._in_pieces(utt, spill)
+                with _blamed([utt]):
+                    n = self._in_pieces(utt, spill)
+                yield utt, n
             except StorageError:
                 raise
             except AudiokdError as e:
@@ -215,7 +218,7 @@ class Worker:
         for row, (_, w) in zip(batch, wavs):
             row[: len(w)] = torch.from_numpy(w)
         batch, lengths = batch.to(self.device), lengths.to(self.device)
-        with torch.inference_mode():
+        with torch.inference_mode(), _blamed([u for u, _ in wavs]):
             if self.job.kind == "codes":
                 codes = self.model.encode(batch, lengths)
                 return [c[:, : int(n)].cpu().numpy() for c, n in zip(codes.codes, codes.lengths)]
@@ -254,6 +257,25 @@ class Worker:
 
         x = features.to(getattr(torch, self.job.dtype))
         return x.view(torch.int16).cpu().numpy().view("<u2") if self.job.dtype == BFLOAT16 else x.cpu().numpy()
+
+
+@contextmanager
+def _blamed(utterances: list[Utterance]) -> Iterator[None]:
+    """Name the utterances at which a model failed. Where a GPU has no room for them, that is an error of theirs alone; of anything
+    else the next utterance would be none the better, and the run ends."""
+    import torch
+
+    try:
+        yield
+    except AudiokdError:
+        raise
+    except torch.cuda.OutOfMemoryError as e:
+        torch.cuda.empty_cache()
+        what = f"no memory for it: {str(e).splitlines()[0]}"
+        raise AudiokdError(what, where=utterances[0].where, fix="cut it, or take a GPU that has more") from e
+    except Exception as e:
+        names = ", ".join(u.id for u in utterances[:3]) + (", ..." if len(utterances) > 3 else "")
+        raise RuntimeError(f"the model failed at {names} ({utterances[0].where or utterances[0].path}): {type(e).__name__}: {e}") from e
 
 
 def known_seconds(utt: Utterance) -> float | None:

@@ -14,7 +14,7 @@ from audiokd.tokens.stats import render_stats
 from audiokd.tokens.store import open_store, verify_store
 from audiokd.tokens.verify import missing_of
 
-_SHOWN = 20  # problems and failed utterances listed in full
+_SHOWN = 20  # failed utterances listed in full
 
 
 def ls(store: str) -> None:
@@ -70,12 +70,10 @@ def verify(store: str, input: str = "", allow_pipes: bool = False) -> None:
                 raise
             problems.append(f"what is missing cannot be said: {' '.join(str(e).split())}")
         problems += unread
-    for p in problems[:_SHOWN]:
+    for p in problems:
         print(p)
-    if len(problems) > _SHOWN:
-        print(f"... and {len(problems) - _SHOWN} more")
     if problems:
-        fix = "delete the folders of the shards named above and run the command that made the store again"
+        fix = "delete the folders of damaged shards, move away what is foreign, and run the command that made the store again"
         if input:
             fix = "run the command that made the store again; for what failed, mend the audio first"
         raise AudiokdError(f"{len(problems)} problems found", where=store, fix=fix)

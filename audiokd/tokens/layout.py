@@ -22,6 +22,7 @@ INDEX, ERRORS, LOOKUP = "index.jsonl", "errors.jsonl", "lookup.npy"
 ARRAY = {"codes": "codes.npy", "features": "features.npy"}
 #: what numpy has no name for: `meta.dtype` of a store of features says so, features.npy holds the bits as uint16
 BFLOAT16 = "bfloat16"
+_DAMAGED = "the file is damaged: delete it (of a shard its folder) and run the command that made the store again"
 _SHARD_NAME = re.compile(r"[0-9]{5,9}")
 
 
@@ -61,6 +62,11 @@ def shard_folders(path: Path) -> list[str]:
         return sorted((e.name for e in entries if is_shard_name(e.name) and e.is_dir()), key=lambda n: (int(n), n))
 
 
+def visible(path: Path) -> list[str]:
+    """Names in a folder; what writers are at begins with a dot and is none."""
+    return sorted(name for name in os.listdir(path) if not name.startswith("."))
+
+
 def is_finished(path: Path, shard: str) -> bool:
     """Whether `shard` has its shard.json, which is written last."""
     return (path / shard / SHARD_JSON).is_file()
@@ -73,9 +79,9 @@ def read_json(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError) as e:
         raise AudiokdError("the file is missing", where=str(path), fix="run `audiokd store verify`") from e
     except ValueError as e:  # bad JSON or bad UTF-8
-        raise AudiokdError(f"not readable as JSON ({e})", where=str(path), fix="the file is damaged") from e
+        raise AudiokdError(f"not readable as JSON ({e})", where=str(path), fix=_DAMAGED) from e
     if not isinstance(obj, dict):
-        raise AudiokdError("a JSON object was expected", where=str(path), fix="the file is damaged")
+        raise AudiokdError("a JSON object was expected", where=str(path), fix=_DAMAGED)
     return obj
 
 
@@ -101,9 +107,9 @@ def parse_row(line: bytes, where: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except ValueError as e:
-        raise AudiokdError(f"not a JSON line ({e})", where=where, fix="the file is damaged") from e
+        raise AudiokdError(f"not a JSON line ({e})", where=where, fix=_DAMAGED) from e
     if not isinstance(row, dict) or not isinstance(row.get("id"), str):
-        raise AudiokdError("the row has no `id`", where=where, fix="the file is damaged")
+        raise AudiokdError("the row has no `id`", where=where, fix=_DAMAGED)
     return row
 
 
@@ -124,13 +130,13 @@ def read_store_json(path: Path) -> dict[str, Any]:
         raise AudiokdError(f'not a token store: format is {head.get("format")!r}, not "{FORMAT}"', where=str(file))
     version = head.get("version")
     if not isinstance(version, int) or version < 1:
-        raise AudiokdError(f"version is {version!r}, not a number from 1", where=str(file), fix="the file is damaged")
+        raise AudiokdError(f"version is {version!r}, not a number from 1", where=str(file), fix=_DAMAGED)
     if version > VERSION:
         fix = "update audiokd, or write the store again with this one"
         raise AudiokdError(f"store of version {version}, this audiokd reads up to {VERSION}", where=str(file), fix=fix)
     if head.get("kind") not in ARRAY or not isinstance(head.get("meta"), dict):
         kinds = " or ".join(ARRAY)
-        raise AudiokdError(f"kind must be {kinds}, and meta an object", where=str(file), fix="the file is damaged")
+        raise AudiokdError(f"kind must be {kinds}, and meta an object", where=str(file), fix=_DAMAGED)
     return head
 
 

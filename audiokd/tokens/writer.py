@@ -70,7 +70,7 @@ class StoreWriter:
         self.meta = checks.checked_meta(kind, meta)
         head = {"format": FORMAT, "version": VERSION, "kind": kind, "meta": self.meta}
         if not (self.path / STORE_JSON).exists():
-            taken = self.path.exists() and (not self.path.is_dir() or layout.shard_folders(self.path))
+            taken = self.path.exists() and (not self.path.is_dir() or layout.visible(self.path))
             if (
                 taken and not (self.path / STORE_JSON).exists()
             ):  # looked at last: another process may have begun the store

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -246,6 +247,42 @@ def test_a_batch_that_the_model_refuses_is_tried_one_by_one(
     found = open_store(tmp_path / "s")
     assert list(found) == ["0", "1", "3"]
     assert [(r["id"], r["error"]) for r in found.errors()] == [("2", "not this one")]
+
+
+@pytest.mark.parametrize("piece_s", [30.0, 0.5])
+def test_what_fails_in_the_model_is_named(
+    piece_s: float, model_dir: str, speech: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU without room for one utterance costs that one; anything else ends the run, and no shard of errors is written."""
+    (tmp_path / "wav").mkdir()
+    for i in range(3):
+        sf.write(tmp_path / "wav" / f"{i}.wav", speech[: 16000 + 160 * i], 16000)
+    error: list[Exception] = [torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")]
+    encode, encode_long = LMSPTModel.encode, LMSPTModel.encode_long
+
+    def failing(self: Any, wav: torch.Tensor, lengths: torch.Tensor | None = None) -> Any:
+        if len(wav) > 1 or wav.shape[-1] == (16000 + 160) * 3 // 2:
+            raise error[0]
+        return encode(self, wav, lengths)
+
+    def failing_long(self: Any, source: Utterance) -> Any:
+        if source.id == "1":
+            raise error[0]
+        return encode_long(self, source)
+
+    monkeypatch.setattr(LMSPTModel, "encode", failing)
+    monkeypatch.setattr(LMSPTModel, "encode_long", failing_long)
+    monkeypatch.setattr(LMSPTModel, "piece_s", piece_s)
+    run = partial(tokenize, model_dir, str(tmp_path / "wav"), threads=1, batch_duration=30, max_error_rate=0.4)
+    run(str(tmp_path / "s"))
+    found = open_store(tmp_path / "s")
+    assert list(found) == ["0", "2"]
+    (row,) = found.errors()
+    assert (row["id"], row["error"]) == ("1", "no memory for it: CUDA out of memory. Tried to allocate 9 GiB")
+    error[0] = RuntimeError("an illegal memory access")
+    with pytest.raises(RuntimeError, match=r"the model failed at (2, 1, 0|1) .*wav\): RuntimeError: an illegal memory access"):
+        run(str(tmp_path / "t"))
+    assert not list((tmp_path / "t").glob("0*/shard.json"))
 
 
 def test_plan() -> None:

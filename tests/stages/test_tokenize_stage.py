@@ -201,10 +201,33 @@ def test_a_finished_store_is_not_spoilt_by_another_shard_size(
         tokenize(model_dir, str(corpus / "wav"), str(tmp_path / "tokens"), shard_size=3, threads=1)
     assert tree(tmp_path / "tokens") == before
     assert "made anew" not in capsys.readouterr().out
+    (tmp_path / "wav").mkdir()
     for name in ("a16", "b24"):
-        (tmp_path / "wav").mkdir(exist_ok=True)
         (tmp_path / "wav" / f"{name}.wav").write_bytes((corpus / "wav" / "a16.wav").read_bytes())
     tokenize(model_dir, str(tmp_path / "wav"), str(tmp_path / "few"), shard_size=1, threads=1)
     (tmp_path / "wav" / "b24.wav").write_bytes((corpus / "wav" / "a16.wav").read_bytes()[:-2])
     tokenize(model_dir, str(tmp_path / "wav"), str(tmp_path / "few"), shard_size=1, max_error_rate=1, threads=1)
     assert "1 of 2 shards are made anew" in capsys.readouterr().out
+
+
+def test_a_store_of_another_input_is_left_alone(model_dir: str, corpus: Path, tmp_path: Path) -> None:
+    """With as many shards; a corpus to which something was added is the same corpus."""
+    tokenize(model_dir, str(corpus / "wav"), str(tmp_path / "tokens"), threads=1)
+    before = tree(tmp_path / "tokens")
+    (tmp_path / "wav").mkdir()
+    sound = (corpus / "wav" / "a16.wav").read_bytes()
+    (tmp_path / "wav" / "else.wav").write_bytes(sound)
+    with pytest.raises(AudiokdError, match=r"another input: no utterance of its shard 00000 is in this one \(a16, "):
+        tokenize(model_dir, str(tmp_path / "wav"), str(tmp_path / "tokens"), threads=1)
+    assert tree(tmp_path / "tokens") == before
+    (corpus / "wav" / "added.wav").write_bytes(sound)
+    tokenize(model_dir, str(corpus / "wav"), str(tmp_path / "tokens"), threads=1)
+    assert "added" in codes_of(tmp_path / "tokens")
+
+
+def test_a_folder_of_something_else_is_no_store(model_dir: str, corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "todo.txt").write_text("milk")
+    with pytest.raises(AudiokdError, match=r"notes: in the way: it is there and has no store\.json"):
+        tokenize(model_dir, str(corpus / "wav"), str(tmp_path / "notes"), threads=1)
+    assert [p.name for p in (tmp_path / "notes").iterdir()] == ["todo.txt"]
