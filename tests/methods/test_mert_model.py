@@ -168,3 +168,12 @@ def test_the_defaults_are_the_published_95m() -> None:
     s = MERTShape()
     assert (s.dim, s.depth, s.heads, s.hidden, s.pre_norm) == (768, 12, 12, 3072, False)
     assert (s.dropout, s.attention_dropout, s.activation_dropout, s.layerdrop) == (0.1, 0.1, 0.0, 0.05)
+
+
+def test_what_training_needs_reaches_the_layers() -> None:
+    model = small(dropout=0.2, attention_dropout=0.25, activation_dropout=0.15, layerdrop=0.3, relax=32.0)
+    layer = model.encoder.layers[1]
+    assert model.encoder.layerdrop == 0.3
+    assert (model.feature_projection.dropout.p, model.encoder.dropout.p) == (0.2, 0.2)
+    assert (layer.dropout.p, layer.feed_forward.outer.p, layer.feed_forward.inner.p) == (0.2, 0.2, 0.15)
+    assert (layer.attention.dropout, layer.attention.relax) == (0.25, 32.0)

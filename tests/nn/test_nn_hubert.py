@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import HubertConfig, HubertModel
 
+from audiokd.nn import hubert
 from audiokd.nn.hubert import Encoder, FeatureProjection, Layer, WaveConvs, grad_multiplied, init_hubert
 
 SHAPE = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 96}
@@ -115,6 +116,27 @@ def test_layers_are_dropped_in_training_alone(speech: Tensor) -> None:
     encoder.train().layerdrop = 0.5
     dropped = [sum(torch.equal(a, b) for a, b in pairwise(s)) for s in (list(encoder(x, n)) for _ in range(40))]
     assert 30 < sum(dropped) < 90
+
+
+def test_relaxed_scores_are_small_until_they_are_scaled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a kernel multiplies in half precision is divided by 32, and its scale has the 32: the softmax alone cannot tell."""
+    seen = []
+    attend = hubert.F.scaled_dot_product_attention
+
+    def spy(q: Tensor, k: Tensor, v: Tensor, **options: object) -> Tensor:
+        seen.append((q, options["scale"]))
+        return attend(q, k, v, **options)
+
+    monkeypatch.setattr(hubert.F, "scaled_dot_product_attention", spy)
+    torch.manual_seed(0)
+    layers = [Layer(48, 4, 96, False, relax=relax) for relax in (1.0, 32.0)]
+    layers[1].load_state_dict(layers[0].state_dict())
+    x = torch.randn(1, 10, 48)
+    plain, relaxed = (layer(x) for layer in layers)
+    torch.testing.assert_close(relaxed, plain, atol=1e-5, rtol=1e-5)
+    (q, scale), (small, large) = seen
+    torch.testing.assert_close(small, q / 32)
+    assert large == pytest.approx(32 * scale)
 
 
 def test_deepnorm() -> None:

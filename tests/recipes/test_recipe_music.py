@@ -287,8 +287,7 @@ def test_a_corpus_that_is_not_there(corpus: str, tmp_path: Path) -> None:
     assert any(host in run.stderr for host in (".com/", ".org/", ".uk/", ".ch/"))
 
 
-# gtzan's and musdb18's pass options of probes that recipes/pretrain.sh does not have yet
-@pytest.mark.parametrize("corpus", [c for c in PROBES if c not in ("gtzan", "musdb18")])
+@pytest.mark.parametrize("corpus", PROBES)
 def test_run_sh_makes_the_data(corpus: str, tmp_path: Path) -> None:
     task = copy_recipe(REPO / "egs" / corpus / "probe1", tmp_path)
     run = subprocess.run(["./run.sh", "--stop_stage", "data"], cwd=task, env=ENV, capture_output=True, text=True)

@@ -167,19 +167,33 @@ def test_the_gradient_is_clipped_where_no_scale_is_on_it(corpus: tuple[Path, Pat
     assert float(module._norm) == pytest.approx(before, rel=1e-4)
 
 
-def test_noise_is_heard_and_targets_are_clean(corpus: tuple[Path, Path], encodec: Path) -> None:
+def test_noise_is_heard_and_targets_are_clean(
+    corpus: tuple[Path, Path], encodec: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     module = module_of(teacher__codes=str(encodec), mixture__probability=1.0).eval()
     batch = batch_of(corpus[0], module)
     plain = module_of(teacher__codes=str(encodec), mixture__probability=0.0).eval()
     plain.load_state_dict(module.state_dict())
+    assert module.cqt is not None
+    heard: dict[str, list[torch.Tensor]] = {"codes": [], "cqt": [], "student": []}
+
+    def listen(where: Any, method: str, name: str) -> None:
+        as_it_was = getattr(where, method)
+        monkeypatch.setattr(where, method, lambda wav, n: heard[name].append(wav.clone()) or as_it_was(wav, n))
+
+    listen(module.teacher.net, "encode", "codes")
+    listen(module.cqt, "forward", "cqt")
+    listen(module.student, "convolve", "student")
     with torch.no_grad():
-        a, b = module.targets(batch), plain.targets(batch)
         noisy, clean = module.losses(batch, 0)[0], plain.losses(batch, 0)[0]
         validated = module.losses(batch, "val")[0]
-    assert torch.equal(a["codes"], b["codes"])
-    assert torch.equal(a["cqt"], b["cqt"])
+    assert {k: len(v) for k, v in heard.items()} == {"codes": 2, "cqt": 2, "student": 2}
+    assert all(torch.equal(w, batch["wav"]) for w in (*heard["codes"], *heard["cqt"]))
+    mixed, unmixed = heard["student"]
+    assert bool((mixed != batch["wav"]).any(1).all())
+    assert torch.equal(unmixed, batch["wav"])  # none in validation
     assert float(noisy["codes"].sum()) != float(clean["codes"].sum())
-    assert float(validated["features"]) == pytest.approx(float(clean["features"]))  # none in validation
+    assert float(validated["features"]) == pytest.approx(float(clean["features"]))
 
 
 # --- targets ---
@@ -200,6 +214,19 @@ def test_stored_codes_are_those_of_the_crop(corpus: tuple[Path, Path], encodec: 
         assert torch.equal(target["codes"][b], codes[:, first : first + 149])
     fresh = module_of(teacher__codes=str(encodec), data__crop_s=2.0).targets(batch)
     assert float((fresh["codes"][..., 20:149] == target["codes"][..., 20:]).float().mean()) > 0.8
+
+
+def test_a_run_crops_at_frames_and_checks_its_store(
+    corpus: tuple[Path, Path], beckett: Path, store: Path, tmp_path: Path
+) -> None:
+    """What the tests above ask of a dataset and a store made by hand is what `audiokd fit` makes."""
+    settings = settings_of("mert", "debug", {"teacher.stored_codes": str(store)})
+    _, data = MERTRun(settings, str(corpus[0]), str(corpus[0])).build(tmp_path)
+    starts = [data.train_set[step, 0]["start_s"] * 75 for step in range(8)]
+    assert min(starts) > 0
+    assert all(abs(s - round(s)) < 1e-6 for s in starts)
+    with pytest.raises(AudiokdError, match="no codes of 1 of 10 utterances, beckett first"):
+        MERTRun(settings, str(corpus[0]), str(beckett)).build(tmp_path)
 
 
 @pytest.mark.parametrize("at", [24_000, 24_000 + 160, 40_000])
