@@ -47,13 +47,16 @@ class RunModule(L.LightningModule):
         """Make whatever is drawn in this step depend on (seed, step, rank) alone: no RNG state needs saving."""
         torch.manual_seed(int(rng_of(self.run.seed, "step", self.iteration, self.global_rank).integers(2**62)))
 
-    def check_finite(self, loss: Tensor, batch: dict[str, Any], parts: dict[str, Tensor] | None = None) -> None:
+    def check_finite(
+        self, loss: Tensor, batch: dict[str, Any], parts: dict[str, Tensor] | None = None, name: str = "loss"
+    ) -> None:
         """Stop a run before it learns from a loss that is no number, and keep the batch that gave it.
 
         Args:
             loss: scalar.
             batch: what the step was given, with `ids`.
             parts: scalars that `loss` is made of, by name.
+            name: of the scalar, where it is another than the loss.
 
         Raises:
             AudiokdError: `loss` is not finite; the step, the utterances, the parts that are not either and the file that the batch
@@ -61,7 +64,7 @@ class RunModule(L.LightningModule):
         """
         if torch.isfinite(loss):
             return
-        what = f"the loss is not finite at step {self.iteration}"
+        what = f"the {name} is not finite at step {self.iteration}"
         if parts:
             what += ": " + (", ".join(k for k, v in parts.items() if not torch.isfinite(v)) or "their sum")
         fix = "lower optim.lr, or try precision 32-true; look at the utterances' audio"

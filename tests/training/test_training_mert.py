@@ -28,7 +28,7 @@ from audiokd.methods.mert.memory import activation_bytes, parameters_of, step_me
 from audiokd.methods.mert.module import MERTModule
 from audiokd.methods.mert.run import MERTRun
 from audiokd.stages.export import export
-from audiokd.stages.fit import build_module
+from audiokd.stages.fit import build_module, fit
 from audiokd.stages.tokenize import tokenize
 from audiokd.training.memory import saved_bytes
 from audiokd.training.stored_codes import StoredCodeTeacher
@@ -391,3 +391,59 @@ def test_a_run_that_goes_nan_keeps_the_batch(command: list[str], tmp_path: Path)
     assert batch["wav"].shape == (4, RATE)
     assert all(i in out for i in batch["ids"])
     assert np.isfinite(batch["wav"].numpy()).all()
+
+
+def test_a_gradient_that_is_nan_is_its_own_batchs(
+    corpus: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a loss that is finite: the batch that is kept is the one that did it, and no weight has learnt from it."""
+    given = {}
+    losses = MERTModule.losses
+
+    def spoilt(self: MERTModule, batch: dict[str, Any], step: int | str) -> Any:
+        found = losses(self, batch, step)
+        if step == 4:
+            given["ids"] = batch["ids"]
+            found[0]["cqt"].register_hook(lambda g: g * float("nan"))
+        return found
+
+    monkeypatch.setattr(MERTModule, "losses", spoilt)
+    settings = settings_of("mert", "debug", {"run.accelerator": "cpu", "run.max_steps": 12, "run.ckpt_every": 1})
+    with pytest.raises(AudiokdError, match="the gradient is not finite at step 4") as e:
+        fit("mert", settings, str(corpus[0]), str(corpus[1]), str(tmp_path))
+    assert str(given["ids"]) in str(e.value)
+    (kept,) = tmp_path.glob("not_finite.step4.rank0.pt")
+    assert torch.load(kept, weights_only=True)["ids"] == given["ids"]
+    last = checkpoint(tmp_path, "last")
+    assert last["iteration"] == 4
+    assert all(torch.isfinite(v).all() for v in last["state_dict"].values())
+
+
+@pytest.mark.parametrize("scale", [2.0**10, 2.0**60])
+def test_float16_logs_its_scale_and_leaves_out_what_overflows(
+    scale: float, corpus: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The norm that is logged has no scale on it; where the scale is too large it is halved, and nothing is learnt or stopped."""
+    import lightning as L
+    from lightning.pytorch.plugins import MixedPrecision
+
+    module = module_of(run__log_every=1, run__max_steps=2, run__val_every=2)
+    _, data = MERTRun(module.settings, str(corpus[0]), str(corpus[1])).build(tmp_path)
+    logged: list[dict[str, float]] = []
+    monkeypatch.setattr(module, "write_metrics", lambda split, metrics: logged.append(metrics))
+    start = {k: v.clone() for k, v in module.state_dict().items()}
+    L.Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        plugins=[MixedPrecision("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu", init_scale=scale))],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=tmp_path,
+    ).fit(module, datamodule=data)
+    fits = scale < 2.0**20
+    assert [m["loss_scale"] for m in logged[:2]] == ([scale, scale] if fits else [scale / 2, scale / 4])
+    assert [0 < m["grad_norm"] < 200 for m in logged[:2]] == [fits, fits]
+    assert any(not torch.equal(v, start[k]) for k, v in module.state_dict().items()) == fits

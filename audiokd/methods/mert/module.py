@@ -69,6 +69,7 @@ class MERTModule(RunModule):
         m = s.mixture
         self.noise = NoiseMixture(m.probability, m.most, round(m.shortest * rate), round(m.longest * rate))
         self._norm = torch.zeros(())
+        self._batch: dict[str, Any] = {}
 
     def _check_teacher(self, teacher: CodeTeacher | StoredCodeTeacher | None, where: str) -> None:
         if teacher is None:
@@ -164,18 +165,26 @@ class MERTModule(RunModule):
         total = self.total(losses)
         named = _by_name(losses)
         self.check_finite(total, batch, named)
+        self._batch = batch
         optimizer.zero_grad()
         self.manual_backward(total * share_of_rows(rows, total.device))
         optimizer.step()
-        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-        scale = {} if scaler is None else {"loss_scale": scaler.get_scale()}
+        self._batch = {}
+        scale = {} if self._scaler is None else {"loss_scale": self._scaler.get_scale()}
         self.step_done({"loss": total, **named, **logged, "grad_norm": self._norm, "lr": lr, **scale})
+
+    @property
+    def _scaler(self) -> Any:
+        """The loss scaler of float16, which leaves out steps whose gradient is not finite."""
+        return None if self._trainer is None else getattr(self.trainer.precision_plugin, "scaler", None)
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         # here, because a loss scale has been taken off the gradients by now
         clip = self.settings.optim.grad_clip or float("inf")
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self._norm = nn.utils.clip_grad_norm_(parameters, clip)
+        if self._scaler is None:  # the next batch's loss would be the first to tell, of weights that are lost
+            self.check_finite(self._norm, self._batch, name="gradient")
 
     def validate_batch(self, batch: dict[str, Any]) -> None:
         losses, logged, rows = self.losses(batch, "val")
