@@ -287,6 +287,23 @@ def test_targets_that_do_not_fit(
     assert MERTRun(settings, str(corpus[0]), str(corpus[0])).describe()["teacher_sha256"] == teacher.model_sha256
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"data.crop_s": 0.01}, r"data.crop_s 0.01 is shorter than a frame, 0.017 s"),
+        ({"data.val_crop_s": 0.0}, r"data.val_crop_s 0 is shorter"),
+        ({"mask.length": 0}, r"mask.length 0 is no span"),
+        ({"mixture.shortest": 2.0}, r"mixture.shortest 2, mixture.longest 1 leave nothing to mix"),
+        ({"mixture.most": 0}, r"mixture.most 0,"),
+        ({"teacher.cqt_bins": 500}, r"teacher.cqt_bins 500 go up to 44056 Hz, half the sample rate is 12000"),
+        ({"teacher.cqt_fmin": 0.0}, r"teacher.cqt_fmin, .* above 0"),
+    ],
+)
+def test_settings_that_nothing_can_be_done_with(changes: dict[str, Any], said: str, corpus: tuple[Path, Path]) -> None:
+    with pytest.raises(ConfigError, match=said):
+        MERTRun(settings_of("mert", "debug", changes), str(corpus[0]), str(corpus[1]))
+
+
 # --- memory ---
 
 

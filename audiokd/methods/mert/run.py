@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from audiokd.data.inputs import open_input
+from audiokd.errors import ConfigError
 from audiokd.methods.mert.settings import MERTSettings
 
 #: the heads beside an exported encoder, which HubertModel has no place for
@@ -23,10 +25,13 @@ class MERTRun:
         allow_pipes: run shell commands in wav.scp.
 
     Raises:
-        ConfigError, AudiokdError: see `MERTModule`; or stored codes are of other audio than the INPUTs'.
+        ConfigError, AudiokdError: numbers that nothing can be done with; see `MERTModule`; or stored codes are of other audio than
+            the INPUTs'.
     """
 
     def __init__(self, settings: MERTSettings, train: str, dev: str, allow_pipes: bool = False):
+        if problems := [*_problems(settings)]:
+            raise ConfigError("; ".join(problems), fix="change the keys named")
         self.settings = settings
         paths = {"train": train, "dev": dev}
         self.sets = {k: open_input(p, allow_pipes=allow_pipes).utterances() for k, p in paths.items()}
@@ -70,6 +75,24 @@ class MERTRun:
             hop_s=1 / module.student.frame_rate,
         )
         return module, data
+
+
+def _problems(s: MERTSettings) -> Iterator[str]:
+    """What of the settings would fail in the step, in words that do not say why."""
+    from audiokd.methods.mert.config import MIN_SAMPLES
+
+    rate, t, m = s.model.sample_rate, s.teacher, s.mixture
+    for key, seconds in (("crop_s", s.data.crop_s), ("val_crop_s", s.data.val_crop_s)):
+        if round(seconds * rate) < MIN_SAMPLES:
+            yield f"data.{key} {seconds:g} is shorter than a frame, {MIN_SAMPLES / rate:.3f} s"
+    if s.mask.length < 1:
+        yield f"mask.length {s.mask.length} is no span"
+    if m.probability and not (m.most >= 1 and 0 < m.shortest <= m.longest):
+        yield f"mixture.most {m.most}, mixture.shortest {m.shortest:g}, mixture.longest {m.longest:g} leave nothing to mix"
+    if t.cqt and not (t.cqt_fmin > 0 and t.cqt_bins > 0 and t.cqt_bins_per_octave > 0):
+        yield "teacher.cqt_fmin, teacher.cqt_bins and teacher.cqt_bins_per_octave have to be above 0"
+    elif t.cqt and (top := t.cqt_fmin * 2 ** ((t.cqt_bins - 1) / t.cqt_bins_per_octave)) > rate / 2:
+        yield f"teacher.cqt_bins {t.cqt_bins} go up to {top:.0f} Hz, half the sample rate is {rate / 2:g}"
 
 
 def write_model(exp_dir: Path, settings: MERTSettings, state: dict[str, Any] | None, out: Path, name: str) -> None:
