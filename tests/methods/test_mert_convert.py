@@ -74,7 +74,7 @@ def as_fairseq(model: MERTModel) -> dict[str, Tensor]:
     return found
 
 
-def assert_same(folder: Path, model: MERTModel, two_cities: Path) -> None:
+def assert_same(folder: Path, model: MERTModel, two_cities: Path, atol: float = 1e-5) -> None:
     from audiokd.data.audio import load_at
     from audiokd.data.utterance import Utterance
 
@@ -82,7 +82,7 @@ def assert_same(folder: Path, model: MERTModel, two_cities: Path) -> None:
     with torch.no_grad():
         expected, found = model.extract_features(wav), audiokd.load_model(folder).extract_features(wav)
     for a, b in zip(expected.hidden_states, found.hidden_states):
-        torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
+        torch.testing.assert_close(a, b, atol=atol, rtol=0)
 
 
 @pytest.mark.parametrize("changes", [{}, {"pre_norm": True, "relax": 32.0}], ids=["95M", "330M"])
@@ -97,11 +97,19 @@ def test_a_hugging_face_folder(changes: dict[str, Any], two_cities: Path, tmp_pa
     assert not (tmp_path / "out" / "heads.safetensors").exists()
 
 
+def test_a_hugging_face_folder_with_deepnorm(two_cities: Path, tmp_path: Path) -> None:
+    """No published one has it, but MERT's config.json has the key: left out, all layers would be others."""
+    model = small(deepnorm=True, normalize=True)
+    convert_mert(published(tmp_path / "src", model, deepnorm=True), tmp_path / "out")
+    assert_same(tmp_path / "out", model, two_cities, atol=1e-4)  # folded, the norms' epsilon weighs more
+
+
 def test_a_folder_of_ours(two_cities: Path, tmp_path: Path) -> None:
-    model = small()
+    model = small(pre_norm=True, relax=32.0)
     write_folder(model, {}, tmp_path / "a", "test")
     convert_mert(tmp_path / "a", tmp_path / "b")
     assert_same(tmp_path / "b", model, two_cities)
+    assert json.loads((tmp_path / "b" / "config.json").read_text())["relax"] == 32.0
 
 
 class Dictionary:
@@ -165,6 +173,10 @@ def test_what_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AudiokdError, match=r"no pytorch_model\.bin"):
         convert_mert(src, tmp_path / "out")
     config = json.loads((src / "config.json").read_text())
+    for name, value in (("hidden_act", "relu"), ("layer_norm_eps", 1e-12)):
+        (src / "config.json").write_text(json.dumps(config | {name: value}))
+        with pytest.raises(AudiokdError, match=f"its {name} is {value}, MERT's "):
+            convert_mert(src, tmp_path / "out")
     (src / "config.json").write_text(json.dumps(config | {"conv_stride": [5, 2, 2, 2, 2, 2, 4]}))
     with pytest.raises(AudiokdError, match=r"conv_stride is \[5, 2, 2, 2, 2, 2, 4\]"):
         convert_mert(src, tmp_path / "out")

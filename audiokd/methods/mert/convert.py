@@ -135,6 +135,10 @@ def _hugging_face(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], bool]:
             raise AudiokdError(f"its {name} is {c[name]}, MERT's {list(wanted)}", where=str(path / "config.json"))
     if c.get("feat_extract_norm", "group") != "group" or c.get("conv_bias", False):
         raise AudiokdError("its convolutions are not MERT's: no norm but the first's, and no bias", where=str(path))
+    computed: dict[str, Any] = {"hidden_act": "gelu", "feat_extract_activation": "gelu", "layer_norm_eps": 1e-5}
+    for name, of_mert in computed.items():
+        if c.get(name, of_mert) != of_mert:
+            raise AudiokdError(f"its {name} is {c[name]}, MERT's {of_mert}", where=str(path / "config.json"))
     files = [path / n for n in ("model.safetensors", "pytorch_model.bin") if (path / n).is_file()]
     if not files:
         raise AudiokdError(
@@ -143,6 +147,7 @@ def _hugging_face(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], bool]:
     weights = load_file(files[0]) if files[0].suffix == ".safetensors" else load_tensors(files[0])
     extractor = path / "preprocessor_config.json"
     about = json.loads(extractor.read_text()) if extractor.is_file() else {}
+    relax = float(c.get("attention_relax", c.get("relax", 1.0)))  # theirs, ours
     shape = {
         "sample_rate": about.get("sampling_rate", c.get("sample_rate", SAMPLE_RATE)),
         "dim": c.get("hidden_size", 768),
@@ -155,7 +160,8 @@ def _hugging_face(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], bool]:
         "attention_dropout": c.get("attention_dropout", 0.1),
         "activation_dropout": c.get("activation_dropout", 0.0),
         "layerdrop": c.get("layerdrop", 0.05),
-        "relax": float(c.get("attention_relax", 1.0)) if c.get("attention_relax", -1) > 0 else 1.0,
+        "relax": relax if relax > 0 else 1.0,
+        "deepnorm": bool(c.get("deepnorm", False)),
     }
     prefix = re.compile(r"^(hubert|mert)\.")
     return {prefix.sub("", k): v for k, v in weights.items()}, shape, bool(about.get("do_normalize", False))
