@@ -56,7 +56,8 @@ def load_code_teacher(name: str) -> CodeTeacher:
         try:
             family = AutoConfig.from_pretrained(name).model_type
         except (OSError, ValueError) as e:
-            raise AudiokdError(f"cannot read its config: {str(e).splitlines()[0]}", where=name) from e
+            fix = "give a folder with config.json, or the hub id of a model that can be fetched or was before"
+            raise AudiokdError(f"cannot read its config: {str(e).splitlines()[0]}", where=name, fix=fix) from e
     if codec := codec_family(name, family):
         return CodeTeacher(load_codec(name, codec))
     tokenizer = load_pretrained(AutoModel, name, "the tokenizer")

@@ -96,6 +96,9 @@ def test_what_is_refused(whisper_dir: Path, speech: Tensor, tmp_path: Path) -> N
         load_code_teacher(str(whisper_dir))
     with pytest.raises(AudiokdError, match="no such folder"):
         load_code_teacher("nowhere/at/all")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(AudiokdError, match=r"(?s)cannot read its config: .*\n  give a folder with config.json"):
+        load_code_teacher(str(tmp_path / "empty"))
     (tmp_path / "bad.th").write_bytes(b"nothing")
     with pytest.raises(AudiokdError, match="cannot be read"):
         EncodecTokenizer.from_pretrained(str(tmp_path / "bad.th"))
