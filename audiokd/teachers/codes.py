@@ -37,8 +37,10 @@ class CodeTeacher(nn.Module):
 
     @torch.no_grad()
     def targets(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """`codes` int64 [B, Q, T'] and `code_lengths` [B] of `wav` [B, T] at `sample_rate` with `lengths` [B]."""
-        codes = self.net.encode(batch["wav"], batch.get("lengths"))
+        """`codes` int64 [B, Q, T'] and `code_lengths` [B] of `wav` [B, T] at `sample_rate` with `lengths` [B]; in float32
+        whatever the autocast, so that they are those that `audiokd tokenize` stores."""
+        with torch.autocast(batch["wav"].device.type, enabled=False):
+            codes = self.net.encode(batch["wav"], batch.get("lengths"))
         return {"codes": codes.codes, "code_lengths": codes.lengths}
 
 

@@ -96,6 +96,17 @@ def test_as_a_tokenizer_and_a_teacher(made: tuple[Path, dict[str, float]], corpu
     assert not list(teacher.parameters())
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_teacher_says_the_same_under_autocast(
+    made: tuple[Path, dict[str, float]], speech: Tensor, dtype: torch.dtype
+) -> None:
+    """In float16, squares of decibels overflow: every frame had another code."""
+    teacher = load_code_teacher(str(made[0]))
+    expected = teacher.targets({"wav": speech[None]})["codes"]
+    with torch.autocast("cpu", dtype):
+        assert torch.equal(teacher.targets({"wav": speech[None]})["codes"], expected)
+
+
 def test_one_feature_alone(corpus: Path, speech: Tensor, tmp_path: Path) -> None:
     kmeans(str(corpus), str(tmp_path / "chroma"), clusters=(0, 20), frames=500)
     model = audiokd.load_tokenizer(tmp_path / "chroma")
