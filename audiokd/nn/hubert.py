@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils.parametrize import is_parametrized
 
 from audiokd.nn.lengths import conv_length, length_mask, zero_beyond
 from audiokd.nn.over_time import normed_over_time
@@ -220,6 +221,11 @@ class Encoder(nn.Module):
             Layer(dim, heads, hidden, pre_norm, dropout, attention_dropout, activation_dropout, relax, residual)
             for _ in range(depth)
         )
+        if deepnorm:
+            for layer in self.layers:
+                a, f = layer.attention, layer.feed_forward
+                for linear in (a.v_proj, a.out_proj, f.intermediate_dense, f.output_dense):
+                    linear.shrink = (8 * depth) ** -0.25  # of its first weights
 
     def forward(self, x: Tensor, frames: Tensor) -> Iterator[Tensor]:
         """Projected frames [B, T', D], of which `frames` [B] count: what goes into the first layer, then each layer's output
@@ -237,26 +243,20 @@ class Encoder(nn.Module):
             yield x
 
 
-def init_hubert(module: nn.Module, depth: int = 0) -> None:
-    """First weights as BERT's and HuBERT's (fairseq, init_bert_params): linear layers from N(0, 0.02), biases 0, convolutions
-    over the waveform by He's rule.
+def init_hubert(module: nn.Module) -> None:
+    """First weights as BERT's and HuBERT's (fairseq, init_bert_params): linear layers from N(0, 0.02), smaller where DeepNorm has
+    them so, biases 0, convolutions over the waveform by He's rule.
 
     Args:
-        module: to initialise, without its children.
-        depth: of a DeepNorm encoder, whose branches (values, outputs, feed-forward) begin smaller by (8 depth)^(-1/4); 0 is none.
+        module: to initialise, without its children. transformers asks for none that has no parameters of its own: whatever is
+            done here is done to a layer that holds them.
     """
     if isinstance(module, nn.Linear):
-        nn.init.normal_(module.weight, std=0.02)
+        nn.init.normal_(module.weight, std=0.02 * getattr(module, "shrink", 1.0))
         if module.bias is not None:
             nn.init.zeros_(module.bias)
     elif isinstance(module, (nn.LayerNorm, nn.GroupNorm)):
         nn.init.ones_(module.weight)
         nn.init.zeros_(module.bias)
-    elif isinstance(module, _ConvLayer):
-        nn.init.kaiming_normal_(module.conv.weight)
-    elif isinstance(module, Layer) and depth:
-        shrink = (8 * depth) ** -0.25
-        a, f = module.attention, module.feed_forward
-        with torch.no_grad():
-            for linear in (a.v_proj, a.out_proj, f.intermediate_dense, f.output_dense):
-                linear.weight.mul_(shrink)
+    elif isinstance(module, nn.Conv1d) and not is_parametrized(module):  # the positions' has begun by itself
+        nn.init.kaiming_normal_(module.weight)

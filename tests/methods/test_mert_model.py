@@ -177,3 +177,22 @@ def test_what_training_needs_reaches_the_layers() -> None:
     assert (model.feature_projection.dropout.p, model.encoder.dropout.p) == (0.2, 0.2)
     assert (layer.dropout.p, layer.feed_forward.outer.p, layer.feed_forward.inner.p) == (0.2, 0.2, 0.15)
     assert (layer.attention.dropout, layer.attention.relax) == (0.25, 32.0)
+
+
+def test_first_weights(speech: Tensor) -> None:
+    """Of the model that transformers has initialised, which passes over layers without parameters of their own: convolutions by
+    He's rule, so that a second of sound is as loud after seven of them; branches smaller with DeepNorm."""
+    plain, deep = small(), small(deepnorm=True)
+    for conv, inputs in zip(plain.feature_extractor.conv_layers[1:], (96, 96, 96, 96, 64, 64)):
+        assert float(conv.conv.weight.detach().std()) == pytest.approx((2 / inputs) ** 0.5, rel=0.1)
+    with torch.no_grad():
+        features, _ = plain.convolve(speech[None], torch.tensor([72_000]))
+    assert float(features.square().mean()) > 0.01
+    positions = plain.encoder.pos_conv_embed.conv.weight.detach()
+    assert float(positions.std()) == pytest.approx((4 / (128 * 64)) ** 0.5, rel=0.05)
+    for model, share in ((plain, 1.0), (deep, 24**-0.25)):
+        layer = model.encoder.layers[1]
+        assert float(layer.attention.q_proj.weight.detach().std()) == pytest.approx(0.02, rel=0.1)
+        for m in (layer.attention.v_proj, layer.attention.out_proj, layer.feed_forward.output_dense):
+            assert float(m.weight.detach().std()) == pytest.approx(0.02 * share, rel=0.1)
+    assert 0 <= float(plain.masked_spec_embed.min()) < float(plain.masked_spec_embed.max()) <= 1

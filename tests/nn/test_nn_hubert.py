@@ -146,16 +146,13 @@ def test_deepnorm() -> None:
     plain = Encoder(48, 8, 4, 96, False, positions=(16, 4))
     assert encoder.layers[0].residual == 2.0
     assert plain.layers[0].residual == 1.0
-    for e, depth in ((encoder, 8), (plain, 0)):
-        for m in e.modules():  # children before what holds them, as transformers does
-            if not isinstance(m, Layer):
-                init_hubert(m)
-        for m in e.layers:
-            init_hubert(m, depth)
+    for m in (*encoder.modules(), *plain.modules()):
+        init_hubert(m)
     layer = encoder.layers[0]
     small = (layer.attention.v_proj, layer.attention.out_proj, layer.feed_forward.intermediate_dense)
     assert all(float(m.weight.detach().std()) == pytest.approx(0.02 * 64**-0.25, rel=0.05) for m in small)
-    assert float(layer.attention.q_proj.weight.detach().std()) == pytest.approx(0.02, rel=0.05)
+    for whole in (layer.attention.q_proj, plain.layers[0].attention.v_proj):
+        assert float(whole.weight.detach().std()) == pytest.approx(0.02, rel=0.05)
     x = torch.randn(1, 10, 48)
     attended = layer.layer_norm(2 * x + layer.attention(x, None))
     torch.testing.assert_close(layer(x), layer.final_layer_norm(2 * attended + layer.feed_forward(attended)))

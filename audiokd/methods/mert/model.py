@@ -56,7 +56,7 @@ class MERTModel(PreTrainedModel):
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        init_hubert(module, self.config.depth if self.config.deepnorm else 0)
+        init_hubert(module)
         if module is self:
             nn.init.uniform_(self.masked_spec_embed)
 
