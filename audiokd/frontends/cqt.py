@@ -111,6 +111,11 @@ class CQT(nn.Module):
         there = torch.arange(out.shape[1], device=wav.device) < frames[:, None]
         return out * there[..., None], frames
 
+    def targets(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """As a teacher: `cqt` [B, T', bins] and `cqt_lengths` [B] of `wav` [B, T] with `lengths` [B]."""
+        magnitudes, frames = self(batch["wav"], batch.get("lengths"))
+        return {"cqt": magnitudes, "cqt_lengths": frames}
+
     def _spectra_of(self, size: int, device: torch.device) -> list[tuple[int, Tensor]]:
         """Of each octave, for audio of `size` hops: its first block of `size` frequencies, and spectra [size, blocks, K]."""
         key = (size, device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -32,6 +33,16 @@ def read_checkpoint(path: str | os.PathLike[str], fix: str, safe: Iterable[Any] 
             else "no checkpoint of torch, or not whole"
         )
         raise AudiokdError(what, where=str(path), fix=fix) from e
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """Over every tensor by name, type and shape: the same for a folder, a hub id and a device."""
+    h = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        t = tensor.detach().cpu().contiguous()
+        h.update(f"{name} {t.dtype} {list(t.shape)}\n".encode())
+        h.update(t.reshape(-1).numpy().tobytes())
+    return h.hexdigest()
 
 
 def weight_problems(

@@ -160,14 +160,11 @@ def _size(shard: InputShard) -> int | None:
 
 def model_hashes(model: Any) -> dict[str, str]:
     """`model_sha256` over every tensor by name, and `config_sha256`: the same for a folder and a hub id."""
-    h = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        t = tensor.detach().cpu().contiguous()
-        h.update(f"{name} {t.dtype} {list(t.shape)}\n".encode())
-        h.update(t.reshape(-1).numpy().tobytes())
+    from audiokd.nn.weights import weights_sha256
+
     config = {k: v for k, v in model.config.to_dict().items() if k not in ("transformers_version", "_name_or_path")}
     text = json.dumps(config, sort_keys=True, default=str)
-    return {"model_sha256": h.hexdigest(), "config_sha256": hashlib.sha256(text.encode()).hexdigest()}
+    return {"model_sha256": weights_sha256(model), "config_sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 
 def check_same_model(model: Any, model_dir: str, store: TokenStore) -> None:

@@ -275,7 +275,9 @@ def _blamed(utterances: list[Utterance]) -> Iterator[None]:
         raise AudiokdError(what, where=utterances[0].where, fix="cut it, or take a GPU that has more") from e
     except Exception as e:
         names = ", ".join(u.id for u in utterances[:3]) + (", ..." if len(utterances) > 3 else "")
-        raise RuntimeError(f"the model failed at {names} ({utterances[0].where or utterances[0].path}): {type(e).__name__}: {e}") from e
+        raise RuntimeError(
+            f"the model failed at {names} ({utterances[0].where or utterances[0].path}): {type(e).__name__}: {e}"
+        ) from e
 
 
 def known_seconds(utt: Utterance) -> float | None:

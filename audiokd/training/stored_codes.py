@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from audiokd.data.audio import load_at
 from audiokd.data.crops import duration_of
 from audiokd.data.utterance import Utterance
 from audiokd.errors import AudioError, AudiokdError
+from audiokd.nn.weights import weights_sha256
+from audiokd.teachers.codes import CodeTeacher
 from audiokd.tokens.reader import StoredCodes
 from audiokd.tokens.remote import open_store
 
 #: seconds by which the audio may differ from what was tokenized: rounding of durations
 TOLERANCE_S = 0.02
+#: least share of an utterance's codes that are to be the teacher's own: another device has near ties, other sound nearly none
+SAME = 0.9
 
 
 class StoredCodeTeacher:
@@ -59,15 +66,50 @@ class StoredCodeTeacher:
                 what = f"{u.id} lasts {there:.3f} s, and {stored:.3f} s of it were tokenized"
                 raise AudiokdError(what, where=f"{u.where}, {self.store.path}", fix="tokenize the same audio")
 
-    def crops(self, ids: Sequence[str], starts_s: Sequence[float], frames: int) -> tuple[Tensor, Tensor]:
-        """Codes [B, Q, frames] from `starts_s` on, the nearest frame, and how many there are of each, [B]; zeros past them."""
+    def check_teacher(self, teacher: CodeTeacher, name: str, utterances: Sequence[Utterance]) -> None:
+        """That the codes are `teacher`'s, of this audio: its weights by their hash, and some of the utterances by their codes.
+
+        Args:
+            teacher: the tokenizer that the store is said to be of.
+            name: its folder or hub id.
+            utterances: of which eight are encoded.
+
+        Raises:
+            AudiokdError: the store is another model's (both hashes are named), or an utterance has other codes.
+        """
+        mine = weights_sha256(teacher.net)
+        if mine != self.model_sha256:
+            what = f"the store was made by model {self.model_sha256[:12]}, the teacher is {mine[:12]}"
+            raise AudiokdError(what, where=f"{self.store.path}, {name}", fix="tokenize with this teacher")
+        for u in utterances[:: -(-len(utterances) // 8)]:
+            try:
+                wav = torch.from_numpy(load_at(u, self.sample_rate))
+            except AudioError:  # training leaves it out, and says so
+                continue
+            said = teacher.targets({"wav": wav[None]})["codes"][0].cpu().numpy()
+            stored = self._codes(u.id)
+            n = min(said.shape[1], stored.shape[1])
+            same = float((said[:, :n] == stored[:, :n]).mean())
+            if same < SAME:
+                what = f"{u.id}: {same:.0%} of the stored codes are what the teacher says of this audio"
+                where = f"{u.where or u.path}, {self.store.path}"
+                raise AudiokdError(what, where=where, fix="tokenize the same audio")
+
+    def targets(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """As of `CodeTeacher`, of crops from `starts_s` [B] seconds on (the nearest frame) of utterances `ids` [B]: `codes`
+        [B, Q, T'], zeros past the `code_lengths` [B] that there are."""
+        ids, wav = batch["ids"], batch["wav"]
+        frames = -(-round(wav.shape[-1] * self.frame_rate) // self.sample_rate)
         out = torch.zeros(len(ids), len(self.cardinality), frames, dtype=torch.long)
         lengths = torch.zeros(len(ids), dtype=torch.long)
-        for b, (utt_id, start_s) in enumerate(zip(ids, starts_s)):
-            utt = self.store[utt_id]
-            assert isinstance(utt, StoredCodes)
+        for b, (utt_id, start_s) in enumerate(zip(ids, batch["starts_s"])):
             first = round(start_s * self.frame_rate)
-            part = utt.codes[:, first : first + frames]
+            part = self._codes(utt_id)[:, first : first + frames]
             lengths[b] = part.shape[1]
             out[b, :, : part.shape[1]] = torch.from_numpy(part)
-        return out, lengths
+        return {"codes": out.to(wav.device), "code_lengths": lengths.to(wav.device)}
+
+    def _codes(self, utt_id: str) -> np.ndarray:
+        utt = self.store[utt_id]
+        assert isinstance(utt, StoredCodes)
+        return utt.codes

@@ -280,7 +280,9 @@ def test_what_fails_in_the_model_is_named(
     (row,) = found.errors()
     assert (row["id"], row["error"]) == ("1", "no memory for it: CUDA out of memory. Tried to allocate 9 GiB")
     error[0] = RuntimeError("an illegal memory access")
-    with pytest.raises(RuntimeError, match=r"the model failed at (2, 1, 0|1) .*wav\): RuntimeError: an illegal memory access"):
+    with pytest.raises(
+        RuntimeError, match=r"the model failed at (2, 1, 0|1) .*wav\): RuntimeError: an illegal memory access"
+    ):
         run(str(tmp_path / "t"))
     assert not list((tmp_path / "t").glob("0*/shard.json"))
 

@@ -273,8 +273,6 @@ def test_targets_that_do_not_fit(
         module_of(teacher__codes=str(slow))
     with pytest.raises(ConfigError, match="nothing to predict"):
         module_of(teacher__cqt=False)
-    with pytest.raises(ConfigError, match="both given"):
-        module_of(teacher__codes=str(encodec), teacher__stored_codes=str(store))
     teacher = StoredCodeTeacher(str(store))
     teacher.check(open_input(corpus[0]).utterances())
     with pytest.raises(AudiokdError, match="no codes of 1 of 1 utterances, beckett first"):
@@ -283,8 +281,34 @@ def test_targets_that_do_not_fit(
     with pytest.raises(AudiokdError, match=r"two_cities-00 lasts 4\.200 s, and 4\.000 s of it were tokenized") as e:
         teacher.check(open_input(longer).utterances())
     assert str(store) in str(e.value)
-    settings = settings_of("mert", "debug", {"teacher.stored_codes": str(store)})
-    assert MERTRun(settings, str(corpus[0]), str(corpus[0])).describe()["teacher_sha256"] == teacher.model_sha256
+    for key, path in (("stored_codes", store), ("codes", encodec)):  # a run that is resumed keeps its teacher
+        run = MERTRun(settings_of("mert", "debug", {f"teacher.{key}": str(path)}), str(corpus[0]), str(corpus[0]))
+        assert run.describe()["teacher_sha256"] == teacher.model_sha256
+
+
+def test_stored_codes_are_held_against_their_teacher(
+    corpus: tuple[Path, Path], encodec: Path, store: Path, tmp_path: Path
+) -> None:
+    """Where both are given: other weights, and other sound of the same ids and lengths, are found."""
+    both = {"teacher.stored_codes": str(store), "teacher.codes": str(encodec)}
+    module, _ = MERTRun(settings_of("mert", "debug", both), str(corpus[0]), str(corpus[0])).build(tmp_path)
+    assert isinstance(module.teacher, StoredCodeTeacher)
+    other = save(tiny_encodec(seed=1), tmp_path / "other")
+    with pytest.raises(AudiokdError, match=r"the store was made by model [0-9a-f]{12}, the teacher is") as e:
+        MERTRun(
+            settings_of("mert", "debug", both | {"teacher.codes": str(other)}), str(corpus[0]), str(corpus[0])
+        ).build(tmp_path)
+    assert str(other) in str(e.value)
+    swapped = tmp_path / "swapped"
+    swapped.mkdir()
+    lines = (corpus[0] / "segments").read_text().splitlines()
+    ids, stretches = zip(*(line.split(maxsplit=1) for line in lines))
+    rows = [f"{i} {s}\n" for i, s in zip(ids, (*stretches[1:], stretches[0]))]
+    (swapped / "segments").write_text("".join(rows))
+    (swapped / "wav.scp").write_text((corpus[0] / "wav.scp").read_text())
+    with pytest.raises(AudiokdError, match=rf"{ids[0]}: \d+% of the stored codes are what the teacher says") as e:
+        MERTRun(settings_of("mert", "debug", both), str(swapped), str(swapped)).build(tmp_path)
+    assert str(store) in str(e.value)
 
 
 @pytest.mark.parametrize(

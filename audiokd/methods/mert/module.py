@@ -36,7 +36,7 @@ class MERTModule(RunModule):
         teacher: of codes; loaded as `settings.teacher` says by default.
 
     Raises:
-        ConfigError: there is no target, or there are two kinds of codes.
+        ConfigError: there is no target.
         AudiokdError: a teacher cannot be loaded, or is of another sample or frame rate.
     """
 
@@ -49,8 +49,6 @@ class MERTModule(RunModule):
         t = s.teacher
         if not (t.codes or t.stored_codes or t.cqt or teacher):
             raise ConfigError("nothing to predict", fix="--teacher.codes, --teacher.stored_codes or --teacher.cqt true")
-        if t.codes and t.stored_codes:
-            raise ConfigError("teacher.codes and teacher.stored_codes are both given", fix="one of them")
         self.student = MERTModel(MERTConfig(**asdict(s.model)))
         if teacher is None and t.stored_codes:
             teacher = StoredCodeTeacher(t.stored_codes)
@@ -99,16 +97,13 @@ class MERTModule(RunModule):
         frames = self.student.feature_extractor.frames(lengths.clamp(min=MIN_SAMPLES))
         size = int(self.student.feature_extractor.frames(torch.tensor(wav.shape[-1])))
         found: dict[str, Tensor] = {}
-        if isinstance(self.teacher, StoredCodeTeacher):
-            codes, n = self.teacher.crops(batch["ids"], batch["starts_s"], size)
-            found["codes"], frames = codes.to(wav.device), torch.minimum(frames, n.to(wav.device))
-        elif self.teacher is not None:
-            said = self.teacher.targets({"wav": wav, "lengths": lengths})
+        if self.teacher is not None:
+            said = self.teacher.targets(batch)
             # a tokenizer says nothing past the longest clip of the batch, which may be shorter than the crop
             found["codes"], frames = fit_length(said["codes"], size), torch.minimum(frames, said["code_lengths"])
         if self.cqt is not None:
-            magnitudes, n = self.cqt(wav, lengths)
-            found["cqt"], frames = magnitudes[:, :size], torch.minimum(frames, n)
+            said = self.cqt.targets(batch)
+            found["cqt"], frames = said["cqt"][:, :size], torch.minimum(frames, said["cqt_lengths"])
         return found | {"frames": frames}
 
     def losses(self, batch: dict[str, Any], step: int | str) -> tuple[dict[str, Tensor], dict[str, Tensor], int]:

@@ -37,7 +37,9 @@ class MERTRun:
         self.sets = {k: open_input(p, allow_pipes=allow_pipes).utterances() for k, p in paths.items()}
 
     def describe(self) -> dict[str, Any]:
-        """What config.yaml keeps of the inputs: how many utterances, a hash of their ids, and of the teacher that spoke before."""
+        """What config.yaml keeps of the inputs: how many utterances, a hash of their ids, and of the weights of the teacher."""
+        from audiokd.nn.weights import weights_sha256
+        from audiokd.teachers.codes import load_code_teacher
         from audiokd.training.stored_codes import StoredCodeTeacher
 
         found: dict[str, Any] = {
@@ -46,6 +48,8 @@ class MERTRun:
         }
         if path := self.settings.teacher.stored_codes:
             found["teacher_sha256"] = StoredCodeTeacher(path).model_sha256
+        elif name := self.settings.teacher.codes:
+            found["teacher_sha256"] = weights_sha256(load_code_teacher(name).net)
         return found
 
     def build(self, folder: Path) -> tuple[Any, Any]:
@@ -55,6 +59,7 @@ class MERTRun:
 
         from audiokd.methods.mert.memory import step_memory
         from audiokd.methods.mert.module import MERTModule
+        from audiokd.teachers.codes import load_code_teacher
         from audiokd.training.datamodule import CropDataModule
         from audiokd.training.stored_codes import StoredCodeTeacher
 
@@ -64,7 +69,10 @@ class MERTRun:
         L.seed_everything(s.run.seed, workers=True, verbose=False)
         module = MERTModule(s)
         if isinstance(module.teacher, StoredCodeTeacher):
-            module.teacher.check([u for of in self.sets.values() for u in of])
+            both = [u for of in self.sets.values() for u in of]
+            module.teacher.check(both)
+            if name := s.teacher.codes:
+                module.teacher.check_teacher(load_code_teacher(name), name, both)
         data = CropDataModule(
             self.sets["train"],
             self.sets["dev"],

@@ -59,7 +59,8 @@ class TeacherSettings:
         codes: folder or hub id of a tokenizer of the encoder's frame rate: an EnCodec, Mimi, DAC or X-Codec, an RVQ-VAE
             that `audiokd fit rvq_vae` trained, or k-means from `audiokd kmeans`. Its codes are made in the step, from the
             clean crop.
-        stored_codes: token store that `audiokd tokenize` wrote with such a tokenizer, in its place.
+        stored_codes: token store that `audiokd tokenize` wrote with such a tokenizer, in its place; where `codes` is given
+            too, the store has to be of that tokenizer and of this audio.
         cqt: magnitudes of a constant-Q transform.
         cqt_fmin: Hz of its lowest bin.
         cqt_bins: how many.
