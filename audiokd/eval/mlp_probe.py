@@ -76,7 +76,8 @@ def mlp_probe(
         seed: of the first weights, dropout and the order.
 
     Raises:
-        AudiokdError: under two training rows, features of different sizes or that do not split into layers, or NaN among them.
+        AudiokdError: under two training rows, features of different sizes or that do not split into layers, NaN among them, or a
+            dev set that gives no layer a score.
     """
     check_sets(train, dev, test)
     if train.x.shape[1] % layers:
@@ -91,7 +92,10 @@ def mlp_probe(
         mlp = train_mlp(x, train.y, x_dev, dev.y, len(names), loss, score, lr, batch_size, epochs, seed)
         found.append((mlp.dev, mlp.epochs, mlp(x_test)))
     scores = [s for s, _, _ in found]
-    best = int(np.nanargmax(scores)) if np.isfinite(scores).any() else 0
+    if not np.isfinite(scores).any():
+        what = f"no layer has a {METRICS[task]} on dev: its {len(dev.x)} rows are all alike"
+        raise AudiokdError(what, fix="a dev set with several labels, or values that differ")
+    best = int(np.nanargmax(scores))
     _, used, out = found[best]
     summary = _summary(out, test, task, names)
     return MLPProbeResult(METRICS[task], best + 1, scores, summary, _more(out, test.y, task, names), used)

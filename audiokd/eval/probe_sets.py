@@ -19,6 +19,7 @@ from audiokd.data.stems import read_stems
 from audiokd.data.utterance import Utterance
 from audiokd.errors import AudiokdError
 from audiokd.eval.beat_probe import BeatSet
+from audiokd.eval.key_score import read_key
 from audiokd.eval.linear_probe import ProbeSet
 from audiokd.eval.separation_probe import SongSet
 from audiokd.tokens.store import TokenStore
@@ -30,7 +31,17 @@ Known = TypeVar("Known")
 def labelled_sets(
     stores: dict[str, TokenStore], data: list[str], task: str, device: str
 ) -> tuple[dict[str, ProbeSet], list[str], dict[str, list[str]]]:
-    """Rows of each split, the names of labels in order, and the utterance of each row."""
+    """Rows of each split, the names of labels in order, and the utterance of each row.
+
+    Args:
+        stores: features of each split.
+        data: files of labels, or data dirs that hold them; of frames, ctm files.
+        task: class, tags, frames, key or regression.
+        device: where the rows are to lie.
+
+    Raises:
+        AudiokdError: a split has no labelled utterance, an utterance has several labels where one is due, or a key is none.
+    """
     rows: dict[str, tuple[list[Any], list[Any], list[int]]] = {}
     ids: dict[str, list[str]] = {}
     labels_of = _frame_labels(data) if task == "frames" else _labels(data, task)
@@ -133,6 +144,11 @@ def _labels(data: list[str], task: str) -> Any:
             raise AudiokdError(
                 f"{len(found)} labels where one is due", where=utt_id, fix="--task tags takes any number"
             )
+        if task == "key":
+            try:
+                read_key(found[0])
+            except AudiokdError as e:
+                raise AudiokdError(e.what, where=f"{utt_id} in {', '.join(data)}", fix=e.fix) from e
         return found[0]
 
     return of

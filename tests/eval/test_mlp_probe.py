@@ -73,6 +73,13 @@ def test_the_test_set_decides_nothing() -> None:
     assert a.test.mean != b.test.mean
 
 
+def test_a_dev_set_that_tells_nothing() -> None:
+    train, dev, test = sets("regression")
+    alike = ProbeSet(dev.x, torch.ones_like(dev.y))
+    with pytest.raises(AudiokdError, match=r"no layer has a R2 on dev: its \d+ rows are all alike"):
+        mlp_probe(train, alike, test, ["v", "w"], "regression", layers=4, epochs=2)
+
+
 def test_training_ends_when_nothing_is_gained() -> None:
     train, dev, test = sets("class")
     noise = ProbeSet(torch.randn(600, 6), train.y)

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import types
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -132,14 +133,15 @@ def fairseq(monkeypatch: pytest.MonkeyPatch) -> type:
     return Dictionary
 
 
-def test_a_fairseq_checkpoint(fairseq: type, two_cities: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept_as", [dict, Namespace])
+def test_a_fairseq_checkpoint(fairseq: type, kept_as: Any, two_cities: Path, tmp_path: Path) -> None:
     """Names, sizes and heads; what else is pickled in it is not run."""
     model = small(pre_norm=True)
     heads = {"final_proj.weight": torch.randn(8, 64), "label_embs_concat": torch.randn(20, 4)}
     state = {
         "model": {**as_fairseq(model), **heads},
         "cfg": {
-            "model": {"encoder_attention_heads": 4, "layer_norm_first": True, "attention_relax": 32.0},
+            "model": kept_as(encoder_attention_heads=4, layer_norm_first=True, attention_relax=32.0),
             "task": {"sample_rate": 24_000, "normalize": False},
         },
         "task_state": {"dictionaries": [fairseq()]},
@@ -177,6 +179,9 @@ def test_what_is_refused(tmp_path: Path) -> None:
         (src / "config.json").write_text(json.dumps(config | {name: value}))
         with pytest.raises(AudiokdError, match=f"its {name} is {value}, MERT's "):
             convert_mert(src, tmp_path / "out")
+    (src / "config.json").write_text(json.dumps(config | {"model_type": "encodec"}))
+    with pytest.raises(AudiokdError, match="a encodec model is no MERT"):
+        convert_mert(src, tmp_path / "out")
     (src / "config.json").write_text(json.dumps(config | {"conv_stride": [5, 2, 2, 2, 2, 2, 4]}))
     with pytest.raises(AudiokdError, match=r"conv_stride is \[5, 2, 2, 2, 2, 2, 4\]"):
         convert_mert(src, tmp_path / "out")

@@ -130,6 +130,9 @@ def _hugging_face(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], bool]:
     if not (path / "config.json").is_file():
         raise AudiokdError("no config.json", where=str(path), fix="give MERT's Hugging Face folder")
     c = json.loads((path / "config.json").read_text())
+    if (family := c.get("model_type", "hubert")) not in ("hubert", "mert_model", MERTConfig.model_type):
+        fix = "give MERT's own folder, or another HuBERT's of its shape"
+        raise AudiokdError(f"a {family} model is no MERT", where=str(path), fix=fix)
     for name, wanted in (("conv_kernel", CONV_KERNEL), ("conv_stride", CONV_STRIDE)):
         if tuple(c.get(name, wanted)) != wanted:
             raise AudiokdError(f"its {name} is {c[name]}, MERT's {list(wanted)}", where=str(path / "config.json"))
@@ -172,8 +175,7 @@ def _fairseq(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], bool]:
     state = load_tensors(path)
     weights = state.get("model") if isinstance(state.get("model"), dict) else None
     cfg = state.get("cfg") or {}
-    said = dict(cfg.get("model") or {}) if isinstance(cfg, dict) else {}
-    task = dict(cfg.get("task") or {}) if isinstance(cfg, dict) else {}
+    said, task = (_mapping(cfg.get(k)) if isinstance(cfg, dict) else {} for k in ("model", "task"))
     if isinstance(state.get("args"), Namespace):
         said = vars(state["args"])
     if not weights or "post_extract_proj.weight" not in weights:
@@ -203,6 +205,10 @@ def _fairseq(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], bool]:
         "deepnorm": bool(said.get("deepnorm", False)),
     }
     return found, shape, bool(task.get("normalize", False))
+
+
+def _mapping(of: Any) -> dict[str, Any]:
+    return vars(of) if isinstance(of, Namespace) else dict(of or {})
 
 
 def _without_deepnorm(model: MERTModel) -> MERTModel:
