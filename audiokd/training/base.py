@@ -7,13 +7,14 @@ loader starts at our counter, and the loops' state is not restored at all.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from audiokd.data.crops import rng_of
 from audiokd.errors import AudiokdError
@@ -74,6 +75,26 @@ class RunModule(L.LightningModule):
             torch.save({k: v.cpu() if isinstance(v, Tensor) else v for k, v in batch.items()}, path)
             where += f", kept in {path}"
         raise AudiokdError(what, where=where, fix=fix)
+
+    def clip_gradient(self, parameters: Iterable[nn.Parameter], most: float, batch: dict[str, Any]) -> Tensor:
+        """Scale the gradient down to the norm `most` (0 is any), and stop a run before it steps by one that is no number: the next
+        batch's loss would be the first to tell, of weights that are lost.
+
+        Returns:
+            The norm before, scalar.
+
+        Raises:
+            AudiokdError: it is not finite, as of `check_finite`; in float16 the loss scaler leaves such a step out.
+        """
+        norm = nn.utils.clip_grad_norm_(parameters, most or float("inf"))
+        if self.loss_scaler is None:
+            self.check_finite(norm, batch, name="gradient")
+        return norm
+
+    @property
+    def loss_scaler(self) -> Any:
+        """Of float16; None of other precisions and where there is no trainer."""
+        return None if self._trainer is None else getattr(self.trainer.precision_plugin, "scaler", None)
 
     def step_done(self, metrics: dict[str, Any]) -> None:
         """Count the step; write `metrics` (floats or scalar tensors) to the logs when it is their turn.

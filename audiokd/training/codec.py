@@ -90,9 +90,10 @@ class AdversarialCodecModule(RunModule):
         # discriminator: on detached audio, so that its graph ends there
         self.discriminator.requires_grad_(True)
         d_loss = discriminator_loss(self.discriminator(out.wav.detach()), self.discriminator(batch["wav"]))
+        self.check_finite(d_loss, batch, {"discriminator": d_loss})
         opt_d.zero_grad()
         self.manual_backward(d_loss)
-        d_norm = nn.utils.clip_grad_norm_(self.discriminator.parameters(), self.optim.grad_clip)
+        d_norm = self.clip_gradient(self.discriminator.parameters(), self.optim.grad_clip, batch)
         opt_d.step()
 
         # generator: through the discriminator, whose own weights need no gradient here
@@ -110,7 +111,7 @@ class AdversarialCodecModule(RunModule):
         self.check_finite(total, batch, losses)
         opt_g.zero_grad()
         self.manual_backward(total)
-        g_norm = nn.utils.clip_grad_norm_(self.generator_parameters(), self.optim.grad_clip)
+        g_norm = self.clip_gradient(self.generator_parameters(), self.optim.grad_clip, batch)
         opt_g.step()
         self.discriminator.requires_grad_(True)
 

@@ -126,7 +126,7 @@ class TaughtModule(RunModule):
         self.check_finite(loss, batch, parts)
         optimizer.zero_grad()
         self.manual_backward(loss)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), o.grad_clip)
+        norm = self.clip_gradient(self.model.parameters(), o.grad_clip, batch)
         optimizer.step()
         return {"loss": loss, "grad_norm": norm, "lr": lr}
 

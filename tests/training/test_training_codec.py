@@ -260,14 +260,39 @@ def test_a_loss_that_is_not_finite_names_the_utterances(
                 with torch.no_grad():
                     next(m.generator.decoder.parameters()).fill_(float("inf"))
                 self.ids = batch["ids"]
+                self.before = [p.clone() for p in m.discriminator.parameters()]
+                self.after = list(m.discriminator.parameters())
 
     burst = Burst()
-    with pytest.raises(AudiokdError, match=r"the loss is not finite at step 1: .*mel") as e:
+    with pytest.raises(AudiokdError, match="the loss is not finite at step 1: discriminator") as e:
         train(module, settings, corpus, tmp_path, burst)
     assert len(burst.ids) == 2
+    assert all(
+        map(torch.equal, burst.before, burst.after)
+    )  # it hears the loud ones first, and learns nothing from them
     assert all(i in str(e.value.where) for i in burst.ids)
     assert "look at the utterances' audio" in str(e.value)
     assert {s for s, split, _ in metrics(tmp_path) if split == "train"} == {1}
+
+
+def test_a_gradient_that_is_not_finite_is_not_learnt_from(
+    whisper_dir: Path, teacher: WhisperTeacher, corpus: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Of a loss that is; of the generator here, and of every method's module by the same words."""
+    settings = debug_settings(whisper_dir, run__max_steps=3, run__val_every=3)
+    module = LMSPTModule(settings, teacher)
+    mel_loss = module.mel_loss
+
+    def spoilt(*args: Any) -> torch.Tensor:
+        loss = mel_loss(*args)
+        if module.iteration == 1 and loss.requires_grad:
+            loss.register_hook(lambda g: g * float("nan"))
+        return loss
+
+    module.__dict__["mel_loss"] = spoilt
+    with pytest.raises(AudiokdError, match="the gradient is not finite at step 1"):
+        train(module, settings, corpus, tmp_path)
+    assert all(torch.isfinite(p).all() for p in module.parameters())
 
 
 def test_the_last_checkpoint_waits_for_the_last_validation(

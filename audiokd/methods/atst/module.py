@@ -161,7 +161,7 @@ class ATSTModule(RunModule):
         self.check_finite(loss, batch)
         optimizer.zero_grad()
         self.manual_backward(loss * share_of_rows(len(prediction), loss.device))
-        norm = nn.utils.clip_grad_norm_(self.student.parameters(), self.settings.optim.grad_clip or float("inf"))
+        norm = self.clip_gradient(self.student.parameters(), self.settings.optim.grad_clip, batch)
         optimizer.step()
         ema = cosine(self.iteration + 1, first=self.settings.teacher.ema, last=1.0, total_steps=self.run.max_steps)
         ema_update(self.teacher.encoder, self.student.encoder, ema)

@@ -165,21 +165,13 @@ class MERTModule(RunModule):
         self.manual_backward(total * share_of_rows(rows, total.device))
         optimizer.step()
         self._batch = {}
-        scale = {} if self._scaler is None else {"loss_scale": self._scaler.get_scale()}
+        scale = {} if self.loss_scaler is None else {"loss_scale": self.loss_scaler.get_scale()}
         self.step_done({"loss": total, **named, **logged, "grad_norm": self._norm, "lr": lr, **scale})
-
-    @property
-    def _scaler(self) -> Any:
-        """The loss scaler of float16, which leaves out steps whose gradient is not finite."""
-        return None if self._trainer is None else getattr(self.trainer.precision_plugin, "scaler", None)
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         # here, because a loss scale has been taken off the gradients by now
-        clip = self.settings.optim.grad_clip or float("inf")
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        self._norm = nn.utils.clip_grad_norm_(parameters, clip)
-        if self._scaler is None:  # the next batch's loss would be the first to tell, of weights that are lost
-            self.check_finite(self._norm, self._batch, name="gradient")
+        self._norm = self.clip_gradient(parameters, self.settings.optim.grad_clip, self._batch)
 
     def validate_batch(self, batch: dict[str, Any]) -> None:
         losses, logged, rows = self.losses(batch, "val")

@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 import torch
-from torch import nn
 
 from audiokd.methods.speech_lm.examples import KINDS
 from audiokd.methods.speech_lm.model import SpeechLM
@@ -45,7 +44,7 @@ class SpeechLMModule(RunModule):
         self.check_finite(loss, batch)
         optimizer.zero_grad()
         self.manual_backward(loss)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.optim.grad_clip)
+        norm = self.clip_gradient(self.model.parameters(), self.optim.grad_clip, batch)
         optimizer.step()
         filled = (batch["owner"] >= 0).double().mean()
         by_kind = self._by_kind(batch, nats, counts)
