@@ -18,14 +18,16 @@ from audiokd.data.shar import read_shar
 from audiokd.data.utterance import Utterance
 from audiokd.data.webdataset import read_tar, tars
 from audiokd.errors import AudiokdError
+from audiokd.files import sha256_bytes
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff", ".aif")
 QUARANTINE = "quarantine.txt"
+_END = 2**16  # bytes of a tar's beginning, and of its end, that are part of its hash
 
 
 @dataclass
 class InputShard:
-    """A fixed part of an INPUT. `sha256` is over its files where it is a shard that we wrote, else None."""
+    """A fixed part of an INPUT. `sha256` is over its files where it is a shard that we wrote, or over a tar's ends; else None."""
 
     name: str
     sha256: str | None
@@ -45,8 +47,13 @@ class InputShard:
 
     @property
     def known_size(self) -> int | None:
-        """Utterances, where they can be counted without fetching the shard from an object store."""
-        return None if self._count is None and isinstance(self._load, Fetched) else len(self)
+        """Utterances, where they were counted before."""
+        return self._count
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it can be loaded without fetching anything from an object store."""
+        return not isinstance(self._load, Fetched)
 
     def release(self) -> None:
         """Delete what was fetched for `load`."""
@@ -102,8 +109,11 @@ def open_input(path: str | os.PathLike[str], shard_size: int = 1000, allow_pipes
         return Input(kind, str(path), parts)
     if kind == "webdataset":
         bad = quarantined(root) if root.is_dir() else set()
-        loads = [partial(_load_tar, tar, bad) for tar in tars(root)]
-        return Input(kind, str(path), [InputShard(f"{i:05d}", None, load) for i, load in enumerate(loads)])
+        parts = [
+            InputShard(f"{i:05d}", None if bad else _sha256_of_ends(tar), partial(_load_tar, tar, bad))
+            for i, tar in enumerate(tars(root))
+        ]
+        return Input(kind, str(path), parts)
     if kind == "kaldi":
         left_out = quarantined(root)
         utts = [u for u in read_data_dir(root, allow_pipes) if u.id not in left_out]
@@ -175,6 +185,18 @@ def _open_remote(url: str, shard_size: int, allow_pipes: bool) -> Input:
     found = [PurePosixPath(n) for n in names if PurePosixPath(n).suffix.lower() in AUDIO_SUFFIXES]
     ids = {p: escape_id(p.with_suffix("").as_posix()) for p in found if not any(x.startswith(".") for x in p.parts)}
     return _cut("folder", url, [Utterance(id=i, path=f"{url}/{p}", recording_id=i) for p, i in ids.items()], shard_size)
+
+
+def _sha256_of_ends(tar: Path) -> str | None:
+    """Over a tar's size and its first and last blocks: reading the headers of tens of thousands of tars takes an hour."""
+    try:
+        size = tar.stat().st_size
+        with open(tar, "rb") as f:
+            first = f.read(_END)
+            f.seek(max(0, size - _END))
+            return sha256_bytes(str(size).encode(), first, f.read())
+    except OSError:  # whoever loads it says why
+        return None
 
 
 def quarantined(data_dir: str | os.PathLike[str]) -> set[str]:

@@ -16,11 +16,12 @@ from audiokd.errors import AudiokdError, StorageError
 from audiokd.launch.launcher import not_here, open_launcher, share
 from audiokd.launch.local import Counter
 from audiokd.objects import is_url
-from audiokd.progress import progress
+from audiokd.progress import clock, progress
 from audiokd.stages.corpus_worker import Job, Worker, input_sha256
 from audiokd.tokens.store import TokenStore, open_store, open_writer
 
 _SHOWN = 10  # utterances that failed, named at the end
+_COUNTED = 200  # shards whose lists are read beforehand, for the progress
 
 
 def run_corpus(
@@ -74,10 +75,8 @@ def run_corpus(
         _refuse_other_input(store, changed)
         print(f"{store}: {len(changed)} of {len(shards)} shards are made anew, their input is not what it was")
 
-    sizes = [_size(s) for s in tasks]
-    total = None if None in sizes else sum(n for n in sizes if n is not None)
-    with progress(kind, total, "utterances") as bar:
-        utterances, audio_s, spent_s, waited_s = 0, 0.0, 0.0, 0.0  # of finished shards
+    with progress(kind, _utterances_of(tasks), "utterances") as bar:
+        ended, utterances, audio_s, spent_s, waited_s = 0, 0, 0.0, 0.0, 0.0  # shards, and what was in them
         unread: dict[str, str] = {}
         workers = min(nj, max(1, len(tasks)))
         start = time.monotonic()
@@ -85,8 +84,12 @@ def run_corpus(
         def show() -> None:
             n, heard_s = counter.value()
             rate = heard_s / max(time.monotonic() - start, 1e-9)
-            waited = f", {waited_s / spent_s:.1%} of the time waiting for data" if spent_s else ""
-            bar.update(n, f"{heard_s / 3600:.2f} h of audio, {rate:,.0f} s a second{waited}" if n else "")
+            note = f"{heard_s / 3600:.2f} h of audio, {rate:,.0f} s a second"
+            note += f", {waited_s / spent_s:.1%} of the time waiting for data" if spent_s else ""
+            if bar.total is None and ended:  # nobody has counted the utterances: by shards, then
+                left = (time.monotonic() - start) * (len(tasks) - ended) / ended
+                note += f", {ended:,} of {len(tasks):,} shards, {clock(left)} left"
+            bar.update(n, note if n else "")
 
         counter = Counter(show, shared=launcher == "local" and workers > 1)
         # closed at once on Ctrl-C: a generator that is only collected lets the pool work off its queue first
@@ -95,7 +98,7 @@ def run_corpus(
         )
         with closing(run) as finished:
             for done in finished:
-                utterances, audio_s = utterances + done.utterances, audio_s + done.audio_s
+                ended, utterances, audio_s = ended + 1, utterances + done.utterances, audio_s + done.audio_s
                 spent_s, waited_s = spent_s + done.spent_s, waited_s + done.waited_s
                 if launcher != "local":  # its workers cannot be heard while they work
                     counter.add(done.utterances, done.audio_s)
@@ -150,12 +153,15 @@ def _fingerprint(shard: InputShard) -> str:
         return ""
 
 
-def _size(shard: InputShard) -> int | None:
-    """Utterances, None where that is not known, 0 of a shard that cannot be read."""
-    try:
-        return shard.known_size
-    except AudiokdError:
-        return 0
+def _utterances_of(shards: list[InputShard]) -> int | None:
+    """How many there are, without those of shards that cannot be read; None where that takes fetching or long reading to know."""
+    uncounted = [s for s in shards if s.known_size is None]
+    if len(uncounted) > _COUNTED or not all(s.is_here for s in uncounted):
+        return None
+    for shard in uncounted:
+        with suppress(AudiokdError):
+            shard.load()
+    return sum(s.known_size or 0 for s in shards)
 
 
 def model_hashes(model: Any) -> dict[str, str]:

@@ -26,6 +26,7 @@ from audiokd.errors import AudiokdError
 from audiokd.hub.auto import load_model
 from audiokd.launch.launcher import Local
 from audiokd.methods.lm_spt.model import LMSPTModel
+from audiokd.stages import corpus
 from audiokd.stages.corpus_worker import ShardDone, Timed, Worker, plan_batches
 from audiokd.stages.extract import extract
 from audiokd.stages.shard import shard
@@ -362,7 +363,7 @@ def test_the_next_utterances_are_read_while_the_model_runs(
 def test_a_worker_reads_the_list_of_a_tar_once(
     speech: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And once it is read before, to see whether its shard is done."""
+    """And once it is read before, to count what there is to do; whether it is done is seen from its ends."""
     (tmp_path / "wav").mkdir()
     (tmp_path / "tars").mkdir()
     for i in range(3):
@@ -374,4 +375,24 @@ def test_a_worker_reads_the_list_of_a_tar_once(
     assert sorted(read) == sorted(["0.tar", "1.tar", "2.tar"] * 2)
     assert verify_store(tmp_path / "s") == []
     extract("log_mel", str(tmp_path / "tars"), str(tmp_path / "s"), layer="frames", threads=1)
-    assert len(read) == 9  # it was made of what is there
+    assert len(read) == 6
+    with open(tmp_path / "tars" / "1.tar", "r+b") as f:  # the samples of another take, as many of them
+        f.seek(10_000)
+        f.write(bytes(500))
+    extract("log_mel", str(tmp_path / "tars"), str(tmp_path / "s"), layer="frames", threads=1)
+    assert sorted(read[6:]) == ["1.tar"] * 2  # once more to see that its utterances are the store's
+    assert verify_store(tmp_path / "s") == []
+
+
+def test_time_left_where_nobody_has_counted(
+    speech: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of many tars: by shards."""
+    (tmp_path / "tars").mkdir()
+    for i in range(3):
+        sf.write(tmp_path / f"{i}.wav", speech[16000 * i : 16000 * (i + 1)], 16000)
+        subprocess.run(["tar", "cf", tmp_path / "tars" / f"{i}.tar", "-C", tmp_path, f"{i}.wav"], check=True)
+    monkeypatch.setattr(corpus, "_COUNTED", 2)
+    extract("log_mel", str(tmp_path / "tars"), str(tmp_path / "s"), layer="frames", threads=1)
+    assert "features 3 utterances" in (said := capsys.readouterr().err)
+    assert "3 of 3 shards, 0:00 left" in said
