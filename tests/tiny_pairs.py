@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 WORDS = ["a", "photo", "of", "the", "this", "is", "sound", ".", "large", "bad", "dog", "cat", "rain", "clock", "in"]
+END = len(WORDS) + 3  # the greatest id, as CLIP's
 
 
 def tokenizer(length: int) -> Any:
@@ -15,10 +16,10 @@ def tokenizer(length: int) -> Any:
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    vocabulary = {w: i for i, w in enumerate(["<pad>", "<s>", "</s>", "<unk>", *WORDS])}
+    vocabulary = {w: i for i, w in enumerate(["<pad>", "<s>", "<unk>", *WORDS, "</s>"])}
     inner = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     inner.pre_tokenizer = pre_tokenizers.Whitespace()
-    inner.post_processor = processors.TemplateProcessing("<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)])
+    inner.post_processor = processors.TemplateProcessing("<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", END)])
     special = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
     return PreTrainedTokenizerFast(tokenizer_object=inner, model_max_length=length, **special)
 
@@ -39,7 +40,7 @@ def save_pair(family: str, folder: Path, seed: int = 0) -> Path:
 
     torch.manual_seed(seed)
     layers = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
-    text = {**layers, "vocab_size": 40, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    text = {**layers, "vocab_size": 40, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": END}
     picture = {**layers, "image_size": 32, "patch_size": 8}
     processor: Any
     model: Any
@@ -52,7 +53,7 @@ def save_pair(family: str, folder: Path, seed: int = 0) -> Path:
         model = SiglipModel(SiglipConfig(text_config=text, vision_config=picture))
         processor = SiglipImageProcessor(size={"height": 32, "width": 32})
     else:
-        text |= {"max_position_embeddings": 22, "pad_token_id": 1, "bos_token_id": 1, "eos_token_id": 2}
+        text |= {"max_position_embeddings": 22, "pad_token_id": 1, "bos_token_id": 1}
         heard = {
             "spec_size": 64, "num_mel_bins": 16, "patch_size": 4, "patch_stride": [4, 4], "window_size": 4, "depths": [1, 1],
             "num_attention_heads": [2, 2], "hidden_size": 32, "patch_embeds_hidden_size": 16, "num_classes": 4,
