@@ -1,0 +1,170 @@
+"""Contrastive pair models: pictures or sound on one side, texts on the other, in one space (CLIP, SigLIP, CLAP).
+
+CLIP: arXiv 2103.00020. SigLIP: arXiv 2303.15343. CLAP: arXiv 2211.06687. Each side has its model's own preprocessing, whatever the
+student that learns from it takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from audiokd.errors import AudiokdError
+from audiokd.teachers.base import check_name, load_pretrained
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+#: transformers' model_type -> what is paired with texts
+PAIRS: dict[str, Literal["image", "audio"]] = {"clip": "image", "siglip": "image", "clap": "audio"}
+#: padded to their longest text in training, with no attention mask
+FULL_LENGTH = ("siglip",)
+CLAP_MARGIN = 2  # positions that RoBERTa counts before the first token
+
+
+class ContrastivePair(nn.Module):
+    """A pair model of transformers. Its weights are frozen and it is in eval mode; gradients pass through it.
+
+    Args:
+        net: a CLIPModel, SiglipModel or ClapModel.
+        processor: its image processor or feature extractor.
+        tokenizer: of its text side.
+        name: folder or hub id, for messages.
+
+    Attributes:
+        kind: what is paired with texts, "image" or "audio".
+        dim: size of an embedding.
+        sample_rate: Hz of the waveforms it takes; 0 for images.
+        max_tokens: of a text.
+    """
+
+    def __init__(self, net: nn.Module, processor: Any, tokenizer: Any, name: str):
+        super().__init__()
+        self.net = net.eval().requires_grad_(False)
+        self.processor, self.tokenizer, self.name = processor, tokenizer, name
+        config: Any = net.config
+        self.kind = PAIRS[config.model_type]
+        of_text = config.text_config
+        self.dim: int = getattr(config, "projection_dim", None) or of_text.projection_size
+        self.sample_rate: int = processor.sampling_rate if self.kind == "audio" else 0
+        self._full = config.model_type in FULL_LENGTH
+        self.max_tokens: int = of_text.max_position_embeddings - (CLAP_MARGIN if self.kind == "audio" else 0)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.net.parameters()).device
+
+    @property
+    def scale(self) -> Tensor:
+        """What a cosine is multiplied by, scalar."""
+        return (self.net.logit_scale_a if self.kind == "audio" else self.net.logit_scale).exp().squeeze()
+
+    @property
+    def bias(self) -> Tensor:
+        """What is added after that, scalar: SigLIP's, else 0."""
+        return self.net.logit_bias.squeeze() if hasattr(self.net, "logit_bias") else torch.zeros((), device=self.device)
+
+    def preprocess(self, media: Sequence[Image] | Sequence[Tensor]) -> dict[str, Tensor]:
+        """What `embed_media` takes, made as this model was trained to have it.
+
+        Args:
+            media: RGB pictures, or waveforms [T] at `sample_rate`.
+
+        Returns:
+            `pixel_values` [B, 3, H, W]; or `input_features` [N, 1, T', M] of the windows of all waveforms and `windows` [B], how
+            many are each one's. A waveform longer than the model hears is cut into windows of that length, the last of which ends
+            where it does: transformers' own extractor takes one at random.
+
+        Raises:
+            AudiokdError: nothing is given, or a waveform that is empty or not one-dimensional.
+        """
+        if not len(media):
+            raise AudiokdError("no image or waveform to embed", where=self.name)
+        if self.kind == "image":
+            return {"pixel_values": self.processor(images=list(media), return_tensors="pt")["pixel_values"]}
+        longest = self.processor.nb_max_samples
+        windows: list[Tensor] = []
+        counts = []
+        for wav in media:
+            if not isinstance(wav, Tensor) or wav.dim() != 1 or not len(wav):
+                shape = list(wav.shape) if isinstance(wav, Tensor) else type(wav).__name__
+                raise AudiokdError(f"a waveform [T] is due, not {shape}", where=self.name)
+            starts = [*range(0, max(len(wav) - longest, 0), longest), max(len(wav) - longest, 0)]
+            windows += [wav[s : s + longest] for s in starts]
+            counts.append(len(starts))
+        # one by one: of a batch without a long clip the extractor says at random that one is
+        found = [
+            self.processor(w.cpu().numpy(), sampling_rate=self.sample_rate, return_tensors="pt")["input_features"]
+            for w in windows
+        ]
+        return {"input_features": torch.cat(found), "windows": torch.tensor(counts)}
+
+    def embed_media(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Embeddings [B, `dim`] of length 1 of what `preprocess` gave; of several windows the direction of their sum."""
+        if self.kind == "image":
+            found = self.net.get_image_features(pixel_values=inputs["pixel_values"].to(self.device)).pooler_output
+            return F.normalize(found, dim=-1)
+        x = inputs["input_features"].to(self.device)
+        longer = torch.zeros(len(x), 1, dtype=torch.bool, device=x.device)
+        each = F.normalize(self.net.get_audio_features(input_features=x, is_longer=longer).pooler_output, dim=-1)
+        return F.normalize(torch.stack([w.sum(0) for w in each.split(inputs["windows"].tolist())]), dim=-1)
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Embeddings [N, `dim`] of length 1.
+
+        Raises:
+            AudiokdError: no text, an empty one, or one longer than the model reads: it is named, and how many tokens it has.
+        """
+        if not len(texts) or not all(t.strip() for t in texts):
+            raise AudiokdError("no text, or an empty one, to embed", where=self.name)
+        words = self.tokenizer(list(texts))["input_ids"]
+        for text, tokens in zip(texts, words):
+            if len(tokens) > self.max_tokens:
+                what = f"{len(tokens)} tokens, the model reads {self.max_tokens}: {text[:60]!r}"
+                raise AudiokdError(what, where=self.name, fix="shorten the prompt or the name")
+        how = {"padding": "max_length", "max_length": self.max_tokens} if self._full else {"padding": True}
+        inputs = self.tokenizer(list(texts), return_tensors="pt", **how)
+        kept = ("input_ids",) if self._full else ("input_ids", "attention_mask")
+        found = self.net.get_text_features(**{k: inputs[k].to(self.device) for k in kept}).pooler_output
+        return F.normalize(found, dim=-1)
+
+    def logits(self, media: Tensor, texts: Tensor) -> Tensor:
+        """[B, N] of embeddings [B, D] and [N, D]: scale * cosine + bias."""
+        return self.scale * media @ texts.T + self.bias
+
+
+def load_pair(name: str, device: str = "cpu") -> ContrastivePair:
+    """A pair model by folder or hub id of transformers.
+
+    Raises:
+        AudiokdError: no such model, one that pairs nothing with texts, or a folder without its preprocessing or tokenizer.
+    """
+    from transformers import AutoConfig, AutoFeatureExtractor, AutoImageProcessor, AutoModel, AutoTokenizer
+
+    check_name(name)
+    try:
+        family = AutoConfig.from_pretrained(name).model_type
+    except (OSError, ValueError) as e:
+        fix = "give a folder with config.json, or the hub id of a model that can be fetched or was before"
+        raise AudiokdError(f"cannot read its config: {str(e).splitlines()[0]}", where=name, fix=fix) from e
+    if family not in PAIRS:
+        raise AudiokdError(f"a {family} model pairs nothing with texts", where=name, fix=f"one of {', '.join(PAIRS)}")
+    net = load_pretrained(AutoModel, name, "the pair model")
+    parts = {}
+    reader = AutoImageProcessor if PAIRS[family] == "image" else AutoFeatureExtractor
+    for part, cls in (("preprocessing", reader), ("tokenizer", AutoTokenizer)):
+        try:
+            parts[part] = cls.from_pretrained(name)
+            if part == "tokenizer" and len(parts[part]) <= len(set(parts[part].all_special_tokens)):
+                raise ValueError("there are no words in it")  # what transformers makes where there are no files
+        except (OSError, ValueError, TypeError, KeyError) as e:
+            what = f"cannot read its {part}: {str(e).splitlines()[0]}"
+            raise AudiokdError(
+                what, where=name, fix="the folder lacks preprocessor_config.json or tokenizer files"
+            ) from e
+    return ContrastivePair(net, parts["preprocessing"], parts["tokenizer"], name).to(device)
