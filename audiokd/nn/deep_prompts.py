@@ -43,7 +43,7 @@ def prompted_images(net: Any, pixel_values: Tensor, tokens: Tensor | None) -> Te
     """Embeddings [B, D] of length 1 of pictures that the tower sees with `tokens`.
 
     Args:
-        net: transformers' CLIPModel or SiglipModel.
+        net: transformers' CLIPModel or SiglipModel, or what has its `vision_model` and (CLIP's) `visual_projection`.
         pixel_values: [B, 3, H, W].
         tokens: [depth, count, width], or None for the stock forward.
 
@@ -62,9 +62,9 @@ def prompted_images(net: Any, pixel_values: Tensor, tokens: Tensor | None) -> Te
             own = tokens[number].to(x.dtype).expand(len(x), -1, -1)
             x = torch.cat([x[:, : -own.shape[1]], own], 1)
         x = layer(x, None)
-    if net.config.model_type == "siglip":
-        return F.normalize(tower.head(tower.post_layernorm(x)), dim=-1)
-    return F.normalize(net.visual_projection(tower.post_layernorm(x[:, 0])), dim=-1)
+    if hasattr(net, "visual_projection"):
+        return F.normalize(net.visual_projection(tower.post_layernorm(x[:, 0])), dim=-1)
+    return F.normalize(tower.head(tower.post_layernorm(x)), dim=-1)
 
 
 def prompted_texts(net: Any, input_ids: Tensor, tokens: Tensor | None) -> Tensor:
