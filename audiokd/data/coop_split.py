@@ -39,9 +39,8 @@ COOP = {
     "ImageNet": Layout("imagenet", "images", "classnames.txt"),
     "Caltech101": Layout("caltech-101", "101_ObjectCategories", "split_zhou_Caltech101.json"),
     "OxfordPets": Layout("oxford_pets", "images", "split_zhou_OxfordPets.json"),
-    "StanfordCars": Layout(
-        "stanford_cars", "", "split_zhou_StanfordCars.json"
-    ),  # cars_train/ and cars_test/ in its paths
+    # its paths begin with cars_train/ and cars_test/
+    "StanfordCars": Layout("stanford_cars", "", "split_zhou_StanfordCars.json"),
     "Flowers102": Layout("oxford_flowers", "jpg", "split_zhou_OxfordFlowers.json"),
     "Food101": Layout("food-101", "images", "split_zhou_Food101.json"),
     "FGVCAircraft": Layout("fgvc_aircraft", "images", "variants.txt"),

@@ -62,9 +62,8 @@ def load_image(item: Item, first_frame: bool = False) -> Image.Image:
             raise _error(item, f"not an image, or cut off in its header: it begins with {head!r}", fix) from e
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:
             raise _error(item, f"too large: {e}", _FEWER) from e
-        except (
-            Exception
-        ) as e:  # decoders meet damage with whatever they stumble over: OSError, SyntaxError, struct.error...
+        # decoders meet damage with whatever they stumble over: OSError, SyntaxError, struct.error...
+        except Exception as e:
             raise _error(item, f"truncated or damaged: {str(e) or type(e).__name__}", _AGAIN) from e
 
 
@@ -81,9 +80,8 @@ def _check_frames(item: Item, image: Image.Image, first_frame: bool) -> None:
     if first_frame or image.format == "MPO" or not getattr(image, "is_animated", False):
         return
     frames = getattr(image, "n_frames", 1)
-    raise _error(
-        item, f"animated or of several pages: {frames} frames", "ask for its first frame, or save each as a file"
-    )
+    fix = "ask for its first frame, or save each as a file"
+    raise _error(item, f"animated or of several pages: {frames} frames", fix)
 
 
 def _rgb(item: Item, image: Image.Image) -> Image.Image:

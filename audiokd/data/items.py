@@ -10,6 +10,7 @@ import json
 import math
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -162,7 +163,8 @@ def _box(row: object, where: str) -> Box:
         box, label = row.get("box"), row.get("label")
         numbers = isinstance(box, list) and all(type(x) in (int, float) for x in box)
         if numbers and (label is None or isinstance(label, str)):
-            return Box(tuple(map(float, box)), label)  # type: ignore[arg-type]
+            with suppress(OverflowError):  # a whole number too large for a float
+                return Box(tuple(map(float, box)), label)  # type: ignore[arg-type]
     fix = 'boxes are a list of {"box": [left, top, right, bottom], "label": ...}'
     raise AudiokdError(f"{json.dumps(row)[:60]} is no box", where=where, fix=fix)
 

@@ -220,6 +220,17 @@ def test_a_phone_s_picture_with_another_beside_it(hopper: Image.Image, tmp_path:
     assert far(load(tmp_path / "a.jpg"), hopper) < 4
 
 
+def test_from_an_object_store(hopper: Image.Image) -> None:
+    import fsspec
+
+    out = io.BytesIO()
+    hopper.save(out, "PNG")
+    fsspec.filesystem("memory").pipe("/pictures/a.png", out.getvalue())
+    assert far(np.asarray(load_image(Item("a", "memory://pictures/a.png"))).astype(int), hopper) == 0
+    with pytest.raises(ImageError, match=r"b\.png: item b: no such file"):
+        load_image(Item("b", "memory://pictures/b.png"))
+
+
 def bad_files(hopper: Image.Image, folder: Path) -> dict[str, str]:
     """Pictures that cannot be read, by name, and what must be said of each."""
     said = {"zero.jpg": "empty \\(0 bytes\\)", "gone.jpg": "no such file", "folder.jpg": "cannot be opened"}

@@ -48,10 +48,11 @@ def test_write_then_read(tmp_path: Path) -> None:
 def test_relative_paths_follow_their_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A data dir that is moved with its pictures still finds them; a path of the working directory is not lost."""
     monkeypatch.chdir(tmp_path)
-    write_items("data", [Item("in", "data/x/../in.png"), Item("out", "out.png")])
+    write_items("data", [Item("in", "data/x/../in.png"), Item("near", "data2/a.png"), Item("out", "out.png")])
     (tmp_path / "data").rename(tmp_path / "moved")
-    inside, outside = read_items("moved")
+    inside, near, outside = read_items("moved")
     assert inside.path == "moved/in.png"
+    assert near.path == str(tmp_path / "data2" / "a.png")
     assert outside.path == str(tmp_path / "out.png")
 
 
@@ -79,6 +80,7 @@ def test_relative_paths_follow_their_folder(tmp_path: Path, monkeypatch: pytest.
         ('{"id": "b", "path": "b.png", "boxes": {"box": [0, 0, 0, 1]}}', "is no box"),
         ('{"id": "b", "path": "b.png", "boxes": [{"box": [0, 0, 1, NaN]}]}', "is no box"),
         ('{"id": "b", "path": "b.png", "boxes": [{"box": [0, 0, 1]}]}', "is no box"),
+        (f'{{"id": "b", "path": "b.png", "boxes": [{{"box": [0, 0, 1, 1{"0" * 400}]}}]}}', "is no box"),
         ('{"id": "b", "path": "b.png", "boxes": [{"box": [0, 0, 0, 1, -1, 1, 0]}]}', "is no box"),
         ('{"id": "b", "path": "b.png", "boxes": [{"box": [0, 0, 1, 1], "class": "x"}]}', "is no box"),
         ('{"id": "b", "path": "b.png", "boxes": [{"box": [0, 0, 1, 1], "label": 1}]}', "is no box"),
