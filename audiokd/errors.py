@@ -28,6 +28,10 @@ class AudioError(AudiokdError):
     """One recording cannot be read as audio. A corpus run records it in errors.jsonl and goes on."""
 
 
+class ImageError(AudiokdError):
+    """One picture cannot be read as an image. A corpus run records it in errors.jsonl and goes on."""
+
+
 class StorageError(AudiokdError):
     """The disk is full, or may not be written to. No utterance is to blame: the run stops."""
 

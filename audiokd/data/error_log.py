@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
+from audiokd.data.items import Item
 from audiokd.data.utterance import Utterance
 from audiokd.errors import AudiokdError
 from audiokd.files import jsonl
@@ -17,7 +18,7 @@ ERRORS = "errors.jsonl"  # its name in a run's folder
 
 
 class ErrorLog:
-    """Rows `id, set, where, error` of RUN/errors.jsonl; an utterance stands there once a set, however often it is met.
+    """Rows `id, set, where, error` of RUN/errors.jsonl; an utterance or item stands there once a set, however often it is met.
 
     Args:
         folder: of the run.
@@ -27,7 +28,7 @@ class ErrorLog:
     def __init__(self, folder: Path, name: str):
         self.path, self.name = folder / ERRORS, name
 
-    def add(self, utt: Utterance, error: AudiokdError) -> bool:
+    def add(self, utt: Utterance | Item, error: AudiokdError) -> bool:
         """Write down why `utt` cannot be read; whether that is new."""
         row = {"id": utt.id, "set": self.name, "where": utt.where or utt.path, "error": error.what}
         start = jsonl([{k: row[k] for k in ("id", "set")}])[:-2] + b","
@@ -47,7 +48,7 @@ class ErrorLog:
 
 
 def count_errors(folder: Path) -> dict[str, int]:
-    """How many utterances of each set a run in `folder` could not read."""
+    """How many utterances or items of each set a run in `folder` could not read."""
     path = folder / ERRORS
     rows = path.read_text().splitlines() if path.exists() else []
     return dict(sorted(Counter(json.loads(row)["set"] for row in rows).items()))

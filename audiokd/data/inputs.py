@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from audiokd import objects
 from audiokd.data.cuts import read_cuts
+from audiokd.data.folders import files_below
 from audiokd.data.ids import escape_id
 from audiokd.data.kaldi import read_data_dir
 from audiokd.data.remote import Fetched, elsewhere, fetch_lists
@@ -229,19 +230,10 @@ def _load_tar(tar: Path, left_out: set[str]) -> list[Utterance]:
 
 
 def _read_folder(root: Path) -> list[Utterance]:
-    utts, seen = [], set()
-    for folder, subfolders, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:  # a link that leads back up
-            subfolders.clear()
-            continue
-        seen.add(real)
-        subfolders[:] = sorted(s for s in subfolders if not s.startswith("."))
-        for file in files:
-            path = Path(folder) / file
-            if path.suffix.lower() in AUDIO_SUFFIXES and not file.startswith("."):
-                utt_id = escape_id(path.relative_to(root).with_suffix("").as_posix())
-                utts.append(Utterance(id=utt_id, path=str(path), recording_id=utt_id))
+    utts = []
+    for path in files_below(root, AUDIO_SUFFIXES):
+        utt_id = escape_id(path.relative_to(root).with_suffix("").as_posix())
+        utts.append(Utterance(id=utt_id, path=str(path), recording_id=utt_id))
     if not utts:
         fix = f"audio files end in {' '.join(AUDIO_SUFFIXES)}; a data dir has wav.scp, a Shar folder cuts.*.jsonl.gz"
         raise AudiokdError("no audio in this folder", where=str(root), fix=fix)

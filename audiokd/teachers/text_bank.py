@@ -78,7 +78,7 @@ class TextBank:
         Raises:
             AudiokdError: one is not in the bank, or is given twice.
         """
-        check_names(names, "names")
+        _once_each(names, "names")
         row = {n: i for i, n in enumerate(self.names)}
         if lacking := [n for n in names if n not in row]:
             what = f"no text vectors of {len(lacking)} of {len(names)} classes: {', '.join(lacking[:5])}"
@@ -147,7 +147,7 @@ def make_text_bank(encoder: TextEncoder, prompts: Mapping[str, Sequence[str]], s
     Raises:
         AudiokdError: no class, or one without prompts.
     """
-    check_names(list(prompts), "classes")
+    _once_each(list(prompts), "classes")
     if without := [n for n, texts in prompts.items() if not texts]:
         raise AudiokdError(f"class {without[0]!r} has no prompts", fix="give each class one at least")
     texts = list(dict.fromkeys(t for of in prompts.values() for t in of))
@@ -158,27 +158,28 @@ def make_text_bank(encoder: TextEncoder, prompts: Mapping[str, Sequence[str]], s
     return TextBank(tuple(prompts), made_of, vectors, scale, weights_sha256(encoder))  # type: ignore[arg-type]
 
 
-def fill(names: Sequence[str], templates: str | Sequence[str]) -> dict[str, list[str]]:
+def fill(classes: Mapping[str, str] | Sequence[str], templates: str | Sequence[str]) -> dict[str, list[str]]:
     """Prompts by class: each template with each name in the place of {}; underscores of a name are spaces.
 
     Args:
-        names: of classes.
+        classes: names by label (`audiokd.data.classes`), or labels that are names; two labels may have one name, as in ImageNet.
         templates: a name of `TEMPLATES`, or texts.
 
     Raises:
         AudiokdError: a name that comes twice or is empty, no such set of templates, or one without {}.
     """
-    check_names(names, "classes")
+    names = dict(classes) if isinstance(classes, Mapping) else dict(zip(classes, classes))
+    _once_each(list(classes), "classes")
     if isinstance(templates, str):
         if templates not in TEMPLATES:
             raise AudiokdError(f"no templates {templates!r}", fix=f"one of {', '.join(TEMPLATES)}, or texts with {{}}")
         templates = TEMPLATES[templates]
     if wrong := [t for t in templates if t.count("{}") != 1]:
         raise AudiokdError(f"template {wrong[0]!r} has {wrong[0].count('{}')} places for a name, one is due")
-    return {n: [t.replace("{}", n.replace("_", " ")) for t in templates] for n in names}
+    return {label: [t.replace("{}", name.replace("_", " ")) for t in templates] for label, name in names.items()}
 
 
-def check_names(names: Sequence[str], what: str) -> None:
+def _once_each(names: Sequence[str], what: str) -> None:
     """That there are some, none twice and none empty.
 
     Raises:

@@ -40,6 +40,7 @@ def test_the_mean_of_the_prompts_directions(pair: ContrastivePair, tmp_path: Pat
     encoder = Counted(pair)
     prompts = fill(NAMES, "photo7")
     assert prompts["large_clock"][1] == "a bad photo of the large clock."
+    assert fill({"n01": "large_clock", "n02": "large_clock"}, "photo")["n02"] == ["a photo of a large clock."]
     bank = make_text_bank(encoder, prompts, float(pair.scale))
     assert len(encoder.asked) == 1
     assert len(encoder.asked[0]) == 21
