@@ -72,7 +72,7 @@ def run_corpus(
     if skipped:
         print(f"{store}: {skipped} of {len(shards)} shards are done already")
     if changed := [s for s in tasks if writer.done(s.name)]:
-        _refuse_other_input(store, changed)
+        _refuse_other_input(store, changed[0].name, source.shards)
         print(f"{store}: {len(changed)} of {len(shards)} shards are made anew, their input is not what it was")
 
     with progress(kind, _utterances_of(tasks), "utterances") as bar:
@@ -127,19 +127,19 @@ def run_corpus(
     return outcome(store, totals, max_error_rate)
 
 
-def _refuse_other_input(store: str, changed: list[InputShard]) -> None:
+def _refuse_other_input(store: str, changed: str, shards: list[InputShard]) -> None:
     """A corpus that has changed is made anew, shard by shard; another one under the name of the store is not.
 
     Raises:
-        AudiokdError: no utterance of the first changed shard is among those of the input's changed shards.
+        AudiokdError: no utterance of the store's shard `changed` is in the input's `shards`.
     """
-    held = {row["id"] for row in open_store(store).rows(changed[0].name)}
-    for shard in changed:
+    held = {row["id"] for row in open_store(store).rows(changed)}
+    for shard in sorted(shards, key=lambda s: s.name != changed):  # most often it is the shard of that name
         with suppress(AudiokdError):  # one that cannot be read is its worker's to tell
             if any(u.id in held for u in shard.load()):
                 return
     if held:
-        what = f"the store is of another input: no utterance of its shard {changed[0].name} is in this one ({min(held)}, ...)"
+        what = f"the store is of another input: no utterance of its shard {changed} is in this one ({min(held)}, ...)"
         raise AudiokdError(what, where=store, fix="give a new folder, or delete this store to make it anew")
 
 
