@@ -40,6 +40,7 @@ from audiokd.launch.local import keep_freed_memory
 from audiokd.methods.lm_spt.config import LMSPTConfig
 from audiokd.methods.lm_spt.model import LMSPTModel
 from audiokd.stages.tokenize import tokenize
+from audiokd.tokens.reader import StoredCodes
 from audiokd.tokens.store import open_store
 
 BATCH = 8
@@ -88,11 +89,11 @@ def best_loop(model_dir: str, folder: Path, out: Path) -> None:
 
 
 def command(model_dir: str, folder: Path, out: Path) -> None:
-    tokenize(model_dir, str(folder), str(out), shard_size=50)
+    tokenize(model_dir, str(folder), str(out), shard_size=10)
 
 
 def command_of_two(model_dir: str, folder: Path, out: Path) -> None:
-    tokenize(model_dir, str(folder), str(out), shard_size=50, nj=2)
+    tokenize(model_dir, str(folder), str(out), shard_size=10, nj=2)
 
 
 ARRANGEMENTS: dict[str, Callable[[str, Path, Path], None]] = {
@@ -126,8 +127,7 @@ def _timed(name: str, model_dir: str, folder: Path, out: Path, end: multiprocess
 
 def codes_of(out: Path) -> dict[str, np.ndarray]:
     if (out / "complete.json").exists():
-        with open_store(out) as store:
-            return {i: store[i].T for i in store.ids}
+        return {item.id: item.codes for item in open_store(out).items() if isinstance(item, StoredCodes)}
     return {p.stem: np.load(p) for p in out.glob("*.npy")}
 
 
