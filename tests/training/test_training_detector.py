@@ -49,7 +49,7 @@ def command(corpus: Path, kind: str, *more: str) -> list[str]:
     options = f"--config detector/debug --train {corpus}/train --dev {corpus}/dev --run.accelerator cpu"
     options += f" --data.events [{corpus}/train,{corpus}/dev] --data.labels [{corpus}/train]"
     options += f" --model.encoder {corpus}/{kind} --run.max_steps {STEPS} --run.val_every 20 --data.val_crop_s 3"
-    options += " --optim.unfreeze -1 --optim.lr 1 --augment.mixup 0"
+    options += " --optim.unfreeze -1 --optim.lr 0.3 --augment.mixup 0"
     return [str(Path(sys.executable).with_name("audiokd")), "fit", "detector", *options.split(), *more]
 
 
