@@ -95,16 +95,21 @@ def watched(name: str, words: list[str], rows: list[Row]) -> None:
 
 
 def tenths(rows: list[Row]) -> list[list[str]]:
-    """Memory and utterances a second of each tenth of a command's utterances, after the first."""
+    """Seconds and greatest memory of a command; memory and speed of each tenth of its utterances, where their count is shown often
+    enough to tell."""
     found = []
     for name in dict.fromkeys(r[0] for r in rows):
         seconds, done, mb = (np.array(x, dtype=float) for x in list(zip(*(r for r in rows if r[0] == name)))[1:])
-        row = [name]
-        for part in range(1, 10):
-            at = np.flatnonzero((done >= done[-1] * part / 10) & (done <= done[-1] * (part + 1) / 10))
-            took = seconds[at[-1]] - seconds[at[0]] if len(at) > 1 else 0.0
-            rate = (done[at[-1]] - done[at[0]]) / took if took else float("nan")
-            row.append(f"{np.nanmax(mb[at]) if len(at) else float('nan'):.0f} MB, {rate:.0f}/s")
+        shown = np.flatnonzero(np.diff(done) > 0) + 1
+        row = [name, f"{seconds[-1]:.0f} s, {np.nanmax(mb):.0f} MB"]
+        for part in range(10):
+            low, high = done[-1] * part / 10, done[-1] * (part + 1) / 10
+            if len(shown) < 8 or low < done[shown[0]]:
+                row.append("-")
+                continue
+            start, end = np.interp([low, high], done[shown], seconds[shown])
+            at = (seconds >= start) & (seconds <= end) & np.isfinite(mb)
+            row.append(f"{mb[at].max():.0f} MB, {(high - low) / (end - start):.0f}/s" if at.any() else "-")
         found.append(row)
     return found
 
@@ -127,7 +132,7 @@ def main() -> None:
         watched("verify", ["store", "verify", f"{folder}/tokens"], rows)
     with open(f"{args.out}.csv", "w", newline="") as f:
         csv.writer(f).writerows([("command", "seconds", "utterances", "resident_mb"), *rows])
-    print(markdown(["command", *(f"{p}0 to {p + 1}0 %" for p in range(1, 10))], tenths(rows)))
+    print(markdown(["command", "whole", *(f"{p}0 to {p + 1}0 %" for p in range(10))], tenths(rows)))
     plot(rows, f"{args.out}.svg")
 
 
