@@ -149,6 +149,22 @@ def check_name(name: str) -> None:
         raise AudiokdError("no such folder", where=name, fix="give a hub id (owner/name) or a folder with config.json")
 
 
+def read_family(name: str) -> str:
+    """transformers' model_type of a folder or hub id.
+
+    Raises:
+        AudiokdError: nothing there, or no config that can be read.
+    """
+    from transformers import AutoConfig
+
+    check_name(name)
+    try:
+        return AutoConfig.from_pretrained(name).model_type
+    except (OSError, ValueError) as e:
+        fix = "give a folder with config.json, or the hub id of a model that can be fetched or was before"
+        raise AudiokdError(f"cannot read its config: {str(e).splitlines()[0]}", where=name, fix=fix) from e
+
+
 def load_pretrained(transformers_class: Any, name: str, what: str, fix: str = "", **kwargs: Any) -> Any:
     """`transformers_class.from_pretrained(name, **kwargs)` for a folder or hub id.
 

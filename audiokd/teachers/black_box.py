@@ -5,6 +5,7 @@ It has no weights and no gradient to give. What asks for them (VL2V-SD trains th
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from audiokd.tokens.reader import StoredFeatures
 from audiokd.tokens.remote import open_store
 
 
-class BlackBox:
+class BlackBox(ABC):
     """Embeddings of length 1.
 
     Attributes:
@@ -28,13 +29,13 @@ class BlackBox:
     name: str
     queries: int = 0
 
+    @abstractmethod
     def embed(self, ids: Sequence[str], views: Tensor | None = None) -> Tensor:
         """Embeddings [B, D] of the items `ids`, without gradient; `views` [B, ...] are what a callable is given.
 
         Raises:
             AudiokdError: it says nothing of an item, or something that is no embedding.
         """
-        raise NotImplementedError
 
 
 class CallableBlackBox(BlackBox):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from audiokd.errors import AudiokdError
-from audiokd.teachers.base import check_name, load_pretrained
+from audiokd.teachers.base import load_pretrained, read_family
 from audiokd.teachers.codecs import codec_family, load_codec
 
 
@@ -50,16 +50,11 @@ def load_code_teacher(name: str) -> CodeTeacher:
     Raises:
         AudiokdError: it cannot be loaded, or is no tokenizer.
     """
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoModel
 
     family = ""
     if not name.endswith(".th"):
-        check_name(name)
-        try:
-            family = AutoConfig.from_pretrained(name).model_type
-        except (OSError, ValueError) as e:
-            fix = "give a folder with config.json, or the hub id of a model that can be fetched or was before"
-            raise AudiokdError(f"cannot read its config: {str(e).splitlines()[0]}", where=name, fix=fix) from e
+        family = read_family(name)
     if codec := codec_family(name, family):
         return CodeTeacher(load_codec(name, codec))
     tokenizer = load_pretrained(AutoModel, name, "the tokenizer")

@@ -17,9 +17,9 @@ from torch.nn import functional as F
 from audiokd.errors import AudiokdError
 from audiokd.nn.code_streams import CodeStreams
 from audiokd.nn.codec.code_ids import check_ids
-from audiokd.nn.codec.long_form import source_blocks
+from audiokd.nn.codec.long_form import codes_in_pieces
 from audiokd.nn.lengths import fit_length, length_mask, stack_padded, zero_beyond
-from audiokd.nn.pieces import pieces
+from audiokd.nn.pieces import Piece
 from audiokd.nn.waveforms import check_wav
 from audiokd.tokens.codes import Codes
 
@@ -111,20 +111,16 @@ class FrozenCodec(nn.Module, CodeStreams, ABC):
         Raises:
             AudiokdError: no samples, a block of another shape or of integers, NaN or Inf; AudioError: an unreadable file.
         """
-        run, size, margin = self.encoder(), self.frame_size, self.encoder_margin
-        found, heard = [], 0
-        blocks = source_blocks(source, self.sample_rate)
-        for p in pieces(blocks, size, self._piece_frames, margin, margin * size):
-            heard, frames = p.heard, -(-len(p.wav) // size)
+        run, size = self.encoder(), self.frame_size
+
+        def of(p: Piece) -> Tensor:
+            frames = -(-len(p.wav) // size)
             x = F.pad(p.wav.to(self.device)[None, None].float(), (0, frames * size - len(p.wav)))
             with torch.autocast(x.device.type, enabled=False):
                 codes = run(x, torch.tensor([frames], device=self.device))
-            found.append(codes[..., p.skip : None if p.frames is None else p.skip + p.frames])
-        if not heard:
-            raise AudiokdError("an empty waveform has no codes", fix="leave it out")
-        codes = torch.cat(found, -1)
-        lengths, samples = torch.tensor([[codes.shape[-1]], [heard]], device=self.device)
-        return Codes(codes, lengths, samples, self.sample_rate)
+            return codes[..., p.skip : None if p.frames is None else p.skip + p.frames]
+
+        return codes_in_pieces(source, self.sample_rate, size, self._piece_frames, self.encoder_margin, of)
 
     @torch.no_grad()
     def decode(self, codes: Codes | Tensor, semantic_only: bool = False) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audiokd.errors import AudiokdError
-from audiokd.teachers.base import check_name, load_pretrained
+from audiokd.teachers.base import load_pretrained, read_family
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -144,14 +144,9 @@ def load_pair(name: str, device: str = "cpu") -> ContrastivePair:
     Raises:
         AudiokdError: no such model, one that pairs nothing with texts, or a folder without its preprocessing or tokenizer.
     """
-    from transformers import AutoConfig, AutoFeatureExtractor, AutoImageProcessor, AutoModel, AutoTokenizer
+    from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoModel, AutoTokenizer
 
-    check_name(name)
-    try:
-        family = AutoConfig.from_pretrained(name).model_type
-    except (OSError, ValueError) as e:
-        fix = "give a folder with config.json, or the hub id of a model that can be fetched or was before"
-        raise AudiokdError(f"cannot read its config: {str(e).splitlines()[0]}", where=name, fix=fix) from e
+    family = read_family(name)
     if family not in PAIRS:
         raise AudiokdError(f"a {family} model pairs nothing with texts", where=name, fix=f"one of {', '.join(PAIRS)}")
     net = load_pretrained(AutoModel, name, "the pair model")

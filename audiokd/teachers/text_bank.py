@@ -1,6 +1,6 @@
 """Class vectors of a text encoder, computed once and kept in a file: with it no text model is needed any more.
 
-A class is the direction of the mean of its prompts' embeddings (CLIP's prompt ensembling, arXiv 2103.00020, section 3.1.4).
+A class is the direction of the mean of its prompts' embeddings (CLIP's prompt ensembling, arXiv 2103.00020).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from audiokd.nn.weights import weights_sha256
 FORMAT = "audiokd-text-bank"
 #: texts at once
 BATCH = 256
-#: prompts by name: of photographs alone and in the seven ways that CLIP's authors found to do most of what eighty do; of sound
+#: prompts by name: of photographs alone and in seven ways of CLIP's; of sound; the bare name
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "photo": ("a photo of a {}.",),
     "photo7": (

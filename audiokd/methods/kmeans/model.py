@@ -12,9 +12,8 @@ from audiokd.errors import AudiokdError
 from audiokd.frontends.mel_chroma import N_FFT, MelChroma
 from audiokd.methods.kmeans.config import FEATURES, KMeansConfig
 from audiokd.nn.code_streams import CodeStreams
-from audiokd.nn.codec.long_form import source_blocks
+from audiokd.nn.codec.long_form import codes_in_pieces
 from audiokd.nn.lengths import length_mask, zero_beyond
-from audiokd.nn.pieces import pieces
 from audiokd.nn.waveforms import check_wav
 from audiokd.tokens.codes import Codes
 
@@ -96,16 +95,14 @@ class KMeansModel(PreTrainedModel, CodeStreams):
             AudiokdError: no samples, a block of another shape or of integers, NaN or Inf; AudioError: an unreadable file.
         """
         margin = -(-N_FFT // (2 * self.frame_size))
-        found, heard = [], 0
-        blocks = source_blocks(source, self.sample_rate)
-        for p in pieces(blocks, self.frame_size, PIECE, margin, margin * self.frame_size):
-            heard = p.heard
-            found.append(self._codes(p.wav.to(self.device)[None], p.skip, p.frames))
-        if not heard:
-            raise AudiokdError("an empty waveform has no codes", fix="leave it out")
-        codes = torch.cat(found, -1)
-        lengths, samples = torch.tensor([[codes.shape[-1]], [heard]], device=self.device)
-        return Codes(codes, lengths, samples, self.sample_rate)
+        return codes_in_pieces(
+            source,
+            self.sample_rate,
+            self.frame_size,
+            PIECE,
+            margin,
+            lambda p: self._codes(p.wav.to(self.device)[None], p.skip, p.frames),
+        )
 
     def _codes(self, wav: Tensor, first: int, frames: int | None) -> Tensor:
         """Codes [B, Q, frames] of the frames from `first` on."""

@@ -10,7 +10,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -18,8 +18,9 @@ from torch import Tensor
 from audiokd.data.blocks import load_blocks
 from audiokd.data.utterance import Utterance
 from audiokd.errors import AudiokdError
-from audiokd.nn.pieces import pieces
+from audiokd.nn.pieces import Piece, pieces
 from audiokd.nn.waveforms import check_finite
+from audiokd.tokens.codes import Codes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,6 +49,36 @@ def source_blocks(
         check_finite(x[None], start=heard)
         heard += len(x)
         yield x
+
+
+def codes_in_pieces(
+    source: Any, sample_rate: int, frame_size: int, piece: int, margin: int, run: Callable[[Piece], Tensor]
+) -> Codes:
+    """Codes of one recording that need not be in memory whole, in bounded memory.
+
+    Args:
+        source: as of `source_blocks`.
+        sample_rate: Hz.
+        frame_size: samples a frame.
+        piece: frames that go through at once.
+        margin: frames before and after them that they depend on.
+        run: codes [1, Q, t] of a piece, without its margins.
+
+    Returns:
+        Codes of a batch of one.
+
+    Raises:
+        AudiokdError: no samples, or a block that `source_blocks` refuses.
+    """
+    found, heard = [], 0
+    for p in pieces(source_blocks(source, sample_rate), frame_size, piece, margin, margin * frame_size):
+        heard = p.heard
+        found.append(run(p))
+    if not heard:
+        raise AudiokdError("an empty waveform has no codes", fix="leave it out")
+    codes = torch.cat(found, -1)
+    lengths, samples = torch.tensor([[codes.shape[-1]], [heard]], device=codes.device)
+    return Codes(codes, lengths, samples, sample_rate)
 
 
 def latent_pieces(model: CodecTokenizer, blocks: Iterable[Tensor], wanted: bool) -> Iterator[tuple[Latents, int]]:
