@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Iterator
 
 import numpy as np
 
 from audiokd.data.audio import load_crop
 from audiokd.data.error_log import ErrorLog
+from audiokd.data.replacing import ReplacingDataset
 from audiokd.data.utterance import Utterance
-from audiokd.errors import AudioError, AudiokdError
-
-MAX_TRIES = 20
+from audiokd.errors import AudiokdError
 
 
 def rng_of(*key: object) -> np.random.Generator:
@@ -77,12 +75,8 @@ class StepSampler:
         return rng.choice(self.size, self.size, p=self.weights)
 
 
-class CropDataset:
+class CropDataset(ReplacingDataset):
     """Crops of utterances, indexed by (step, index).
-
-    An utterance that cannot be read is named once, on stderr and in the run's errors.jsonl. In training the next one in the
-    corpus takes its place, so a bad file never stops a run and never changes which other crops are seen; in validation it is
-    absent, for a neighbour that counts twice would be another score.
 
     Args:
         utterances: the corpus.
@@ -104,41 +98,13 @@ class CropDataset:
         hop_s: float = 0.0,
         errors: ErrorLog | None = None,
     ):
+        super().__init__(utterances, seed is not None, errors)
         self.utterances, self.sample_rate, self.crop_s, self.seed = utterances, sample_rate, crop_s, seed
-        self.crops, self.hop_s, self.errors = crops, hop_s, errors
-        self._reported: set[str] = set()
+        self.crops, self.hop_s = crops, hop_s
 
-    def __len__(self) -> int:
-        return len(self.utterances)
-
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, object] | None:
+    def read(self, utt: Utterance, step: int) -> dict[str, object]:
         """`wav` float32 [crop] ([crops, crop] if several), `length` samples that are not padding, `start_s` of the (last) crop
-        in its utterance, `id`; None for a validation utterance that cannot be read."""
-        step, index = key
-        for attempt in range(MAX_TRIES if self.seed is not None else 1):
-            utt = self.utterances[(index + attempt) % len(self.utterances)]
-            try:
-                return self._crop(utt, step)
-            except AudioError as e:
-                self._report(utt, e)
-        if self.seed is None:
-            return None
-        raise AudiokdError(
-            f"{MAX_TRIES} utterances in a row cannot be read",
-            where=utt.where,
-            fix="errors.jsonl in the run's folder says why of each",
-        )
-
-    def _report(self, utt: Utterance, error: AudioError) -> None:
-        if utt.id in self._reported:
-            return
-        self._reported.add(utt.id)
-        # of all processes the one that writes it down says so
-        if self.errors is None or self.errors.add(utt, error):
-            part = "training" if self.seed is not None else "validation"
-            print(f"left out of {part}: {error}", file=sys.stderr, flush=True)
-
-    def _crop(self, utt: Utterance, step: int) -> dict[str, object]:
+        in its utterance, `id`."""
         size = round(self.crop_s * self.sample_rate)
         duration = utt.duration_s if utt.duration_s is not None else duration_of(utt)
         wavs, start = [], 0.0

@@ -1,0 +1,160 @@
+"""Batches of pictures or sound as several models see them: views by name, each a function of (seed, step, id).
+
+A view turns what was read (a picture in RGB, or an `audiokd.data.media.Stretch`) into a dict of tensors whose first axis is the
+batch; a model is called with that dict. Two views of one item can be two models' own preprocessing of the same crop, or a weak and
+a strong augmentation of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from audiokd.data.error_log import ErrorLog
+from audiokd.data.items import Item
+from audiokd.data.media import Loader, MediaSet, Stretch
+from audiokd.data.replacing import ReplacingDataset
+from audiokd.training.datamodule import StepDataModule
+from audiokd.training.settings import RunSettings
+from audiokd.vision.transforms import Preprocess, plain_view, random_view
+
+#: what was read, the step, the item's id -> tensors [1, ...] by name
+View = Callable[[Any, int, str], dict[str, Tensor]]
+
+
+@dataclass
+class MediaSettings:
+    """Labelled pictures, or crops of labelled sound.
+
+    Args:
+        batch_size: items a device and step.
+        num_workers: loader processes a device; the batches are the same whatever it is.
+        crop_s: seconds of a training stretch of sound.
+        val_crop_s: seconds from the start of each validation utterance.
+        val_items: of the validation set at most.
+    """
+
+    batch_size: int = 32
+    num_workers: int = 2
+    crop_s: float = 5.0
+    val_crop_s: float = 10.0
+    val_items: int = 1_000_000
+
+
+class PictureView:
+    """A model's own view of a picture, `pixel_values` [1, 3, H, W].
+
+    Args:
+        preprocess: of the model.
+        view: random view (`audiokd.vision.transforms.VIEWS`); "" is the one that models are tested on.
+        seed: of the run.
+    """
+
+    def __init__(self, preprocess: Preprocess, view: str = "", seed: int = 0):
+        self.preprocess, self.view, self.seed = preprocess, view, seed
+
+    def __call__(self, picture: Any, step: int, id: str) -> dict[str, Tensor]:
+        if not self.view:
+            return {"pixel_values": plain_view(picture, self.preprocess)[None]}
+        return {"pixel_values": random_view(self.view, picture, self.preprocess, self.seed, step, id)[None]}
+
+
+class SoundView:
+    """A stretch of sound as waveform, `wav` [1, T] and `lengths` [1] samples.
+
+    Args:
+        sample_rate: Hz.
+        change: of the samples that are no padding, float32 [T] to [T], with step and id; None leaves them as they are.
+    """
+
+    def __init__(self, sample_rate: int, change: Callable[[np.ndarray, int, str], np.ndarray] | None = None):
+        self.sample_rate, self.change = sample_rate, change
+
+    def __call__(self, stretch: Stretch, step: int, id: str) -> dict[str, Tensor]:
+        wav, length = stretch.at(self.sample_rate), stretch.length(self.sample_rate)
+        if self.change is not None:
+            wav = np.concatenate([self.change(wav[:length], step, id), wav[length:]])
+        return {"wav": torch.from_numpy(wav)[None], "lengths": torch.tensor([length])}
+
+
+class PairView:
+    """What a pair model of sound takes (`audiokd.teachers.pair.ContrastivePair.preprocess`), of a stretch without its padding."""
+
+    def __init__(self, pair: Any):
+        self.pair = pair
+
+    def __call__(self, stretch: Stretch, step: int, id: str) -> dict[str, Tensor]:
+        rate = self.pair.sample_rate
+        return self.pair.preprocess([torch.from_numpy(stretch.at(rate)[: stretch.length(rate)])])
+
+
+class ViewDataset(ReplacingDataset):
+    """Views of items, indexed by (step, index).
+
+    Args:
+        media: pictures or sound.
+        views: by name.
+        seed: of the stretches; None is validation.
+        crop_s: seconds of a stretch of sound.
+        errors: where what is unreadable is written down.
+    """
+
+    def __init__(
+        self,
+        media: MediaSet,
+        views: Mapping[str, View],
+        seed: int | None,
+        crop_s: float = 0.0,
+        errors: ErrorLog | None = None,
+    ):
+        super().__init__(media.items, seed is not None, errors)
+        self.load, self.views = Loader(media, seed, crop_s), views
+
+    def read(self, item: Item, step: int) -> dict[str, Any]:
+        """`id`, and tensors by the name of each view."""
+        found = self.load(item, step)
+        return {"id": item.id} | {name: view(found, step, item.id) for name, view in self.views.items()}
+
+
+class ViewDataModule(StepDataModule):
+    """Views of pictures or sound to train and to validate on.
+
+    Args:
+        train, dev: items.
+        train_views, dev_views: by name.
+        settings, run: configuration.
+        folder: of the run, whose errors.jsonl names what cannot be read.
+        weights: probability of each training item, drawn with replacement; each once an epoch if left out.
+    """
+
+    def __init__(
+        self,
+        train: MediaSet,
+        dev: MediaSet,
+        train_views: Mapping[str, View],
+        dev_views: Mapping[str, View],
+        settings: MediaSettings,
+        run: RunSettings,
+        folder: Path,
+        weights: np.ndarray | None = None,
+    ):
+        dev = dev.of(dev.items[: settings.val_items])
+        train_set = ViewDataset(train, train_views, run.seed, settings.crop_s, ErrorLog(folder, "train"))
+        dev_set = ViewDataset(dev, dev_views, None, settings.val_crop_s, ErrorLog(folder, "dev"))
+        super().__init__(train_set, dev_set, collate_views, settings, run)
+        self.weights = weights
+
+
+def collate_views(rows: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
+    """`ids`, and of each view its tensors, one after another, of the rows that are there."""
+    found = [r for r in rows if r is not None]
+    batch: dict[str, Any] = {"ids": [r["id"] for r in found]}
+    for name in (k for k in (found[0] if found else {}) if k != "id"):
+        batch[name] = {key: torch.cat([r[name][key] for r in found]) for key in found[0][name]}
+    return batch
