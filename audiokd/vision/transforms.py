@@ -185,6 +185,7 @@ def _seeded(*key: object) -> Iterator[None]:
 
 @lru_cache
 def _plain(p: Preprocess) -> Callable[[Image], Tensor]:
+    require_timm()  # which brings torchvision
     if p.crop_mode == "floor":
         from torchvision import transforms as T
 
@@ -192,7 +193,6 @@ def _plain(p: Preprocess) -> Callable[[Image], Tensor]:
         return T.Compose(
             [T.Resize(short, _mode(p)), partial(_centre, size=p.size), T.ToTensor(), T.Normalize(p.mean, p.std)]
         )
-    require_timm()
     from timm.data import create_transform
 
     return create_transform(
