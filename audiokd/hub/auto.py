@@ -47,6 +47,10 @@ METHODS: dict[str, dict[str, str]] = {
         "config": "audiokd.methods.kmeans.config:KMeansConfig",
         "model": "audiokd.methods.kmeans.model:KMeansModel",
     },
+    "lit": {
+        "config": "audiokd.methods.lit.config:LitConfig",
+        "model": "audiokd.methods.lit.model:LitModel",
+    },
     "lm_spt": {
         "settings": "audiokd.methods.lm_spt.settings:LMSPTSettings",
         "module": "audiokd.methods.lm_spt.module:LMSPTModule",

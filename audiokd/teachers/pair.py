@@ -1,7 +1,7 @@
-"""Contrastive pair models: pictures or sound on one side, texts on the other, in one space (CLIP, SigLIP, CLAP).
+"""Contrastive pair models: pictures or sound on one side, texts on the other, in one space (CLIP, SigLIP, CLAP, LiT).
 
-CLIP: arXiv 2103.00020. SigLIP: arXiv 2303.15343. CLAP: arXiv 2211.06687. Each side has its model's own preprocessing, whatever the
-student that learns from it takes.
+CLIP: arXiv 2103.00020. SigLIP: arXiv 2303.15343. CLAP: arXiv 2211.06687. LiT: arXiv 2111.07991 (`audiokd fit lit`).
+Each side has its model's own preprocessing, whatever the student that learns from it takes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audiokd.errors import AudiokdError
+from audiokd.nn.lengths import stack_padded
 from audiokd.teachers.base import load_pretrained, read_family
 
 if TYPE_CHECKING:
@@ -21,16 +22,20 @@ if TYPE_CHECKING:
 
 #: transformers' model_type -> what is paired with texts
 PAIRS: dict[str, Literal["image", "audio"]] = {"clip": "image", "siglip": "image", "clap": "audio"}
+#: ours, whose config says itself what is paired (`pairs`)
+OURS = ("lit",)
 #: padded to their longest text in training, with no attention mask
 FULL_LENGTH = ("siglip",)
-CLAP_MARGIN = 2  # positions that RoBERTa counts before the first token
+#: text encoders that count positions before the first token, and how many
+ROBERTAS = ("clap_text_model", "roberta", "xlm-roberta")
+ROBERTA_MARGIN = 2
 
 
 class ContrastivePair(nn.Module):
-    """A pair model of transformers. Its weights are frozen and it is in eval mode; gradients pass through it.
+    """A pair model of transformers, or one of ours. Its weights are frozen and it is in eval mode; gradients pass through it.
 
     Args:
-        net: a CLIPModel, SiglipModel or ClapModel.
+        net: a CLIPModel, SiglipModel, ClapModel, or a LitModel of ours.
         processor: its image processor or feature extractor.
         tokenizer: of its text side.
         name: folder or hub id, for messages.
@@ -47,12 +52,13 @@ class ContrastivePair(nn.Module):
         self.net = net.eval().requires_grad_(False)
         self.processor, self.tokenizer, self.name = processor, tokenizer, name
         config: Any = net.config
-        self.kind = PAIRS[config.model_type]
+        self.kind: Literal["image", "audio"] = PAIRS.get(config.model_type) or config.pairs
         of_text = config.text_config
         self.dim: int = getattr(config, "projection_dim", None) or of_text.projection_size
         self.sample_rate: int = processor.sampling_rate if self.kind == "audio" else 0
         self._full = config.model_type in FULL_LENGTH
-        self.max_tokens: int = of_text.max_position_embeddings - (CLAP_MARGIN if self.kind == "audio" else 0)
+        margin = ROBERTA_MARGIN if of_text.model_type in ROBERTAS else 0
+        self.max_tokens: int = of_text.max_position_embeddings - margin
 
     @property
     def device(self) -> torch.device:
@@ -62,7 +68,7 @@ class ContrastivePair(nn.Module):
     @property
     def scale(self) -> Tensor:
         """What a cosine is multiplied by, scalar."""
-        return (self.net.logit_scale_a if self.kind == "audio" else self.net.logit_scale).exp().squeeze()
+        return (self.net.logit_scale_a if hasattr(self.net, "logit_scale_a") else self.net.logit_scale).exp().squeeze()
 
     @property
     def bias(self) -> Tensor:
@@ -76,9 +82,10 @@ class ContrastivePair(nn.Module):
             media: RGB pictures, or waveforms [T] at `sample_rate`.
 
         Returns:
-            `pixel_values` [B, 3, H, W]; or `input_features` [N, 1, T', M] of the windows of all waveforms and `windows` [B], how
-            many are each one's. A waveform longer than the model hears is cut into windows of that length, the last of which ends
-            where it does: transformers' own extractor takes one at random.
+            `pixel_values` [B, 3, H, W]; or `windows` [B], how many windows are each waveform's, and of all of them
+            `input_features` [N, 1, T', M] (CLAP), or `wav` [N, T] with `lengths` [N] samples (LiT). A waveform longer than the
+            model hears is cut into windows of that length, the last of which ends where it does: transformers' own extractor takes
+            one at random.
 
         Raises:
             AudiokdError: nothing is given, or a waveform that is empty or not one-dimensional.
@@ -87,7 +94,8 @@ class ContrastivePair(nn.Module):
             raise AudiokdError("no image or waveform to embed", where=self.name)
         if self.kind == "image":
             return {"pixel_values": self.processor(images=list(media), return_tensors="pt")["pixel_values"]}
-        longest = self.processor.nb_max_samples
+        clap = self.net.config.model_type == "clap"
+        longest = self.processor.nb_max_samples if clap else self.net.max_samples
         windows: list[Tensor] = []
         counts = []
         for wav in media:
@@ -97,6 +105,9 @@ class ContrastivePair(nn.Module):
             starts = [*range(0, max(len(wav) - longest, 0), longest), max(len(wav) - longest, 0)]
             windows += [wav[s : s + longest] for s in starts]
             counts.append(len(starts))
+        if not clap:
+            lengths = torch.tensor([len(w) for w in windows])
+            return {"wav": stack_padded(windows), "lengths": lengths, "windows": torch.tensor(counts)}
         # one by one: of a batch without a long clip the extractor says at random that one is
         found = [
             self.processor(w.cpu().numpy(), sampling_rate=self.sample_rate, return_tensors="pt")["input_features"]
@@ -109,9 +120,11 @@ class ContrastivePair(nn.Module):
         if self.kind == "image":
             found = self.net.get_image_features(pixel_values=inputs["pixel_values"].to(self.device)).pooler_output
             return F.normalize(found, dim=-1)
-        x = inputs["input_features"].to(self.device)
-        longer = torch.zeros(len(x), 1, dtype=torch.bool, device=x.device)
-        each = F.normalize(self.net.get_audio_features(input_features=x, is_longer=longer).pooler_output, dim=-1)
+        heard = {k: v.to(self.device) for k, v in inputs.items() if k != "windows"}
+        if "input_features" in heard:
+            n = len(heard["input_features"])
+            heard["is_longer"] = torch.zeros(n, 1, dtype=torch.bool, device=self.device)
+        each = F.normalize(self.net.get_audio_features(**heard).pooler_output, dim=-1)
         return F.normalize(torch.stack([w.sum(0) for w in each.split(inputs["windows"].tolist())]), dim=-1)
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
@@ -139,7 +152,7 @@ class ContrastivePair(nn.Module):
 
 
 def load_pair(name: str, device: str = "cpu") -> ContrastivePair:
-    """A pair model by folder or hub id of transformers.
+    """A pair model by folder or hub id: of transformers, or one that `audiokd export` wrote.
 
     Raises:
         AudiokdError: no such model, one that pairs nothing with texts, or a folder without its preprocessing or tokenizer.
@@ -147,11 +160,13 @@ def load_pair(name: str, device: str = "cpu") -> ContrastivePair:
     from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoModel, AutoTokenizer
 
     family = read_family(name)
-    if family not in PAIRS:
-        raise AudiokdError(f"a {family} model pairs nothing with texts", where=name, fix=f"one of {', '.join(PAIRS)}")
+    if family not in (*PAIRS, *OURS):
+        fix = f"one of {', '.join((*PAIRS, *OURS))}"
+        raise AudiokdError(f"a {family} model pairs nothing with texts", where=name, fix=fix)
     net = load_pretrained(AutoModel, name, "the pair model")
     parts = {}
-    reader = AutoImageProcessor if PAIRS[family] == "image" else AutoFeatureExtractor
+    pairs = PAIRS.get(family) or net.config.pairs
+    reader = AutoImageProcessor if pairs == "image" else AutoFeatureExtractor
     for part, cls in (("preprocessing", reader), ("tokenizer", AutoTokenizer)):
         try:
             parts[part] = cls.from_pretrained(name)

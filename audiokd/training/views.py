@@ -20,6 +20,7 @@ from audiokd.data.error_log import ErrorLog
 from audiokd.data.items import Item
 from audiokd.data.media import Loader, MediaSet, Stretch
 from audiokd.data.replacing import ReplacingDataset
+from audiokd.nn.lengths import fit_length
 from audiokd.training.datamodule import StepDataModule
 from audiokd.training.settings import RunSettings
 from audiokd.vision.transforms import Preprocess, plain_view, random_view
@@ -156,5 +157,11 @@ def collate_views(rows: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
     found = [r for r in rows if r is not None]
     batch: dict[str, Any] = {"ids": [r["id"] for r in found]}
     for name in (k for k in (found[0] if found else {}) if k != "id"):
-        batch[name] = {key: torch.cat([r[name][key] for r in found]) for key in found[0][name]}
+        batch[name] = {key: _join([r[name][key] for r in found]) for key in found[0][name]}
     return batch
+
+
+def _join(tensors: list[Tensor]) -> Tensor:
+    """One after another; waveforms of unlike length, whose true one stands beside them, are padded with zeros."""
+    size = max(t.shape[-1] for t in tensors)
+    return torch.cat([fit_length(t, size) for t in tensors] if tensors[0].ndim > 1 else tensors)
