@@ -8,18 +8,20 @@ from typing import Any
 import torch
 
 WORDS = ["a", "photo", "of", "the", "this", "is", "sound", ".", "large", "bad", "dog", "cat", "rain", "clock", "in"]
-END = len(WORDS) + 3  # the greatest id, as CLIP's
+END = len(WORDS) + 3
 
 
-def tokenizer(length: int) -> Any:
-    """A word is a token; <s> and </s> around them, as all three models have it."""
+def tokenizer(length: int, words: list[str] = WORDS) -> Any:
+    """A word is a token; <s> and </s> around them, as all models have it; </s> has the greatest id, as CLIP's."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    vocabulary = {w: i for i, w in enumerate(["<pad>", "<s>", "<unk>", *WORDS, "</s>"])}
+    vocabulary = {w: i for i, w in enumerate(["<pad>", "<s>", "<unk>", *words, "</s>"])}
     inner = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     inner.pre_tokenizer = pre_tokenizers.Whitespace()
-    inner.post_processor = processors.TemplateProcessing("<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", END)])
+    inner.post_processor = processors.TemplateProcessing(
+        "<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", len(words) + 3)]
+    )
     special = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
     return PreTrainedTokenizerFast(tokenizer_object=inner, model_max_length=length, **special)
 

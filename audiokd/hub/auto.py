@@ -48,8 +48,12 @@ METHODS: dict[str, dict[str, str]] = {
         "model": "audiokd.methods.kmeans.model:KMeansModel",
     },
     "lit": {
+        "settings": "audiokd.methods.lit.settings:LitSettings",
+        "module": "audiokd.methods.lit.module:LitModule",
         "config": "audiokd.methods.lit.config:LitConfig",
         "model": "audiokd.methods.lit.model:LitModel",
+        "run": "audiokd.methods.lit.run:LitRun",
+        "export": "audiokd.methods.lit.run:write_model",
     },
     "lm_spt": {
         "settings": "audiokd.methods.lm_spt.settings:LMSPTSettings",

@@ -6,7 +6,7 @@ Each side has its model's own preprocessing, whatever the student that learns fr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -57,8 +57,7 @@ class ContrastivePair(nn.Module):
         self.dim: int = getattr(config, "projection_dim", None) or of_text.projection_size
         self.sample_rate: int = processor.sampling_rate if self.kind == "audio" else 0
         self._full = config.model_type in FULL_LENGTH
-        margin = ROBERTA_MARGIN if of_text.model_type in ROBERTAS else 0
-        self.max_tokens: int = of_text.max_position_embeddings - margin
+        self.max_tokens = text_limit(of_text)
 
     @property
     def device(self) -> torch.device:
@@ -157,24 +156,45 @@ def load_pair(name: str, device: str = "cpu") -> ContrastivePair:
     Raises:
         AudiokdError: no such model, one that pairs nothing with texts, or a folder without its preprocessing or tokenizer.
     """
-    from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoModel, AutoTokenizer
+    from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoModel
 
     family = read_family(name)
     if family not in (*PAIRS, *OURS):
         fix = f"one of {', '.join((*PAIRS, *OURS))}"
         raise AudiokdError(f"a {family} model pairs nothing with texts", where=name, fix=fix)
     net = load_pretrained(AutoModel, name, "the pair model")
-    parts = {}
     pairs = PAIRS.get(family) or net.config.pairs
-    reader = AutoImageProcessor if pairs == "image" else AutoFeatureExtractor
-    for part, cls in (("preprocessing", reader), ("tokenizer", AutoTokenizer)):
-        try:
-            parts[part] = cls.from_pretrained(name)
-            if part == "tokenizer" and len(parts[part]) <= len(set(parts[part].all_special_tokens)):
-                raise ValueError("there are no words in it")  # what transformers makes where there are no files
-        except (OSError, ValueError, TypeError, KeyError) as e:
-            what = f"cannot read its {part}: {str(e).splitlines()[0]}"
-            raise AudiokdError(
-                what, where=name, fix="the folder lacks preprocessor_config.json or tokenizer files"
-            ) from e
-    return ContrastivePair(net, parts["preprocessing"], parts["tokenizer"], name).to(device)
+    reader: Any = AutoImageProcessor if pairs == "image" else AutoFeatureExtractor
+    processor = _read_part(name, "preprocessing", reader.from_pretrained)
+    return ContrastivePair(net, processor, read_tokenizer(name), name).to(device)
+
+
+def read_tokenizer(name: str) -> Any:
+    """The tokenizer of a text encoder by folder or hub id of transformers.
+
+    Raises:
+        AudiokdError: there is none.
+    """
+
+    def read(name: str) -> Any:
+        from transformers import AutoTokenizer
+
+        found = AutoTokenizer.from_pretrained(name)
+        if len(found) <= len(set(found.all_special_tokens)):
+            raise ValueError("there are no words in it")  # what transformers makes where there are no files
+        return found
+
+    return _read_part(name, "tokenizer", read)
+
+
+def text_limit(config: Any) -> int:
+    """Tokens that a text encoder of this config reads at most."""
+    return config.max_position_embeddings - (ROBERTA_MARGIN if config.model_type in ROBERTAS else 0)
+
+
+def _read_part(name: str, part: str, read: Callable[[str], Any]) -> Any:
+    try:
+        return read(name)
+    except (OSError, ValueError, TypeError, KeyError) as e:
+        what = f"cannot read its {part}: {str(e).splitlines()[0]}"
+        raise AudiokdError(what, where=name, fix="the folder lacks preprocessor_config.json or tokenizer files") from e

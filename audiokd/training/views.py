@@ -8,7 +8,6 @@ a strong augmentation of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,30 +21,11 @@ from audiokd.data.media import Loader, MediaSet, Stretch
 from audiokd.data.replacing import ReplacingDataset
 from audiokd.nn.lengths import fit_length
 from audiokd.training.datamodule import StepDataModule
-from audiokd.training.settings import RunSettings
+from audiokd.training.settings import MediaSettings, RunSettings
 from audiokd.vision.transforms import Preprocess, plain_view, random_view
 
 #: what was read, the step, the item's id -> tensors [1, ...] by name
 View = Callable[[Any, int, str], dict[str, Tensor]]
-
-
-@dataclass
-class MediaSettings:
-    """Labelled pictures, or crops of labelled sound.
-
-    Args:
-        batch_size: items a device and step.
-        num_workers: loader processes a device; the batches are the same whatever it is.
-        crop_s: seconds of a training stretch of sound.
-        val_crop_s: seconds from the start of each validation utterance.
-        val_items: of the validation set at most.
-    """
-
-    batch_size: int = 32
-    num_workers: int = 2
-    crop_s: float = 5.0
-    val_crop_s: float = 10.0
-    val_items: int = 1_000_000
 
 
 class PictureView:

@@ -15,8 +15,8 @@ from tiny_pairs import save_pair
 from audiokd.data.items import Item, write_items
 from audiokd.data.media import MediaSet, open_media
 from audiokd.teachers.pair import load_pair
-from audiokd.training.settings import RunSettings
-from audiokd.training.views import MediaSettings, PairView, PictureView, SoundView, ViewDataModule, collate_views
+from audiokd.training.settings import MediaSettings, RunSettings
+from audiokd.training.views import PairView, PictureView, SoundView, ViewDataModule, collate_views
 from audiokd.vision.transforms import Preprocess, plain_view
 
 SMALL = Preprocess((32, 32))

@@ -25,7 +25,7 @@ def write_folder(model: LitModel, tokenizer: Any, folder: Path) -> None:
 
 def image_processor(preprocess: Preprocess) -> Any:
     """transformers' own processor that sees pictures as `audiokd.vision.transforms.plain_view` does, but for the last digits of
-    resizing.
+    resizing, and for one pixel where what is cut off is an odd number of them.
 
     Raises:
         AudiokdError: pictures are padded ("border"), which it does not do.

@@ -16,6 +16,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from audiokd.errors import AudiokdError
 from audiokd.methods.lit.config import TIMM, VIT, LitConfig
+from audiokd.nn.lengths import zero_beyond
 from audiokd.nn.pooling import masked_mean
 from audiokd.nn.windows import window_of
 from audiokd.teachers.trainable import build_trainable
@@ -109,7 +110,7 @@ class LitModel(PreTrainedModel):
         if lengths is None:
             lengths = torch.full((len(wav),), wav.shape[-1], device=wav.device)
         least = self.min_samples
-        wav = F.pad(wav, (0, max(0, least - wav.shape[-1])))
+        wav = F.pad(zero_beyond(wav[:, None], lengths)[:, 0], (0, max(0, least - wav.shape[-1])))
         clip = self.audio_model.extract_features(wav, lengths.clamp(min=least), self.config.clip_blocks).clip
         return BaseModelOutputWithPooling(pooler_output=self.audio_projection(clip))
 
