@@ -1,4 +1,4 @@
-"""Configuration of LiT. Learning rate and weight decay are the paper's (arXiv 2111.07991), betas and eps CLIP's (2103.00020)."""
+"""Configuration of LiT. Learning rate and weight decay are those of LiT's official config, betas and eps CLIP's (2103.00020)."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class LitOptimSettings(AdamWSettings):
     beta1: float = 0.9
     beta2: float = 0.98
     eps: float = 1e-6
-    weight_decay: float = 1e-4
+    weight_decay: float = 0.01
 
 
 @dataclass
