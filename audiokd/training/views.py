@@ -84,14 +84,20 @@ class SoundView:
 
 
 class PairView:
-    """What a pair model of sound takes (`audiokd.teachers.pair.ContrastivePair.preprocess`), of a stretch without its padding."""
+    """What a pair model of sound takes (`audiokd.teachers.pair.ContrastivePair.preprocess`), of a stretch without its padding.
 
-    def __init__(self, pair: Any):
-        self.pair = pair
+    Args:
+        pair: such a model.
+        change: of the samples, float32 [T] to [T], with step and id; None leaves them as they are.
+    """
+
+    def __init__(self, pair: Any, change: Callable[[np.ndarray, int, str], np.ndarray] | None = None):
+        self.pair, self.change = pair, change
 
     def __call__(self, stretch: Stretch, step: int, id: str) -> dict[str, Tensor]:
         rate = self.pair.sample_rate
-        return self.pair.preprocess([torch.from_numpy(stretch.at(rate)[: stretch.length(rate)])])
+        wav = stretch.at(rate)[: stretch.length(rate)]
+        return self.pair.preprocess([torch.from_numpy(wav if self.change is None else self.change(wav, step, id))])
 
 
 class ViewDataset(ReplacingDataset):
