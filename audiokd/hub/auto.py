@@ -71,6 +71,14 @@ METHODS: dict[str, dict[str, str]] = {
         "config": "audiokd.methods.rvq_vae.config:RVQVAEConfig",
         "model": "audiokd.methods.rvq_vae.model:RVQVAEModel",
     },
+    "s3a": {
+        "settings": "audiokd.methods.s3a.settings:S3ASettings",
+        "module": "audiokd.methods.s3a.module:S3AModule",
+        "config": "audiokd.methods.s3a.config:S3AConfig",
+        "model": "audiokd.methods.s3a.model:S3AModel",
+        "run": "audiokd.methods.s3a.run:S3ARun",
+        "export": "audiokd.methods.s3a.run:write_model",
+    },
     "speech_lm": {
         "settings": "audiokd.methods.speech_lm.settings:SpeechLMSettings",
         "module": "audiokd.methods.speech_lm.module:SpeechLMModule",

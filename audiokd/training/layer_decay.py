@@ -46,7 +46,7 @@ def ordered_decay_groups(tower: nn.Module, decay: float, weight_decay: float) ->
 
     Blocks are told by a number in a parameter's name (stages of blocks by two) and counted in the order that the tower has its
     parameters in. `decay` to the power of depth - i for block i, of depth + 1 for what stands before the blocks; what stands after
-    them is trained at the full rate (BEiT, arXiv 2106.08254, whose groups S3A's official code takes over).
+    them is trained at the full rate (as BEiT has it, arXiv 2106.08254).
 
     Args:
         tower: a network of transformers or timm.

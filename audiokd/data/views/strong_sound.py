@@ -33,12 +33,12 @@ class StrongSound:
     time_share: float = 0.3
 
     def __call__(self, wav: np.ndarray, step: int, id: str) -> np.ndarray:
-        """`wav` float32 [T] changed, [T] anew."""
+        """`wav` float32 [T], one sample at least, changed: [T] anew."""
         rng = rng_of(self.seed, "strong_sound", step, id)
         gain = 10 ** (rng.uniform(-self.gain_db, self.gain_db) / 20)
         snr = 10 ** (rng.uniform(self.least_snr_db, self.most_snr_db) / 20)
         band, share, place = rng.random() < 0.5, rng.random(), rng.random()
-        rms = float(np.sqrt(np.mean(np.square(wav, dtype=np.float64)))) if len(wav) else 0.0
+        rms = float(np.sqrt(np.mean(np.square(wav, dtype=np.float64))))
         out = wav + rng.standard_normal(len(wav)) * (rms / snr)
         out = self._without_band(out, share, place) if band else self._without_time(out, share, place)
         return (out * gain).astype(np.float32)
