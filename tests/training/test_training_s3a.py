@@ -29,7 +29,9 @@ from audiokd.methods.s3a import cvpr as cvpr_file
 from audiokd.methods.s3a.answers import answer_questions
 from audiokd.methods.s3a.run import BANK, QUESTIONS, STRUCTURE, S3ARun, write_model
 from audiokd.stages.export import export
+from audiokd.stages.extract import extract
 from audiokd.stages.fit import flatten, read_config
+from audiokd.stages.name import name
 from audiokd.teachers.pair import load_pair
 from audiokd.teachers.text_bank import load_text_bank
 from audiokd.training.layer_decay import ordered_decay_groups
@@ -94,13 +96,13 @@ def trained(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return exp
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_every_key_is_known(name: str) -> None:
+@pytest.mark.parametrize("conf", CONFIGS)
+def test_every_key_is_known(conf: str) -> None:
     """The base is what the settings begin with."""
     known = flatten(dataclasses.asdict(part("s3a", "settings")()))
-    found = read_config(f"s3a/{name}")
+    found = read_config(f"s3a/{conf}")
     assert not found.keys() - known.keys()
-    if name == "base":
+    if conf == "base":
         assert {k: known[k] for k in found if k != "data.num_workers"} == {
             k: v for k, v in found.items() if k != "data.num_workers"
         }
@@ -133,8 +135,8 @@ def test_a_run(world: Path, trained: Path) -> None:
 
 def test_the_model_goes_out_and_comes_back(world: Path, trained: Path, tmp_path: Path) -> None:
     """No text model is needed; the untrained model is the pair model with the whole vocabulary."""
-    for name in ("last", "init"):
-        export(str(trained), str(tmp_path / name), name)
+    for checkpoint_name in ("last", "init"):
+        export(str(trained), str(tmp_path / checkpoint_name), checkpoint_name)
     model = audiokd.load_model(tmp_path / "last")
     assert (model.kind, model.labels, model.preprocess.size) == ("image", NAMES, (32, 32))
     assert AutoModel.from_pretrained(tmp_path / "last").config.scale == model.config.scale
@@ -353,3 +355,7 @@ def test_sound(world: Path, readers: Path, tmp_path: Path, caplog: pytest.LogCap
     assert (both.shape, frames.tolist()) == ((2, 1, 7), [1, 1])
     alone, _ = model.extract(wav[1:, :16_000], None, "logits")
     torch.testing.assert_close(both[1:], alone, atol=1e-4, rtol=1e-4)
+    extract(str(tmp_path / "model"), str(readers / "dev"), str(tmp_path / "store"), layer="logits")
+    scores = name(str(tmp_path / "store"), str(readers / "dev"), str(tmp_path / "names.json"))
+    assert (scores["rows"], scores["vocabulary"], scores["out_of_vocabulary"]) == (4, 7, ["beckett", "two cities"])
+    assert scores["scores"]["accuracy"]["mean"] == 0

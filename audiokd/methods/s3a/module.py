@@ -167,7 +167,8 @@ class S3AModule(RunModule):
         """Also, over all items: how many names the student gives, the entropy of its mean prediction, what it tells of an item
         (`information`), how often it agrees with the teacher, and accuracies where names are known. Entropies in nats."""
         means = super().val_means()
-        parts = self.of_processes((torch.stack(self._seen).sum(0), self._said))
+        none = torch.zeros(len(self.student.labels))  # of a process without a validation item
+        parts = self.of_processes((sum(self._seen, none), self._said))
         self._seen, self._said = [], []
         said = [row for _, rows in parts for row in rows]
         mean = torch.stack([total for total, _ in parts]).sum(0).double() / len(said)

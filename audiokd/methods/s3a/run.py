@@ -139,7 +139,6 @@ class S3ARun:
             bank.check_model(sha256, v.bank)
         else:
             bank = make_text_bank(pair, prompts, float(pair.scale))
-            bank = type(bank)(bank.names, bank.prompts, bank.vectors, bank.scale, sha256)
         bank.save(path)
         return bank
 

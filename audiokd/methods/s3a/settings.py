@@ -17,7 +17,7 @@ class VocabularySettings:
         source: wordnet, an ontology as AudioSet's, or a list of names.
         path: WordNet's folder or its data.noun; ontology.json; the list.
         size: names that are drawn, all class names among them; 0 is the whole vocabulary.
-        classes: list of class names that a draw holds; those of train and dev by default.
+        classes: list of class names that a draw holds; those of train, dev and test by default.
         templates: of prompts (`audiokd.teachers.text_bank.TEMPLATES`); photo7, or sound, by default.
         bank: vectors of these very names by this very model, as another run's folder has them (text_bank.safetensors).
     """
