@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,7 @@ from audiokd.hub.auto import part
 from audiokd.methods.s3a import cvpr as cvpr_file
 from audiokd.methods.s3a.answers import answer_questions
 from audiokd.methods.s3a.run import BANK, QUESTIONS, STRUCTURE, S3ARun, write_model
+from audiokd.methods.s3a.structure import structure
 from audiokd.stages.export import export
 from audiokd.stages.extract import extract
 from audiokd.stages.fit import flatten, read_config
@@ -359,3 +362,30 @@ def test_sound(world: Path, readers: Path, tmp_path: Path, caplog: pytest.LogCap
     scores = name(str(tmp_path / "store"), str(readers / "dev"), str(tmp_path / "names.json"))
     assert (scores["rows"], scores["vocabulary"], scores["out_of_vocabulary"]) == (4, 7, ["beckett", "two cities"])
     assert scores["scores"]["accuracy"]["mean"] == 0
+
+
+def test_labels_are_made_anew(world: Path, tmp_path: Path) -> None:
+    """By what the teacher makes of the plain items then, from the clusters of k-means; none of one that cannot be read any more."""
+    shutil.copytree(world / "train", tmp_path / "train")
+    shutil.copytree(world / "dev", tmp_path / "dev")
+    for split in ("train", "dev"):
+        lines = (world / split / "items.jsonl").read_text().replace(str(world), str(tmp_path))
+        (tmp_path / split / "items.jsonl").write_text(lines)
+    module, data = build(world, tmp_path / "exp", data=str(tmp_path))
+    before = module.names.clone()
+    with torch.no_grad():
+        g = torch.Generator().manual_seed(0)
+        for p in module.teacher.pair.net.visual_projection.parameters():
+            p.copy_(torch.randn(p.shape, generator=g))
+    (tmp_path / "train" / "p05.png").write_bytes(b"no picture")
+    module._trainer = SimpleNamespace(datamodule=data, world_size=1, global_rank=0)
+    module.refresh()
+    kept = [k for k in range(14) if k != 5]
+    with torch.no_grad():
+        views = torch.cat([data.plain_set[0, k]["plain"]["pixel_values"] for k in kept])
+        items = module.teacher.embed({"pixel_values": views})
+    by_hand = structure(items, module.teacher.class_vectors, module.clusters[kept])
+    assert module.labels[kept].tolist() == by_hand.labels.tolist()
+    assert (int(module.labels[5]), module.names.tolist()) == (-1, by_hand.names.tolist())
+    assert module.names.tolist() != before.tolist()
+    assert module.epoch_steps == 4
