@@ -61,6 +61,10 @@ METHODS: dict[str, dict[str, str]] = {
         "run": "audiokd.methods.mert.run:MERTRun",
         "export": "audiokd.methods.mert.run:write_model",
     },
+    "promptkd": {
+        "config": "audiokd.methods.promptkd.config:PromptKDConfig",
+        "model": "audiokd.methods.promptkd.model:PromptKDModel",
+    },
     "rvq_vae": {
         "settings": "audiokd.methods.rvq_vae.settings:RVQVAESettings",
         "module": "audiokd.methods.rvq_vae.module:RVQVAEModule",

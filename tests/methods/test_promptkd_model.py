@@ -12,12 +12,14 @@ from tiny_pairs import save_pair
 from torch.nn import functional as F
 
 from audiokd.errors import AudiokdError
+from audiokd.hub.auto import load_model
 from audiokd.losses.logit_kl import logit_kl
 from audiokd.methods.promptkd.config import PromptKDConfig
 from audiokd.methods.promptkd.model import PromptKDModel, projector, student_of
 from audiokd.nn.deep_prompts import prompted_images
 from audiokd.teachers.pair import ContrastivePair, load_pair
 from audiokd.teachers.text_bank import TextBank, fill, make_text_bank
+from audiokd.vision.transforms import preprocess_of
 
 NAMES = ["dog", "cat", "clock", "rain"]
 
@@ -115,3 +117,16 @@ def test_what_is_refused(pair: ContrastivePair, bank: TextBank, tmp_path: Path) 
     for changes in ({"names": []}, {"tower": {"model_type": "resnet"}}):
         with pytest.raises(AudiokdError, match="needs classes and a tower"):
             PromptKDModel(PromptKDConfig(**{"names": NAMES, "tower": {}, **changes}))
+
+
+def test_the_face_that_extract_knows(pair: ContrastivePair, bank: TextBank, tmp_path: Path) -> None:
+    """A saved student says how it sees pictures and what its logits are; layers are one frame a picture."""
+    student_of(pair, bank, prompt_depth=2).save_pretrained(tmp_path)
+    student = load_model(tmp_path)
+    assert (student.kind, student.labels) == ("image", NAMES)
+    assert student.preprocess == preprocess_of(pair.processor)
+    x = torch.randn(3, 3, 32, 32)
+    for layer, dim in (("logits", 4), ("embedding", 32)):
+        found, frames = student.extract(x, None, layer)
+        assert (found.shape, frames.tolist()) == ((3, 1, dim), [1, 1, 1])
+    assert torch.equal(student.extract(x, None, "logits")[0][:, 0], student(x))

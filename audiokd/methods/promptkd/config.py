@@ -20,6 +20,7 @@ class PromptKDConfig(PreTrainedConfig):
         projector_hidden: widths between the tower's embedding and the teacher's; none is a linear projector.
         scale: what cosines are multiplied by, the student's own.
         bank_sha256: of the model whose text encoder made the class vectors.
+        preprocess: fields of `audiokd.vision.transforms.Preprocess`, how the tower was trained to see pictures.
     """
 
     model_type = "promptkd"
@@ -35,9 +36,11 @@ class PromptKDConfig(PreTrainedConfig):
         projector_hidden: tuple[int, ...] = (768,),
         scale: float = 100.0,
         bank_sha256: str = "",
+        preprocess: dict[str, Any] | None = None,
         **kwargs: Any,
     ):
         self.tower, self.embed_dim, self.names = tower or {}, embed_dim, names or []
         self.teacher_dim, self.prompts, self.prompt_depth = teacher_dim, prompts, prompt_depth
         self.projector_hidden, self.scale, self.bank_sha256 = tuple(projector_hidden), scale, bank_sha256
+        self.preprocess = preprocess or {}
         super().__init__(**kwargs)

@@ -5,6 +5,7 @@ It classifies with class vectors that the teacher's text encoder made once: no t
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from audiokd.nn.batch_norm import SyncBatchNorm1d
 from audiokd.nn.deep_prompts import DeepPrompts, prompted_images
 from audiokd.teachers.pair import ContrastivePair
 from audiokd.teachers.text_bank import TextBank
+from audiokd.vision.transforms import Preprocess, preprocess_of
 
 TOWERS = ("clip_vision_model", "siglip_vision_model")
 
@@ -30,6 +32,11 @@ class PromptKDModel(PreTrainedModel):
     """
 
     config_class = PromptKDConfig
+    #: what it takes: `extract` reads pictures for it
+    kind = "image"
+    feature_layers = ("logits", "embedding")
+    #: layers whose dimensions are `labels`
+    logit_layers = ("logits",)
     base_model_prefix = "promptkd"
     main_input_name = "pixel_values"
 
@@ -58,6 +65,16 @@ class PromptKDModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         """Nothing: the tower is loaded, prompts and projector have begun by themselves."""
 
+    @property
+    def preprocess(self) -> Preprocess:
+        """How pictures become `pixel_values`."""
+        return Preprocess(**self.config.preprocess)
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the classes, in the order of the logits."""
+        return self.config.names
+
     def embed(self, pixel_values: Tensor) -> Tensor:
         """Directions [B, `teacher_dim`] of pictures [B, 3, H, W] in the space of the class vectors."""
         tokens = None if self.prompts is None else self.prompts.tokens
@@ -66,6 +83,11 @@ class PromptKDModel(PreTrainedModel):
     def forward(self, pixel_values: Tensor) -> Tensor:
         """Logits [B, C] of pictures [B, 3, H, W]: the student's scale times cosines with the class vectors."""
         return self.config.scale * self.embed(pixel_values) @ self.class_vectors.T
+
+    def extract(self, pixel_values: Tensor, lengths: None, layer: str) -> tuple[Tensor, Tensor]:
+        """One of `feature_layers` as one frame a picture: [B, 1, D], and [B] ones. Pictures have no `lengths`."""
+        found = self(pixel_values) if layer == "logits" else self.embed(pixel_values)
+        return found[:, None], torch.ones(len(found), dtype=torch.long, device=found.device)
 
     def learning_parts(self) -> dict[str, nn.Module]:
         """What is trained: prompts, where there are some, and the projector."""
@@ -103,6 +125,7 @@ def student_of(pair: ContrastivePair, bank: TextBank, **changes: Any) -> PromptK
         teacher_dim=bank.vectors.shape[1],
         scale=float(pair.scale),
         bank_sha256=bank.model_sha256,
+        preprocess=asdict(preprocess_of(pair.processor)),
         **changes,
     )
     if config.prompts and config.prompt_depth > tower.num_hidden_layers:
