@@ -87,22 +87,7 @@ class ContrastivePair(nn.Module):
             raise AudiokdError("no image or waveform to embed", where=self.name)
         if self.kind == "image":
             return {"pixel_values": self.processor(images=list(media), return_tensors="pt")["pixel_values"]}
-        longest = self.processor.nb_max_samples
-        windows: list[Tensor] = []
-        counts = []
-        for wav in media:
-            if not isinstance(wav, Tensor) or wav.dim() != 1 or not len(wav):
-                shape = list(wav.shape) if isinstance(wav, Tensor) else type(wav).__name__
-                raise AudiokdError(f"a waveform [T] is due, not {shape}", where=self.name)
-            starts = [*range(0, max(len(wav) - longest, 0), longest), max(len(wav) - longest, 0)]
-            windows += [wav[s : s + longest] for s in starts]
-            counts.append(len(starts))
-        # one by one: of a batch without a long clip the extractor says at random that one is
-        found = [
-            self.processor(w.cpu().numpy(), sampling_rate=self.sample_rate, return_tensors="pt")["input_features"]
-            for w in windows
-        ]
-        return {"input_features": torch.cat(found), "windows": torch.tensor(counts)}
+        return clap_inputs(self.processor, media, self.name)
 
     def embed_media(self, inputs: dict[str, Tensor]) -> Tensor:
         """Embeddings [B, `dim`] of length 1 of what `preprocess` gave; of several windows the direction of their sum."""
@@ -136,6 +121,30 @@ class ContrastivePair(nn.Module):
     def logits(self, media: Tensor, texts: Tensor) -> Tensor:
         """[B, N] of embeddings [B, D] and [N, D]: scale * cosine + bias."""
         return self.scale * media @ texts.T + self.bias
+
+
+def clap_inputs(processor: Any, media: Sequence[Any], where: str) -> dict[str, Tensor]:
+    """`input_features` and `windows` of waveforms, as `ContrastivePair.preprocess` gives them, by CLAP's extractor `processor`.
+
+    Raises:
+        AudiokdError: a waveform that is empty or not one-dimensional.
+    """
+    longest = processor.nb_max_samples
+    windows: list[Tensor] = []
+    counts = []
+    for wav in media:
+        if not isinstance(wav, Tensor) or wav.dim() != 1 or not len(wav):
+            shape = list(wav.shape) if isinstance(wav, Tensor) else type(wav).__name__
+            raise AudiokdError(f"a waveform [T] is due, not {shape}", where=where)
+        starts = [*range(0, max(len(wav) - longest, 0), longest), max(len(wav) - longest, 0)]
+        windows += [wav[s : s + longest] for s in starts]
+        counts.append(len(starts))
+    # one by one: of a batch without a long clip the extractor says at random that one is
+    found = [
+        processor(w.cpu().numpy(), sampling_rate=processor.sampling_rate, return_tensors="pt")["input_features"]
+        for w in windows
+    ]
+    return {"input_features": torch.cat(found), "windows": torch.tensor(counts)}
 
 
 def load_pair(name: str, device: str = "cpu") -> ContrastivePair:
