@@ -54,6 +54,25 @@ class CropSettings:
 
 
 @dataclass
+class MediaSettings:
+    """Labelled pictures, or crops of labelled sound.
+
+    Args:
+        batch_size: items a device and step.
+        num_workers: loader processes a device; the batches are the same whatever it is.
+        crop_s: seconds of a training stretch of sound.
+        val_crop_s: seconds from the start of each validation utterance.
+        val_items: of the validation set at most.
+    """
+
+    batch_size: int = 32
+    num_workers: int = 2
+    crop_s: float = 5.0
+    val_crop_s: float = 10.0
+    val_items: int = 1_000_000
+
+
+@dataclass
 class AdamWSettings:
     """AdamW, warmed up, then along a half cosine to the last step.
 
@@ -147,3 +166,18 @@ class TeachersSettings:
     logits: tuple[str, ...] = ()
     weight: float = 0.5
     training_mode: bool = False
+
+
+@dataclass
+class SwadSettings:
+    """When SWAD's valley of the validation loss begins and ends (training/swad.py).
+
+    Args:
+        n_converge: N_s, validations without a lower loss after which it has begun, the lowest counted; 0 averages nothing.
+        n_tolerance: N_e, validations in a row above the threshold after which it has ended.
+        tolerance: r - 1, how far above the mean of the first N_s losses the threshold is.
+    """
+
+    n_converge: int = 3
+    n_tolerance: int = 6
+    tolerance: float = 0.3
