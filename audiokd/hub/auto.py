@@ -77,6 +77,14 @@ METHODS: dict[str, dict[str, str]] = {
         "run": "audiokd.methods.speech_lm.run:SpeechLMRun",
         "export": "audiokd.methods.speech_lm.export:write_model",
     },
+    "vl2v": {
+        "settings": "audiokd.methods.vl2v_adip.settings:VL2VSettings",
+        "module": "audiokd.methods.vl2v_adip.module:VL2VModule",
+        "config": "audiokd.methods.vl2v_adip.config:VL2VConfig",
+        "model": "audiokd.methods.vl2v_adip.model:VL2VModel",
+        "run": "audiokd.methods.vl2v_adip.run:VL2VRun",
+        "export": "audiokd.methods.vl2v_adip.run:write_model",
+    },
 }
 
 #: the encoder without weights, where a folder or hub id stands for others
