@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "semantics": ("semantics:semantics", ("store", "data"), "what the tokens know of phones: PNMI, purity, ABX"),
     "probe": ("probe:probe", (), "what a linear probe of extracted features knows: classes, tags, frames"),
     "classify": ("classify:classify", ("stores",), "score a fine-tuned classifier's logits: accuracy, mAP"),
+    "name": ("name:name", ("store",), "score names of a whole vocabulary: accuracy, clustering, IoU, similarity"),
     "detect": ("detect:detect", ("store",), "how well sound events and their times are found, from frame logits"),
     "slm": ("slm:slm", ("model_dir", "store"), "score a speech language model: bits, and error rates both ways"),
     "report": ("report:report", ("exp_dir",), "the page of a run: curves, samples, codebooks, scores"),

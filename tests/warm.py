@@ -29,7 +29,7 @@ IMPORTS = (
     "torch.utils.tensorboard, sklearn.linear_model, audiokd.cli, audiokd.stages.fit, audiokd.stages.export, "
     "audiokd.stages.corpus, audiokd.stages.score, audiokd.stages.probe, audiokd.training.datamodule, "
     "audiokd.methods.atst.module, audiokd.methods.classifier.module, audiokd.methods.detector.module, "
-    "audiokd.methods.lm_spt.module, audiokd.methods.mert.module"
+    "audiokd.methods.lit.module, audiokd.methods.lm_spt.module, audiokd.methods.mert.module"
 )
 CLIENT = """#!{python} -SE
 import array, json, os, signal, socket, sys, time

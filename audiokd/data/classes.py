@@ -33,6 +33,11 @@ def read_classes(path: str | os.PathLike[str]) -> dict[str, str]:
     return _once(rows, file)
 
 
+def spoken(name: str) -> str:
+    """A class' name as vocabularies and prompts have it: spaces for underscores."""
+    return name.replace("_", " ")
+
+
 def read_coop_classnames(path: str | os.PathLike[str]) -> dict[str, str]:
     """Names by folder, of ImageNet's classnames.txt as CoOp has it: `n01440764 tench`.
 

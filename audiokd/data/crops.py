@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -44,7 +44,7 @@ class StepSampler:
         batch_size: int,
         start: int,
         stop: int,
-        seed: int,
+        seed: int | str,
         rank: int = 0,
         world_size: int = 1,
         weights: np.ndarray | None = None,
@@ -73,6 +73,47 @@ class StepSampler:
         if self.weights is None:
             return rng.permutation(self.size)
         return rng.choice(self.size, self.size, p=self.weights)
+
+
+class GroupedStepSampler:
+    """Batches of (step, index) pairs as `StepSampler` gives them, with `batch_size` items of every group in each, group by group.
+
+    Each group is walked through by itself, a permutation of it each epoch of its own: a small one comes round more often, as
+    DomainBed's (github.com/facebookresearch/DomainBed) infinite loaders of its domains do.
+
+    Args:
+        groups: indices of the items of each.
+        batch_size: items of a group, a rank and step.
+        start, stop, seed, rank, world_size: as of `StepSampler`.
+
+    Raises:
+        AudiokdError: no group, or an empty one.
+    """
+
+    def __init__(
+        self,
+        groups: Sequence[Sequence[int]],
+        batch_size: int,
+        start: int,
+        stop: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ):
+        if not groups:
+            raise AudiokdError("there is nothing to train on")
+        self.groups = groups
+        self.samplers = [
+            StepSampler(len(g), batch_size, start, stop, f"{seed} group {k}", rank, world_size)
+            for k, g in enumerate(groups)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.samplers[0])
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for parts in zip(*self.samplers):
+            yield [(step, self.groups[k][i]) for k, part in enumerate(parts) for step, i in part]
 
 
 class CropDataset(ReplacingDataset):

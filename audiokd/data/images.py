@@ -42,29 +42,34 @@ def load_image(item: Item, first_frame: bool = False) -> Image.Image:
         ImageError: missing, empty, truncated, damaged or no image; several frames where the first is not asked for; 32-bit or
             float samples, whose range is not known; more than `PIL.Image.MAX_IMAGE_PIXELS` pixels.
     """
+    with open_picture(item) as file:
+        return read_picture(file, item, first_frame)
+
+
+def read_picture(file: BinaryIO, item: Item, first_frame: bool = False) -> Image.Image:
+    """As `load_image`, of what `open_picture` opened."""
     from PIL import Image, ImageOps
 
-    with _open(item) as file:
-        head = file.read(16)
-        if not head:
-            raise _error(item, "the file is empty (0 bytes)", _AGAIN)
-        file.seek(0)
-        try:
-            with Image.open(file, formats=_FORMATS) as image:
-                _check_size(item, image.width * image.height)
-                _check_frames(item, image, first_frame)
-                image.load()
-                return _rgb(item, ImageOps.exif_transpose(image))
-        except (ImageError, MemoryError):
-            raise
-        except Image.UnidentifiedImageError as e:
-            fix = f"{', '.join(_FORMATS)} can be read; is it what it is named?"
-            raise _error(item, f"not an image, or cut off in its header: it begins with {head!r}", fix) from e
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:
-            raise _error(item, f"too large: {e}", _FEWER) from e
-        # decoders meet damage with whatever they stumble over: OSError, SyntaxError, struct.error...
-        except Exception as e:
-            raise _error(item, f"truncated or damaged: {str(e) or type(e).__name__}", _AGAIN) from e
+    head = file.read(16)
+    if not head:
+        raise _error(item, "the file is empty (0 bytes)", _AGAIN)
+    file.seek(0)
+    try:
+        with Image.open(file, formats=_FORMATS) as image:
+            _check_size(item, image.width * image.height)
+            _check_frames(item, image, first_frame)
+            image.load()
+            return _rgb(item, ImageOps.exif_transpose(image))
+    except (ImageError, MemoryError):
+        raise
+    except Image.UnidentifiedImageError as e:
+        fix = f"{', '.join(_FORMATS)} can be read; is it what it is named?"
+        raise _error(item, f"not an image, or cut off in its header: it begins with {head!r}", fix) from e
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:
+        raise _error(item, f"too large: {e}", _FEWER) from e
+    # decoders meet damage with whatever they stumble over: OSError, SyntaxError, struct.error...
+    except Exception as e:
+        raise _error(item, f"truncated or damaged: {str(e) or type(e).__name__}", _AGAIN) from e
 
 
 def _check_size(item: Item, pixels: int) -> None:
@@ -124,7 +129,12 @@ def _from_cmyk(image: Image.Image) -> Image.Image:
 
 
 @contextmanager
-def _open(item: Item) -> Iterator[BinaryIO]:
+def open_picture(item: Item) -> Iterator[BinaryIO]:
+    """The file of an item, here or in an object store.
+
+    Raises:
+        ImageError: it is missing, or cannot be opened.
+    """
     try:
         f = objects.open_range(item.path) if objects.is_url(item.path) else open(item.path, "rb")  # noqa: SIM115 - below
     except OSError as e:

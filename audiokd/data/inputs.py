@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from audiokd import objects
 from audiokd.data.cuts import read_cuts
@@ -94,8 +95,7 @@ def open_input(path: str | os.PathLike[str], shard_size: int = 1000, allow_pipes
     Raises:
         AudiokdError: nothing there, nothing in it, an unknown kind of file, or two utterances of one id.
     """
-    if shard_size < 1:
-        raise AudiokdError(f"shard_size is {shard_size}", fix="it must be 1 or more")
+    _check_size(shard_size)
     if objects.is_url(path):
         return _open_remote(str(path).rstrip("/"), shard_size, allow_pipes)
     root = Path(path)
@@ -128,11 +128,16 @@ def open_input(path: str | os.PathLike[str], shard_size: int = 1000, allow_pipes
     else:
         utt_id = escape_id(root.stem)
         utts = [Utterance(id=utt_id, path=str(root), recording_id=utt_id)]
-    return _cut(kind, str(path), utts, shard_size)
+    return cut(kind, str(path), utts, shard_size)
 
 
-def _cut(kind: str, path: str, utts: list[Utterance], shard_size: int) -> Input:
-    """An INPUT that has no shards of its own, sorted and cut."""
+def cut(kind: str, path: str, utts: list[Any], shard_size: int) -> Input:
+    """An INPUT that has no shards of its own, sorted and cut: of utterances, or of items, which have ids as they have.
+
+    Raises:
+        AudiokdError: nothing in it, two of one id, or shards of none.
+    """
+    _check_size(shard_size)
     if not utts:
         raise AudiokdError("no utterance in it", where=path, fix="give an INPUT that has some")
     utts = sorted(utts, key=lambda u: u.id)
@@ -145,16 +150,21 @@ def _cut(kind: str, path: str, utts: list[Utterance], shard_size: int) -> Input:
     return Input(kind, path, [InputShard(f"{i:05d}", None, partial(list, c), len(c)) for i, c in enumerate(chunks)])
 
 
+def _check_size(shard_size: int) -> None:
+    if shard_size < 1:
+        raise AudiokdError(f"shard_size is {shard_size}", fix="it must be 1 or more")
+
+
 def _open_remote(url: str, shard_size: int, allow_pipes: bool) -> Input:
     """As `open_input`, of an object store."""
     name = PurePosixPath(url).name
     if name.endswith((".jsonl", ".jsonl.gz")):
         file = objects.cache_folder(url) / name
         objects.fetch(url, file)
-        return _cut("cuts", url, read_cuts(file, allow_pipes), shard_size)
+        return cut("cuts", url, read_cuts(file, allow_pipes), shard_size)
     if PurePosixPath(name).suffix.lower() in AUDIO_SUFFIXES:
         utt_id = escape_id(PurePosixPath(name).stem)
-        return _cut("file", url, [Utterance(id=utt_id, path=url, recording_id=utt_id)], shard_size)
+        return cut("file", url, [Utterance(id=utt_id, path=url, recording_id=utt_id)], shard_size)
     if name.endswith(".tar"):
         url, name = url.rpartition("/")[0], name
         folder, names = objects.cache_folder(url), {name: objects.list_files(url).get(name, "")}
@@ -166,7 +176,7 @@ def _open_remote(url: str, shard_size: int, allow_pipes: bool) -> Input:
     if "wav.scp" in names:
         left_out = quarantined(folder)
         utts = [u for u in read_data_dir(folder, allow_pipes) if u.id not in left_out]
-        return _cut("kaldi", url, [elsewhere(u, url, names) for u in utts], shard_size)
+        return cut("kaldi", url, [elsewhere(u, url, names) for u in utts], shard_size)
     shards = []
     if any(n.startswith("cuts.") and ".jsonl" in n for n in names):
         for i, s in enumerate(read_shar(folder)):
@@ -185,7 +195,7 @@ def _open_remote(url: str, shard_size: int, allow_pipes: bool) -> Input:
         return Input("webdataset", url, shards)
     found = [PurePosixPath(n) for n in names if PurePosixPath(n).suffix.lower() in AUDIO_SUFFIXES]
     ids = {p: escape_id(p.with_suffix("").as_posix()) for p in found if not any(x.startswith(".") for x in p.parts)}
-    return _cut("folder", url, [Utterance(id=i, path=f"{url}/{p}", recording_id=i) for p, i in ids.items()], shard_size)
+    return cut("folder", url, [Utterance(id=i, path=f"{url}/{p}", recording_id=i) for p, i in ids.items()], shard_size)
 
 
 def _sha256_of_ends(tar: Path) -> str | None:

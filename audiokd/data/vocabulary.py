@@ -19,7 +19,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from audiokd.data.crops import rng_of
 from audiokd.data.text import read_utf8
@@ -62,19 +62,27 @@ class Vocabulary:
         return len(self.names)
 
 
-def read_vocabulary(path: str | os.PathLike[str]) -> Vocabulary:
+def read_vocabulary(
+    path: str | os.PathLike[str], source: Literal["", "wordnet", "ontology", "list"] = ""
+) -> Vocabulary:
     """A vocabulary from a file of any of the three kinds; data.noun as `read_wordnet` reads it by default.
 
     A list's k-th sense of a name has the id "name#k", from 1 on.
+
+    Args:
+        path: the file; for WordNet its folder will do.
+        source: which kind it is; "" goes by its name.
 
     Raises:
         AudiokdError: no such file, not UTF-8, no name in it, a name (of an ontology one with the same id) that stands twice, or
             an entry that is none (file:line, or the entry's number).
     """
     file = Path(path)
-    if file.name == WORDNET:
+    if (file / WORDNET).is_file():
+        file = file / WORDNET
+    if source == "wordnet" or (not source and file.name == WORDNET):
         return read_wordnet(file)
-    return _read_ontology(file) if file.suffix == ".json" else _read_list(file)
+    return _read_ontology(file) if source == "ontology" or file.suffix == ".json" else _read_list(file)
 
 
 def read_wordnet(

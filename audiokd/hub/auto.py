@@ -47,6 +47,14 @@ METHODS: dict[str, dict[str, str]] = {
         "config": "audiokd.methods.kmeans.config:KMeansConfig",
         "model": "audiokd.methods.kmeans.model:KMeansModel",
     },
+    "lit": {
+        "settings": "audiokd.methods.lit.settings:LitSettings",
+        "module": "audiokd.methods.lit.module:LitModule",
+        "config": "audiokd.methods.lit.config:LitConfig",
+        "model": "audiokd.methods.lit.model:LitModel",
+        "run": "audiokd.methods.lit.run:LitRun",
+        "export": "audiokd.methods.lit.run:write_model",
+    },
     "lm_spt": {
         "settings": "audiokd.methods.lm_spt.settings:LMSPTSettings",
         "module": "audiokd.methods.lm_spt.module:LMSPTModule",
@@ -61,17 +69,37 @@ METHODS: dict[str, dict[str, str]] = {
         "run": "audiokd.methods.mert.run:MERTRun",
         "export": "audiokd.methods.mert.run:write_model",
     },
+    "promptkd": {
+        "config": "audiokd.methods.promptkd.config:PromptKDConfig",
+        "model": "audiokd.methods.promptkd.model:PromptKDModel",
+    },
     "rvq_vae": {
         "settings": "audiokd.methods.rvq_vae.settings:RVQVAESettings",
         "module": "audiokd.methods.rvq_vae.module:RVQVAEModule",
         "config": "audiokd.methods.rvq_vae.config:RVQVAEConfig",
         "model": "audiokd.methods.rvq_vae.model:RVQVAEModel",
     },
+    "s3a": {
+        "settings": "audiokd.methods.s3a.settings:S3ASettings",
+        "module": "audiokd.methods.s3a.module:S3AModule",
+        "config": "audiokd.methods.s3a.config:S3AConfig",
+        "model": "audiokd.methods.s3a.model:S3AModel",
+        "run": "audiokd.methods.s3a.run:S3ARun",
+        "export": "audiokd.methods.s3a.run:write_model",
+    },
     "speech_lm": {
         "settings": "audiokd.methods.speech_lm.settings:SpeechLMSettings",
         "module": "audiokd.methods.speech_lm.module:SpeechLMModule",
         "run": "audiokd.methods.speech_lm.run:SpeechLMRun",
         "export": "audiokd.methods.speech_lm.export:write_model",
+    },
+    "vl2v": {
+        "settings": "audiokd.methods.vl2v_adip.settings:VL2VSettings",
+        "module": "audiokd.methods.vl2v_adip.module:VL2VModule",
+        "config": "audiokd.methods.vl2v_adip.config:VL2VConfig",
+        "model": "audiokd.methods.vl2v_adip.model:VL2VModel",
+        "run": "audiokd.methods.vl2v_adip.run:VL2VRun",
+        "export": "audiokd.methods.vl2v_adip.run:write_model",
     },
 }
 

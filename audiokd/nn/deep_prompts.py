@@ -1,6 +1,7 @@
-"""Learnt tokens beside those of a frozen CLIP or SigLIP, anew at every layer (IVLP, arXiv 2212.03640; PromptSRC, arXiv 2307.06948).
+"""Learnt tokens beside those of a frozen pair model, anew at every layer (IVLP, arXiv 2212.03640; PromptSRC, arXiv 2307.06948).
 
 Pictures: the tokens stand behind the patches, without a position. Texts: they stand in the place of the first words, with theirs.
+The text towers are CLIP's and SigLIP's, and those built as BERT is (CLAP's RoBERTa, LiT's), all of whose words hear each other.
 At each of the first layers what the layer before made of them is thrown away and the layer's own tokens take the place.
 """
 
@@ -11,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from audiokd.nn.pooling import masked_mean
 
 STD = 0.02
 
@@ -67,38 +70,46 @@ def prompted_images(net: Any, pixel_values: Tensor, tokens: Tensor | None) -> Te
     return F.normalize(tower.head(tower.post_layernorm(x)), dim=-1)
 
 
-def prompted_texts(net: Any, input_ids: Tensor, tokens: Tensor | None) -> Tensor:
+def prompted_texts(net: Any, input_ids: Tensor, tokens: Tensor | None, attention_mask: Tensor | None = None) -> Tensor:
     """Embeddings [N, D] of length 1 of texts whose first words are `tokens`.
 
     Args:
-        net: transformers' CLIPModel or SiglipModel.
-        input_ids: [N, T]; what stands in the place of `tokens` does not matter: behind CLIP's start token, at the very beginning of
-            SigLIP's texts. CLIP's may be padded to any length behind their end token; SigLIP's are as long as in training.
+        net: transformers' CLIPModel, SiglipModel or ClapModel, or what has a `text_model` built as BERT is and a `text_projection`.
+        input_ids: [N, T]; what stands in the place of `tokens` does not matter: behind CLIP's and BERT's start token, at the very
+            beginning of SigLIP's texts. CLIP's may be padded to any length behind their end token, BERT's where `attention_mask`
+            says so; SigLIP's are as long as in training.
         tokens: [depth, count, width], or None for the stock forward.
+        attention_mask: [N, T] of towers built as BERT is, 0 where a text is over; all of T counts by default.
 
     Raises:
         ValueError: more layers of tokens than the tower has, or texts with no room for them.
     """
-    from transformers.masking_utils import create_causal_mask
-
-    tower, clip = net.text_model, net.config.model_type == "clip"
+    tower = net.text_model
     _check(tower, tokens)
-    x = tower.embeddings(input_ids=input_ids)
-    start, stop = _place(clip, tokens)
+    bert = hasattr(tower.embeddings, "word_embeddings")
+    clip = not bert and net.config.model_type == "clip"
+    start, stop = _place(clip or bert, tokens)
     if stop > input_ids.shape[1]:
         raise ValueError(f"texts of {input_ids.shape[1]} tokens have no room for {stop - start} of their own")
+    if bert:
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        pooled = _prompted_bert(tower, input_ids, tokens, mask, start, stop)
+        return F.normalize(net.text_projection(pooled), dim=-1)
+    from transformers.masking_utils import create_causal_mask
+
+    x = tower.embeddings(input_ids=input_ids)
     if tokens is not None:
         positions = tower.embeddings.position_embedding.weight[start:stop]
         x = _replaced(x, tokens[0] + positions, start, stop)
     how: dict[str, Any] = {}
-    mask = None
+    causal = None
     if clip:  # what is behind a text's end is heard by none before it
-        mask = create_causal_mask(config=tower.config, inputs_embeds=x, attention_mask=None, past_key_values=None)
+        causal = create_causal_mask(config=tower.config, inputs_embeds=x, attention_mask=None, past_key_values=None)
         how["is_causal"] = True
     for number, layer in enumerate(tower.encoder.layers):
         if tokens is not None and 0 < number < len(tokens):
             x = _replaced(x, tokens[number], start, stop)
-        x = layer(x, mask, **how)
+        x = layer(x, causal, **how)
     x = tower.final_layer_norm(x)
     if not clip:
         return F.normalize(tower.head(x[:, -1]), dim=-1)
@@ -107,8 +118,25 @@ def prompted_texts(net: Any, input_ids: Tensor, tokens: Tensor | None) -> Tensor
     return F.normalize(net.text_projection(x[torch.arange(len(x), device=x.device), ends]), dim=-1)
 
 
-def _place(clip: bool, tokens: Tensor | None) -> tuple[int, int]:
-    start = 1 if clip else 0
+def _prompted_bert(tower: Any, input_ids: Tensor, tokens: Tensor | None, mask: Tensor, start: int, stop: int) -> Tensor:
+    """What a tower built as BERT is makes of a text, [N, H]: through its pooler, or the mean over its words where it has none."""
+    from transformers.masking_utils import create_bidirectional_mask
+
+    words = tower.embeddings.word_embeddings(input_ids)
+    if tokens is not None:
+        words = _replaced(words, tokens[0], start, stop)
+    # given vectors, RoBERTa counts positions through the padding too: nobody hears those
+    x = tower.embeddings(inputs_embeds=words)
+    heard = create_bidirectional_mask(config=tower.config, inputs_embeds=x, attention_mask=mask)
+    for number, layer in enumerate(tower.encoder.layer):
+        if tokens is not None and 0 < number < len(tokens):
+            x = _replaced(x, tokens[number], start, stop)
+        x = layer(x, heard)
+    return tower.pooler(x) if tower.pooler is not None else masked_mean(x, mask)
+
+
+def _place(start_token: bool, tokens: Tensor | None) -> tuple[int, int]:
+    start = int(start_token)
     return start, start + (0 if tokens is None else tokens.shape[1])
 
 
@@ -117,6 +145,7 @@ def _replaced(x: Tensor, own: Tensor, start: int, stop: int) -> Tensor:
 
 
 def _check(tower: Any, tokens: Tensor | None) -> None:
-    layers = len(tower.encoder.layers)
+    encoder = tower.encoder
+    layers = len(encoder.layers if hasattr(encoder, "layers") else encoder.layer)
     if tokens is not None and len(tokens) > layers:
         raise ValueError(f"tokens of {len(tokens)} layers for a tower of {layers}")

@@ -1,4 +1,4 @@
-"""Frames of one rate averaged onto frames of another."""
+"""Means over what counts: of frames of one rate onto frames of another, and of the words of a text."""
 
 from __future__ import annotations
 
@@ -29,3 +29,9 @@ def pool_frames(x: Tensor, lengths: Tensor, rate: float, new_rate: float) -> tup
     weight = overlap @ mask.T  # [T, B]
     mean = torch.einsum("tn,bnd->btd", overlap, x * mask[..., None]) / weight.T[..., None].clamp(min=1e-6)
     return mean * length_mask(frames, mean.shape[1])[..., None], frames
+
+
+def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """Mean [B, D] of `x` [B, N, D] over the places where `mask` [B, N] is not 0; zeros where there is none."""
+    weight = mask.to(x.dtype)
+    return torch.einsum("bnd,bn->bd", x, weight) / weight.sum(1, keepdim=True).clamp(min=1)

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from audiokd.data.inputs import InputShard, open_input
+from audiokd.data.item_inputs import open_items
 from audiokd.errors import AudiokdError, StorageError
 from audiokd.launch.launcher import not_here, open_launcher, share
 from audiokd.launch.local import Counter
 from audiokd.objects import is_url
 from audiokd.progress import clock, progress
 from audiokd.stages.corpus_worker import Job, Worker, input_sha256
+from audiokd.stages.picture_worker import PictureWorker
 from audiokd.tokens.store import TokenStore, open_store, open_writer
 
 _SHOWN = 10  # utterances that failed, named at the end
@@ -44,25 +46,37 @@ def run_corpus(
     launcher: str = "local",
     launcher_options: str = "",
     split: str = "",
+    pictures: bool = False,
+    batch_size: int | None = None,
 ) -> dict[str, Any]:
-    """Write a store of `input` seen through the model in `model_dir`. Finished shards are skipped; see `stages.tokenize`."""
+    """Write a store of `input` seen through the model in `model_dir`. Finished shards are skipped; see `stages.tokenize`.
+
+    Of `pictures` it takes a batch of `batch_size`, of sound one of `batch_duration`.
+    """
     if nj < 1:
         raise AudiokdError(f"--nj {nj}: at least one process is needed")
     if threads < 0:
         raise AudiokdError(f"--threads {threads}: give 1 or more, or 0 for the default")
     if batch_duration is not None and batch_duration < 0:
         raise AudiokdError(f"--batch_duration {batch_duration:g}: give seconds, or 0 for one utterance at a time")
+    if batch_size is not None and batch_size < 1:
+        raise AudiokdError(f"--batch_size {batch_size}: give 1 or more")
     where = open_launcher(
         launcher, launcher_options, device, logs=f"{Path(store).name if is_url(store) else store}.log"
     )
     job_of, jobs = share(split)
-    source = open_input(input, shard_size=shard_size, allow_pipes=allow_pipes)
+    source = open_items(input, shard_size) if pictures else open_input(input, shard_size, allow_pipes)
+    unit = "pictures" if pictures else "utterances"
     shards = source.shards[job_of::jobs]
     device_kind = device.split(":")[0]
-    if batch_duration is None:  # a padded batch leaves the caches of a CPU, and fills a GPU
-        batch_duration = 0.0 if device_kind == "cpu" else 120.0
+    on_cpu = device_kind == "cpu"  # a padded batch leaves the caches of a CPU, and fills a GPU
+    batch: dict[str, float] = {
+        "batch_duration": (0.0 if on_cpu else 120.0) if batch_duration is None else batch_duration
+    }
+    if pictures:
+        batch = {"batch_size": batch_size or (1 if on_cpu else 64)}
     threads = threads or where.default_threads(nj)
-    plan = {"batch_duration": batch_duration, "device": device_kind, "threads": threads, "packages": _versions()}
+    plan = {**batch, "device": device_kind, "threads": threads, "packages": _versions(pictures)}
     job = Job(model_dir, store, kind, meta, plan, num_codebooks, layer, dtype)
     writer = open_writer(store, kind, meta)
     names = [s.name for s in source.shards]
@@ -75,7 +89,7 @@ def run_corpus(
         _refuse_other_input(store, changed[0].name, source.shards)
         print(f"{store}: {len(changed)} of {len(shards)} shards are made anew, their input is not what it was")
 
-    with progress(kind, _utterances_of(tasks), "utterances") as bar:
+    with progress(kind, _utterances_of(tasks), unit) as bar:
         ended, utterances, audio_s, spent_s, waited_s = 0, 0, 0.0, 0.0, 0.0  # shards, and what was in them
         unread: dict[str, str] = {}
         workers = min(nj, max(1, len(tasks)))
@@ -84,8 +98,9 @@ def run_corpus(
         def show() -> None:
             n, heard_s = counter.value()
             rate = heard_s / max(time.monotonic() - start, 1e-9)
-            note = f"{heard_s / 3600:.2f} h of audio, {rate:,.0f} s a second"
-            note += f", {waited_s / spent_s:.1%} of the time waiting for data" if spent_s else ""
+            note = "" if pictures else f"{heard_s / 3600:.2f} h of audio, {rate:,.0f} s a second, "
+            note += f"{waited_s / spent_s:.1%} of the time waiting for data, " if spent_s else ""
+            note = note.removesuffix(", ")
             if bar.total is None and ended:  # nobody has counted the utterances: by shards, then
                 left = (time.monotonic() - start) * (len(tasks) - ended) / ended
                 note += f", {ended:,} of {len(tasks):,} shards, {clock(left)} left"
@@ -93,8 +108,9 @@ def run_corpus(
 
         counter = Counter(show, shared=launcher == "local" and workers > 1)
         # closed at once on Ctrl-C: a generator that is only collected lets the pool work off its queue first
+        cls = PictureWorker if pictures else Worker
         run = where.run(
-            Worker, (job, device, counter), tasks, workers, threads, show, lambda: counter.reset(utterances, audio_s)
+            cls, (job, device, counter), tasks, workers, threads, show, lambda: counter.reset(utterances, audio_s)
         )
         with closing(run) as finished:
             for done in finished:
@@ -120,11 +136,11 @@ def run_corpus(
         print(f"{store}: split {split} is done, {len(left)} shards of others are not yet")
         totals = writer.totals([s.name for s in shards])
         writer.close()
-        return outcome(store, totals, max_error_rate)
+        return outcome(store, totals, max_error_rate, unit)
     writer.finish(names)
     totals = writer.totals(names)
     writer.close()
-    return outcome(store, totals, max_error_rate)
+    return outcome(store, totals, max_error_rate, unit)
 
 
 def _refuse_other_input(store: str, changed: str, shards: list[InputShard]) -> None:
@@ -188,10 +204,11 @@ def check_same_model(model: Any, model_dir: str, store: TokenStore) -> None:
         )
 
 
-def _versions() -> dict[str, str]:
+def _versions(pictures: bool) -> dict[str, str]:
     from importlib.metadata import version
 
-    return {name: version(name) for name in ("audiokd", "soundfile", "torch", "torchaudio")}
+    of_input = ("pillow", "timm", "torchvision") if pictures else ("soundfile", "torchaudio")
+    return {name: version(name) for name in sorted(("audiokd", "torch", *of_input))}
 
 
 def _failed(store: str) -> Iterator[dict[str, Any]]:
@@ -199,14 +216,14 @@ def _failed(store: str) -> Iterator[dict[str, Any]]:
     return (row for shard in written.shards for row in written.errors(shard))
 
 
-def outcome(store: str, complete: dict[str, Any], max_error_rate: float) -> dict[str, Any]:
-    """Print what was written and the first utterances that failed, and give it back.
+def outcome(store: str, complete: dict[str, Any], max_error_rate: float, unit: str = "utterances") -> dict[str, Any]:
+    """Print what was written and the first utterances (or whatever the `unit` is) that failed, and give it back.
 
     Raises:
         AudiokdError: more utterances failed than `max_error_rate` allows.
     """
     good, bad = complete["utterances"], complete["errors"]
-    print(f"{store}: {good} utterances, {complete['frames']} frames, {bad} errors")
+    print(f"{store}: {good} {unit}, {complete['frames']} frames, {bad} errors")
     shown = list(islice(_failed(store), _SHOWN)) if bad and not is_url(store) else []
     for row in shown:
         print(f"  failed: {row['id']}: {row['error']}")
@@ -214,7 +231,7 @@ def outcome(store: str, complete: dict[str, Any], max_error_rate: float) -> dict
         print(f"  ... and {bad - len(shown)} more: `audiokd store ls {store}` and errors.jsonl of its shards")
     if bad > max_error_rate * (good + bad):
         raise AudiokdError(
-            f"{bad} of {good + bad} utterances failed, more than --max_error_rate {max_error_rate:g}",
+            f"{bad} of {good + bad} {unit} failed, more than --max_error_rate {max_error_rate:g}",
             where=store,
             fix=f"`audiokd store ls {store}` lists what is in errors.jsonl of its shards; the rest is written and whole",
         )

@@ -16,6 +16,7 @@ from audiokd.data.ahead import ReadAhead
 from audiokd.data.audio import info, load_at
 from audiokd.data.blocks import load_blocks
 from audiokd.data.inputs import InputShard
+from audiokd.data.items import Item
 from audiokd.data.utterance import Utterance
 from audiokd.errors import AudioError, AudiokdError, StorageError
 from audiokd.launch.local import Counter, own_device
@@ -39,7 +40,7 @@ class Job:
         store: folder to write.
         kind: "codes" or "features".
         meta: of the store.
-        plan: batch_duration, device, threads, package versions; written in every shard.json.
+        plan: batch_duration (of pictures batch_size), device, threads, package versions; written in every shard.json.
         num_codebooks: streams to encode, None for all.
         layer: which features.
         dtype: of features.
@@ -86,14 +87,20 @@ class Worker:
 
     def __init__(self, job: Job, device: str, counter: Counter):
         from audiokd.hub.auto import load_for_inference
-        from audiokd.nn.windows import window_of
 
         self.job, self.device, self.counter = job, own_device(device), counter
         self.model = load_for_inference(job.model_dir, self.device)
         if job.num_codebooks is not None:
             self.model.set_num_codebooks(job.num_codebooks)
         self.writer = open_writer(job.store, job.kind, job.meta)
-        if job.kind == "features":
+        self.readers = 1  # threads
+        self._set_up()
+
+    def _set_up(self) -> None:
+        from audiokd.nn.windows import window_of
+
+        self.sample_rate: int = self.model.sample_rate
+        if self.job.kind == "features":
             self.longest = window_of(self.model)[0]
         else:
             self.longest = self.model.piece_s if hasattr(self.model, "encode_long") else float("inf")
@@ -108,7 +115,7 @@ class Worker:
             return ShardDone(name=shard.name, error=str(e))
         errors: dict[str, dict[str, str]] = {}
         samples: dict[str, int] = {}
-        batches = ReadAhead(self._read, self._batches(utterances, errors), ahead=AHEAD)
+        batches = ReadAhead(self._read, self._batches(utterances, errors), self.readers, AHEAD + self.readers - 1)
         waited_s = time.perf_counter() - start
         with Spill(self.writer.path) as spill:
             for wavs, unreadable in batches:
@@ -120,7 +127,7 @@ class Worker:
                     else:
                         samples[utt.id] = n
                         written += n
-                self.counter.add(len(wavs) + len(unreadable), written / self.model.sample_rate)
+                self.counter.add(len(wavs) + len(unreadable), written / self.sample_rate)
             self.writer.write_shard(
                 shard.name,
                 [self._item(u, samples[u.id], spill) for u in utterances if u.id in samples],
@@ -129,13 +136,13 @@ class Worker:
                 input_sha256(shard, utterances),
             )
         shard.release()
-        audio_s = sum(samples.values()) / self.model.sample_rate
+        audio_s = sum(samples.values()) / self.sample_rate
         return ShardDone(len(utterances), audio_s, time.perf_counter() - start, waited_s + batches.waited_s)
 
     def _item(self, utt: Utterance, num_samples: int, spill: Spill) -> StoreItem:
         array = spill.array(utt.id)
         array = array.T if self.job.kind == "codes" else array
-        return StoreItem(utt.id, array, num_samples, self.model.sample_rate, text=utt.text, speaker=utt.speaker)
+        return StoreItem(utt.id, array, num_samples, self.sample_rate, text=utt.text, speaker=utt.speaker)
 
     def _batches(self, utterances: list[Utterance], errors: dict[str, dict[str, str]]) -> list[list[Timed]]:
         budget = self.job.plan["batch_duration"]
@@ -191,8 +198,9 @@ class Worker:
             return
         for (utt, wav), array in zip(whole, found):
             try:
-                spill.add(utt.id, [self.writer.check_item(StoreItem(utt.id, array, len(wav), self.model.sample_rate))])
-                yield utt, len(wav)
+                n = self._samples(wav)
+                spill.add(utt.id, [self.writer.check_item(StoreItem(utt.id, array, n, self.sample_rate))])
+                yield utt, n
             except StorageError:
                 raise
             except AudiokdError as e:
@@ -213,17 +221,25 @@ class Worker:
 
         if not wavs:
             return []
-        lengths = torch.tensor([len(w) for _, w in wavs])
+        with torch.inference_mode(), _blamed([u for u, _ in wavs]):
+            return self._run([w for _, w in wavs])
+
+    def _run(self, wavs: list[np.ndarray]) -> list[np.ndarray]:
+        import torch
+
+        lengths = torch.tensor([len(w) for w in wavs])
         batch = torch.zeros(len(wavs), int(lengths.max()))
-        for row, (_, w) in zip(batch, wavs):
+        for row, w in zip(batch, wavs):
             row[: len(w)] = torch.from_numpy(w)
         batch, lengths = batch.to(self.device), lengths.to(self.device)
-        with torch.inference_mode(), _blamed([u for u, _ in wavs]):
-            if self.job.kind == "codes":
-                codes = self.model.encode(batch, lengths)
-                return [c[:, : int(n)].cpu().numpy() for c, n in zip(codes.codes, codes.lengths)]
-            features, n_frames = self.model.extract(batch, lengths, self.job.layer)
-            return [self._numpy(f[: int(n)]) for f, n in zip(features, n_frames)]
+        if self.job.kind == "codes":
+            codes = self.model.encode(batch, lengths)
+            return [c[:, : int(n)].cpu().numpy() for c, n in zip(codes.codes, codes.lengths)]
+        features, n_frames = self.model.extract(batch, lengths, self.job.layer)
+        return [self._numpy(f[: int(n)]) for f, n in zip(features, n_frames)]
+
+    def _samples(self, wav: np.ndarray) -> int:
+        return len(wav)
 
     def _in_pieces(self, utt: Utterance, spill: Spill) -> int:
         """One long recording, of which a piece is in memory; gives its samples."""
@@ -318,6 +334,6 @@ def input_sha256(shard: InputShard, utterances: list[Utterance] | None = None) -
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 
-def error_row(utt: Utterance, e: AudiokdError) -> dict[str, str]:
+def error_row(utt: Utterance | Item, e: AudiokdError) -> dict[str, str]:
     """A row of errors.jsonl."""
     return {"id": utt.id, "where": utt.where, "error": e.what}

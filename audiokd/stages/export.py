@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from audiokd.errors import AudiokdError
 from audiokd.files import atomic_folder
@@ -11,21 +11,22 @@ from audiokd.files import atomic_folder
 DAMAGED = "if it is damaged, the other one of --checkpoint best and last may be whole"
 
 
-def export(exp_dir: str, model_dir: str, checkpoint: Literal["best", "last", "init"] = "best") -> None:
+def export(exp_dir: str, model_dir: str, checkpoint: Literal["best", "last", "swad", "init"] = "best") -> None:
     """Write config.json, model.safetensors, preprocessor_config.json and a model card.
 
     Args:
         exp_dir: folder of the run.
         model_dir: folder to write.
-        checkpoint: best on validation, last, or init: the untrained model that the run's seed gives, as a baseline.
+        checkpoint: best on validation; last; swad, the average of weights that the last checkpoint of a run with SWAD holds; or
+            init, the untrained model that the run's seed gives, as a baseline.
 
     Raises:
-        AudiokdError: there is no such run or checkpoint.
+        AudiokdError: there is no such run or checkpoint, or no average in it.
     """
     from audiokd.stages.fit import read_settings
 
     method, settings = read_settings(exp_dir)
-    path = Path(exp_dir) / "checkpoints" / f"{checkpoint}.ckpt"
+    path = Path(exp_dir) / "checkpoints" / f"{'last' if checkpoint == 'swad' else checkpoint}.ckpt"
     if checkpoint != "init" and not path.exists():
         fix = "train it with 'audiokd fit'; best.ckpt is written by the first validation that improves"
         raise AudiokdError("no such checkpoint", where=str(path), fix=fix)
@@ -40,16 +41,19 @@ def export(exp_dir: str, model_dir: str, checkpoint: Literal["best", "last", "in
     from audiokd.nn.weights import load_weights, read_checkpoint
 
     logging.disable_progress_bar()
+    state: Any = None if checkpoint == "init" else read_checkpoint(path, DAMAGED)
+    if checkpoint == "swad":
+        from audiokd.training.swad import averaged
+
+        state = averaged(state, str(path), part(method, "module").exported)
     if "export" in METHODS[method]:
-        state = None if checkpoint == "init" else read_checkpoint(path, DAMAGED)
         part(method, "export")(Path(exp_dir), settings, state, Path(model_dir), checkpoint)
         return
     L.seed_everything(settings.run.seed, workers=True, verbose=False)
     config = part(method, "config")(**dataclasses.asdict(settings.model))
     model = part(method, "model")(config)
     iteration = 0
-    if checkpoint != "init":
-        state = read_checkpoint(path, DAMAGED)
+    if state is not None:
         iteration = state["iteration"]
         prefix = part(method, "module").exported
         weights = {k[len(prefix) :]: v for k, v in state["state_dict"].items() if k.startswith(prefix)}

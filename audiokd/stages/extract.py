@@ -21,21 +21,24 @@ def extract(
     launcher: str = "local",
     launcher_options: str = "",
     split: str = "",
+    batch_size: int | None = None,
 ) -> dict[str, Any]:
-    """Turn a corpus into a feature store, [T', D] an utterance. Resumes and checks as `tokenize` does.
+    """Turn a corpus into a feature store, [T', D] an utterance, [1, D] a picture. Resumes and checks as `tokenize` does.
 
     Recordings longer than the model's window go through it window by window, which the store's meta has as window_s and hop_s
     (`audiokd.nn.windows`).
 
     Args:
         model_dir: folder of a model that audiokd exported, or a hub id.
-        input: data dir, shards, cuts file, folder of audio, or one audio file.
+        input: data dir, shards, cuts file, folder of audio, or one audio file; of a picture model a folder with items.jsonl, or
+            that file.
         store: folder to write.
         layer: which features, one of the model's `feature_layers`; its first by default.
         dtype: of the features in the store; bfloat16 comes back as float32.
         shard_size: utterances a shard, for an input that has no shards yet.
         batch_duration: seconds of audio a batch, padding included; 0 is one utterance at a time. Default: 0 on a CPU,
             120 elsewhere.
+        batch_size: pictures a batch. Default: 1 on a CPU, 64 elsewhere.
         device: cpu, cuda, cuda:1, ...; of cuda without a number each local process takes the next GPU.
         nj: processes; jobs of a SLURM array; Ray actors.
         threads: of each; default: all cores shared among the processes, or the CPUs that a job or an actor asks for.
@@ -49,14 +52,17 @@ def extract(
         The store's totals; of its own part, where others of a `split` are not done.
 
     Raises:
-        AudiokdError: as `tokenize`, or the model has no such features.
+        AudiokdError: as `tokenize`, or the model has no such features, or it takes pictures and the input is sound (or the other
+            way round).
     """
-    from audiokd.errors import AudiokdError
+    from audiokd.data.item_inputs import holds_items
+    from audiokd.errors import AudiokdError, ConfigError
     from audiokd.hub.auto import load_for_inference
     from audiokd.nn.features import layers_in
     from audiokd.nn.windows import window_of
     from audiokd.stages.corpus import model_hashes, run_corpus
     from audiokd.teachers.auto import ENCODERS
+    from audiokd.vision.transforms import require_timm
 
     model = load_for_inference(model_dir)
     if not hasattr(model, "extract"):
@@ -64,21 +70,30 @@ def extract(
     layer = layer or model.feature_layers[0]
     if layer not in model.feature_layers:
         raise AudiokdError(f"no features {layer!r}", where=model_dir, fix=f"layers: {', '.join(model.feature_layers)}")
-    window_s, hop_s = window_of(model)
+    pictures = getattr(model, "kind", "audio") == "image"
+    if pictures != holds_items(input):
+        takes = "pictures: give a folder with items.jsonl" if pictures else "sound, and this is a folder of pictures"
+        raise AudiokdError(f"a {model.config.model_type} model takes {takes}", where=input)
+    if (batch_duration if pictures else batch_size) is not None:
+        given, right = ("batch_duration", "batch_size") if pictures else ("batch_size", "batch_duration")
+        raise ConfigError(f"--{given} is not for {'pictures' if pictures else 'sound'}", fix=f"give --{right}")
     meta = {
-        "sample_rate": model.sample_rate,
-        "frame_rate": model.frame_rate,
-        "frame_size": model.frame_size,
         "layer": layer,
         "layers": layers_in(layer, model.feature_layers, getattr(model, "cls_tokens", 0)),
         "dtype": dtype,
-        "window_s": window_s,
-        "hop_s": hop_s,
         "model_type": model.config.model_type,
         **model_hashes(model),
     }
+    if pictures:
+        require_timm()
+        meta["media"] = "image"
+    else:
+        window_s, hop_s = window_of(model)
+        meta |= {k: getattr(model, k) for k in ("sample_rate", "frame_rate", "frame_size")}
+        meta |= {"window_s": window_s, "hop_s": hop_s}
     if layer in getattr(model, "logit_layers", ()):
-        meta |= {"labels": model.config.labels, "task": model.config.task}
+        labels, task = (model.labels, "class") if pictures else (model.config.labels, model.config.task)
+        meta |= {"labels": list(labels), "task": task}
     return run_corpus(
         model_dir,
         input,
@@ -97,4 +112,6 @@ def extract(
         launcher=launcher,
         launcher_options=launcher_options,
         split=split,
+        pictures=pictures,
+        batch_size=batch_size,
     )

@@ -13,6 +13,7 @@ from typing import Any
 
 from audiokd.data import shar
 from audiokd.data.inputs import open_input
+from audiokd.data.item_inputs import holds_items
 from audiokd.data.pool import pool_map
 from audiokd.data.utterance import Utterance
 from audiokd.errors import AudiokdError
@@ -43,11 +44,15 @@ def shard(
         nj: processes; each writes whole shards.
 
     Returns:
-        What cuts.info/shards.json holds.
+        What cuts.info/shards.json holds; of a folder of pictures nothing: they are not packed, and it is the INPUT of later stages
+        itself.
 
     Raises:
         AudiokdError: too much audio is bad, or shard_dir holds shards of another input or shard_size.
     """
+    if holds_items(data_dir):
+        print(f"{data_dir}: pictures are not packed into shards; give this folder itself to the later stages")
+        return {}
     here_only(shard_dir, "a folder of shards")
     source, root = open_input(data_dir, shard_size, allow_pipes), Path(shard_dir)
     parts = [part.load() for part in source.shards]

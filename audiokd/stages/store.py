@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from audiokd.data.inputs import Input, open_input
+from audiokd.data.item_inputs import holds_items, open_items
 from audiokd.data.utterance import Utterance
 from audiokd.errors import AudiokdError, StorageError
 from audiokd.tokens.compare import diff_stores, merge_stores, render_diff
@@ -64,7 +65,8 @@ def verify(store: str, input: str = "", allow_pipes: bool = False) -> None:
     if input:
         unread: list[str] = []
         try:
-            problems += missing_of(store, _utterances(open_input(input, allow_pipes=allow_pipes), unread))
+            source = open_items(input) if holds_items(input) else open_input(input, allow_pipes=allow_pipes)
+            problems += missing_of(store, _utterances(source, unread))
         except AudiokdError as e:
             if not problems:
                 raise
@@ -75,7 +77,7 @@ def verify(store: str, input: str = "", allow_pipes: bool = False) -> None:
     if problems:
         fix = "delete the folders of damaged shards, move away what is foreign, and run the command that made the store again"
         if input:
-            fix = "run the command that made the store again; for what failed, mend the audio first"
+            fix = "run the command that made the store again; for what failed, mend the files first"
         raise AudiokdError(f"{len(problems)} problems found", where=store, fix=fix)
     whole = f", all that {input} has" if input else ""
     print(f"{store}: sound, {len(open_store(store)):,} utterances{whole}")

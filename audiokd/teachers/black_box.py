@@ -6,8 +6,8 @@ It has no weights and no gradient to give. What asks for them (VL2V-SD trains th
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -16,6 +16,9 @@ from torch.nn import functional as F
 from audiokd.errors import AudiokdError
 from audiokd.tokens.reader import StoredFeatures
 from audiokd.tokens.remote import open_store
+
+#: [B, ...]; or several such by name, of which a clip may have more rows than one
+Views: TypeAlias = Tensor | Mapping[str, Tensor]
 
 
 class BlackBox(ABC):
@@ -30,8 +33,8 @@ class BlackBox(ABC):
     queries: int = 0
 
     @abstractmethod
-    def embed(self, ids: Sequence[str], views: Tensor | None = None) -> Tensor:
-        """Embeddings [B, D] of the items `ids`, without gradient; `views` [B, ...] are what a callable is given.
+    def embed(self, ids: Sequence[str], views: Views | None = None) -> Tensor:
+        """Embeddings [B, D] of the items `ids`, without gradient; `views` are what a callable is given.
 
         Raises:
             AudiokdError: it says nothing of an item, or something that is no embedding.
@@ -42,22 +45,23 @@ class CallableBlackBox(BlackBox):
     """A function of views, such as a service that answers with embeddings: it is given the augmented view (as the paper has it).
 
     Args:
-        function: views [B, ...] to embeddings [B, D] of any length.
+        function: views of B items to embeddings [B, D] of any length.
         name: for messages.
     """
 
-    def __init__(self, function: Callable[[Tensor], Any], name: str = "teacher"):
+    def __init__(self, function: Callable[[Any], Any], name: str = "teacher"):
         self.function, self.name = function, name
 
-    def embed(self, ids: Sequence[str], views: Tensor | None = None) -> Tensor:
+    def embed(self, ids: Sequence[str], views: Views | None = None) -> Tensor:
         """As of `BlackBox`."""
         if views is None:
             raise AudiokdError("this teacher is asked with views, and there are none", where=self.name)
-        self.queries += len(views)
+        self.queries += len(ids)
+        given = views.detach() if isinstance(views, Tensor) else {k: v.detach() for k, v in views.items()}
         with torch.no_grad():
-            found = torch.as_tensor(self.function(views.detach()), dtype=torch.float32, device=views.device).detach()
-        if found.dim() != 2 or len(found) != len(views):
-            raise AudiokdError(f"{list(found.shape)} for {len(views)} views, [B, D] is due", where=self.name)
+            found = torch.as_tensor(self.function(given), dtype=torch.float32, device=_device(views)).detach()
+        if found.dim() != 2 or len(found) != len(ids):
+            raise AudiokdError(f"{list(found.shape)} for {len(ids)} views, [B, D] is due", where=self.name)
         return _unit(found, ids, self.name)
 
 
@@ -80,7 +84,7 @@ class StoredBlackBox(BlackBox):
             raise AudiokdError(f"a store of {self.store.kind}, not of features", where=path, fix="audiokd extract")
         self.name, self.model_sha256 = path, str(self.store.meta.get("model_sha256", ""))
 
-    def embed(self, ids: Sequence[str], views: Tensor | None = None) -> Tensor:
+    def embed(self, ids: Sequence[str], views: Views | None = None) -> Tensor:
         """As of `BlackBox`; `views` are not looked at."""
         self.queries += len(ids)
         if lacking := [i for i in ids if i not in self.store]:
@@ -94,7 +98,7 @@ class StoredBlackBox(BlackBox):
                 raise AudiokdError(f"{i} has {len(item.array)} frames, one embedding is due", where=self.name)
             rows.append(torch.from_numpy(item.array[0].copy()))
         found = torch.stack(rows).float()
-        return _unit(found if views is None else found.to(views.device), ids, self.name)
+        return _unit(found if views is None else found.to(_device(views)), ids, self.name)
 
 
 def weights_of(teacher: Any, why: str) -> Any:
@@ -114,6 +118,10 @@ def weights_of(teacher: Any, why: str) -> Any:
             f"{why} needs the teacher's weights, and this one gives embeddings alone", where=where, fix=fix
         )
     return teacher.net
+
+
+def _device(views: Views) -> torch.device:
+    return (views if isinstance(views, Tensor) else next(iter(views.values()))).device
 
 
 def _unit(found: Tensor, ids: Sequence[str], where: str) -> Tensor:

@@ -22,6 +22,7 @@ from audiokd.files import write_bytes
 from audiokd.nn.weights import weights_sha256
 
 FORMAT = "audiokd-text-bank"
+BANK = "text_bank.safetensors"  # its name in a folder
 #: texts at once
 BATCH = 256
 #: prompts by name: of photographs alone and in seven ways of CLIP's; of sound; the bare name

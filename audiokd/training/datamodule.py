@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import lightning as L
 import numpy as np
 from torch.utils.data import DataLoader
 
-from audiokd.data.crops import CropDataset, StepSampler, collate
+from audiokd.data.crops import CropDataset, GroupedStepSampler, StepSampler, collate
 from audiokd.data.error_log import ErrorLog
 from audiokd.data.utterance import Utterance
 from audiokd.training.settings import CropSettings, RunSettings
@@ -34,6 +34,7 @@ class StepDataModule(L.LightningDataModule):
         self.train_set, self.dev_set, self.collate = train_set, dev_set, collate
         self.settings, self.run = settings, run
         self.weights: np.ndarray | None = None
+        self.groups: Sequence[Sequence[int]] = ()
 
     def val_keys(self, rank: int, world_size: int) -> list[tuple[Any, int]]:
         """Keys of the validation items of one process."""
@@ -43,9 +44,10 @@ class StepDataModule(L.LightningDataModule):
         """The training batches of steps `start` to `stop` - 1 of this process, whichever have been taken already."""
         t = self.trainer
         assert t is not None
-        size, seed = self.settings.batch_size, self.run.seed
-        sampler = StepSampler(len(self.train_set), size, start, stop, seed, t.global_rank, t.world_size, self.weights)
-        return self._loader(self.train_set, sampler)
+        how = (self.settings.batch_size, start, stop, self.run.seed, t.global_rank, t.world_size)
+        if self.groups:
+            return self._loader(self.train_set, GroupedStepSampler(self.groups, *how))
+        return self._loader(self.train_set, StepSampler(len(self.train_set), *how, self.weights))
 
     def train_dataloader(self) -> DataLoader:
         assert self.trainer is not None

@@ -27,6 +27,17 @@ def cosine(step: int, *, first: float, last: float, total_steps: int) -> float:
     return last + (first - last) * 0.5 * (1 + math.cos(math.pi * share))
 
 
+def constant_then_cosine(step: int, *, first: float, peak: float, warmup_steps: int, total_steps: int) -> float:
+    """`first` for `warmup_steps`, then the rest of a half cosine that began at step 0 with `peak` and ends with 0 at
+    `total_steps`, as CoOp's trainers have it (arXiv 2109.01134)."""
+    return first if step < warmup_steps else cosine(step, first=peak, last=0.0, total_steps=total_steps)
+
+
+def linear(step: int, *, first: float, last: float, ramp_steps: int) -> float:
+    """A straight line from `first` at step 0 to `last` at `ramp_steps`, where it stays."""
+    return first + (last - first) * min(1.0, step / max(1, ramp_steps))
+
+
 def exponential_ramp(step: int, *, peak: float, ramp_steps: int) -> float:
     """exp(-5 (1 - t)^2) of `peak`, t from 0 to 1 over `ramp_steps`, then `peak` (Laine and Aila, arXiv 1610.02242)."""
     share = min(1.0, (step + 1) / max(1, ramp_steps))

@@ -54,6 +54,25 @@ class CropSettings:
 
 
 @dataclass
+class MediaSettings:
+    """Labelled pictures, or crops of labelled sound.
+
+    Args:
+        batch_size: items a device and step.
+        num_workers: loader processes a device; the batches are the same whatever it is.
+        crop_s: seconds of a training stretch of sound.
+        val_crop_s: seconds from the start of each validation utterance.
+        val_items: of the validation set at most.
+    """
+
+    batch_size: int = 32
+    num_workers: int = 2
+    crop_s: float = 5.0
+    val_crop_s: float = 10.0
+    val_items: int = 1_000_000
+
+
+@dataclass
 class AdamWSettings:
     """AdamW, warmed up, then along a half cosine to the last step.
 
@@ -147,3 +166,37 @@ class TeachersSettings:
     logits: tuple[str, ...] = ()
     weight: float = 0.5
     training_mode: bool = False
+
+
+@dataclass
+class PromptOptimSettings:
+    """SGD with momentum, a constant rate first, then a half cosine to 0.
+
+    Args:
+        lr: peak learning rate.
+        first_lr: of the first steps.
+        warmup_steps: with `first_lr`; officially an epoch.
+        momentum: of SGD.
+        grad_clip: norm that the gradient is clipped to; 0 is none.
+    """
+
+    lr: float = 5e-3
+    first_lr: float = 1e-5
+    warmup_steps: int = 100
+    momentum: float = 0.9
+    grad_clip: float = 0.0
+
+
+@dataclass
+class SwadSettings:
+    """When SWAD's valley of the validation loss begins and ends (training/swad.py).
+
+    Args:
+        n_converge: N_s, validations without a lower loss after which it has begun, the lowest counted; 0 averages nothing.
+        n_tolerance: N_e, validations in a row above the threshold after which it has ended.
+        tolerance: r - 1, how far above the mean of the first N_s losses the threshold is.
+    """
+
+    n_converge: int = 3
+    n_tolerance: int = 6
+    tolerance: float = 0.3

@@ -8,7 +8,6 @@ a strong augmentation of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,31 +19,13 @@ from audiokd.data.error_log import ErrorLog
 from audiokd.data.items import Item
 from audiokd.data.media import Loader, MediaSet, Stretch
 from audiokd.data.replacing import ReplacingDataset
+from audiokd.nn.lengths import fit_length
 from audiokd.training.datamodule import StepDataModule
-from audiokd.training.settings import RunSettings
-from audiokd.vision.transforms import Preprocess, plain_view, random_view
+from audiokd.training.settings import MediaSettings, RunSettings
+from audiokd.vision.transforms import Preprocess, plain_view, preprocess_of, random_view
 
 #: what was read, the step, the item's id -> tensors [1, ...] by name
 View = Callable[[Any, int, str], dict[str, Tensor]]
-
-
-@dataclass
-class MediaSettings:
-    """Labelled pictures, or crops of labelled sound.
-
-    Args:
-        batch_size: items a device and step.
-        num_workers: loader processes a device; the batches are the same whatever it is.
-        crop_s: seconds of a training stretch of sound.
-        val_crop_s: seconds from the start of each validation utterance.
-        val_items: of the validation set at most.
-    """
-
-    batch_size: int = 32
-    num_workers: int = 2
-    crop_s: float = 5.0
-    val_crop_s: float = 10.0
-    val_items: int = 1_000_000
 
 
 class PictureView:
@@ -84,14 +65,25 @@ class SoundView:
 
 
 class PairView:
-    """What a pair model of sound takes (`audiokd.teachers.pair.ContrastivePair.preprocess`), of a stretch without its padding."""
+    """What a pair model of sound takes (`audiokd.teachers.pair.ContrastivePair.preprocess`), of a stretch without its padding.
 
-    def __init__(self, pair: Any):
-        self.pair = pair
+    Args:
+        pair: such a model.
+        change: of the samples, float32 [T] to [T], with step and id; None leaves them as they are.
+    """
+
+    def __init__(self, pair: Any, change: Callable[[np.ndarray, int, str], np.ndarray] | None = None):
+        self.pair, self.change = pair, change
 
     def __call__(self, stretch: Stretch, step: int, id: str) -> dict[str, Tensor]:
         rate = self.pair.sample_rate
-        return self.pair.preprocess([torch.from_numpy(stretch.at(rate)[: stretch.length(rate)])])
+        wav = stretch.at(rate)[: stretch.length(rate)]
+        return self.pair.preprocess([torch.from_numpy(wav if self.change is None else self.change(wav, step, id))])
+
+
+def pair_view(pair: Any, view: str = "", seed: int = 0) -> View:
+    """What a pair model takes, by its own preprocessing: of a picture the random `view`, or the one it is tested on."""
+    return PictureView(preprocess_of(pair.processor), view, seed) if pair.kind == "image" else PairView(pair)
 
 
 class ViewDataset(ReplacingDataset):
@@ -131,6 +123,7 @@ class ViewDataModule(StepDataModule):
         settings, run: configuration.
         folder: of the run, whose errors.jsonl names what cannot be read.
         weights: probability of each training item, drawn with replacement; each once an epoch if left out.
+        groups: indices of training items, `settings.batch_size` of each of which are in every batch.
     """
 
     def __init__(
@@ -143,12 +136,13 @@ class ViewDataModule(StepDataModule):
         run: RunSettings,
         folder: Path,
         weights: np.ndarray | None = None,
+        groups: Sequence[Sequence[int]] = (),
     ):
         dev = dev.of(dev.items[: settings.val_items])
         train_set = ViewDataset(train, train_views, run.seed, settings.crop_s, ErrorLog(folder, "train"))
         dev_set = ViewDataset(dev, dev_views, None, settings.val_crop_s, ErrorLog(folder, "dev"))
         super().__init__(train_set, dev_set, collate_views, settings, run)
-        self.weights = weights
+        self.weights, self.groups = weights, groups
 
 
 def collate_views(rows: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
@@ -156,5 +150,11 @@ def collate_views(rows: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
     found = [r for r in rows if r is not None]
     batch: dict[str, Any] = {"ids": [r["id"] for r in found]}
     for name in (k for k in (found[0] if found else {}) if k != "id"):
-        batch[name] = {key: torch.cat([r[name][key] for r in found]) for key in found[0][name]}
+        batch[name] = {key: _join([r[name][key] for r in found]) for key in found[0][name]}
     return batch
+
+
+def _join(tensors: list[Tensor]) -> Tensor:
+    """One after another; waveforms of unlike length, whose true one stands beside them, are padded with zeros."""
+    size = max(t.shape[-1] for t in tensors)
+    return torch.cat([fit_length(t, size) for t in tensors] if tensors[0].ndim > 1 else tensors)

@@ -11,14 +11,15 @@ on mean and std, nor the crop of `crop`, `domainbed` and `strong` on the size: o
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -44,7 +45,8 @@ class Preprocess:
         mean, std: of each channel, of values in [0, 1].
         interpolation: "bicubic", "bilinear" and so on.
         crop: share of the resized picture's side that the centre crop keeps.
-        crop_mode: "center" resizes the shorter side, "squash" both sides, "border" the longer side and pads.
+        crop_mode: "center" resizes the shorter side, "squash" both sides, "border" the longer side and pads; "floor" is ours:
+            "center" of which the crop's corner is rounded down, as transformers does it (torchvision's rounds half to even).
     """
 
     size: tuple[int, int] = (224, 224)
@@ -53,6 +55,59 @@ class Preprocess:
     interpolation: str = "bicubic"
     crop: float = 0.875
     crop_mode: str = "center"
+
+    def __post_init__(self) -> None:
+        for name in ("size", "mean", "std"):  # a config.json gives lists, which cannot be hashed
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
+
+def preprocess_of(processor: Any) -> Preprocess:
+    """What an image processor of transformers (CLIP's, SigLIP's, ViT's, BiT's) does, as `plain_view` does it.
+
+    Raises:
+        AudiokdError: it does something that `plain_view` does not: pictures come out in several sizes, a crop that is not square
+            or larger than what it is cut from, samples that are not divided by 255.
+    """
+    size, crop = (
+        {k: v for k, v in dict(getattr(processor, n, None) or {}).items() if v} for n in ("size", "crop_size")
+    )
+    scale = getattr(processor, "rescale_factor", 1 / 255)
+    if not getattr(processor, "do_center_crop", False):
+        crop = {}
+    sides = [size["shortest_edge"]] * 2 if "shortest_edge" in size else [size.get("height"), size.get("width")]
+    cut = (
+        [crop.get("height", crop.get("shortest_edge")), crop.get("width", crop.get("shortest_edge"))] if crop else sides
+    )
+    unlike = [
+        not processor.do_resize and "no resizing",
+        not processor.do_rescale and "no rescaling",
+        abs(scale * 255 - 1) > 1e-6 and f"rescaling by {scale:g}",
+        None in (*sides, *cut) and f"size {size}, crop {crop}",
+        "longest_edge" in size and "a longest edge",
+        "shortest_edge" in size and not crop and "pictures of any shape",
+        bool(crop) and len({*sides}) + len({*cut}) > 2 and "a crop that is not square",
+    ]
+    what = ", ".join(u for u in unlike if u)
+    if not what and cut[0] > sides[0]:
+        what = f"a crop of {cut[0]} from {sides[0]} pixels"
+    if not what and "height" in size and (sides[0] - cut[0]) % 2:
+        what = "an odd crop"  # timm's is rounded the other way
+    if what:
+        raise AudiokdError(f"{type(processor).__name__}: {what} cannot be done here", fix="resize, centre crop, 1/255")
+    kept = cut[0] / sides[0]
+    if int(cut[0] / kept) < sides[0]:  # timm divides again, and rounds down
+        kept = math.nextafter(kept, 0)
+    from PIL.Image import Resampling
+
+    normalised = processor.do_normalize
+    return Preprocess(
+        (cut[0], cut[1]),
+        processor.image_mean if normalised else (0.0,) * 3,
+        processor.image_std if normalised else (1.0,) * 3,
+        Resampling(int(processor.resample)).name.lower(),
+        kept,
+        "floor" if "shortest_edge" in size else "squash",
+    )
 
 
 def plain_view(image: Image, preprocess: Preprocess) -> Tensor:
@@ -130,12 +185,24 @@ def _seeded(*key: object) -> Iterator[None]:
 
 @lru_cache
 def _plain(p: Preprocess) -> Callable[[Image], Tensor]:
-    require_timm()
+    require_timm()  # which brings torchvision
+    if p.crop_mode == "floor":
+        from torchvision import transforms as T
+
+        short = int(p.size[0] / p.crop)
+        return T.Compose(
+            [T.Resize(short, _mode(p)), partial(_centre, size=p.size), T.ToTensor(), T.Normalize(p.mean, p.std)]
+        )
     from timm.data import create_transform
 
     return create_transform(
         (3, *p.size), mean=p.mean, std=p.std, interpolation=p.interpolation, crop_pct=p.crop, crop_mode=p.crop_mode
     )
+
+
+def _centre(image: Image, size: tuple[int, int]) -> Image:
+    left, top = (image.width - size[1]) // 2, (image.height - size[0]) // 2
+    return image.crop((left, top, left + size[1], top + size[0]))
 
 
 @lru_cache

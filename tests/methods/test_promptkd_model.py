@@ -32,7 +32,7 @@ def bank(teacher: ContrastivePair) -> TextBank:
     return make_text_bank(teacher, fill(NAMES, "photo"), float(teacher.scale))
 
 
-@pytest.fixture(scope="module", params=["clip", "siglip"])
+@pytest.fixture(scope="module", params=["clip", "siglip", "lit_vit"])
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ContrastivePair:
     return load_pair(str(save_pair(request.param, tmp_path_factory.mktemp(request.param))))
 
@@ -112,6 +112,8 @@ def test_what_is_refused(pair: ContrastivePair, bank: TextBank, tmp_path: Path) 
         student_of(pair, bank)
     with pytest.raises(AudiokdError, match="prompts stand among the patches"):
         student_of(load_pair(str(save_pair("clap", tmp_path / "clap"))), bank)
+    with pytest.raises(AudiokdError, match="an image tower of patches with a linear head"):
+        student_of(load_pair(str(save_pair("lit_timm", tmp_path / "lit"))), bank)
     for changes in ({"names": []}, {"tower": {"model_type": "resnet"}}):
         with pytest.raises(AudiokdError, match="needs classes and a tower"):
             PromptKDModel(PromptKDConfig(**{"names": NAMES, "tower": {}, **changes}))

@@ -52,7 +52,10 @@ def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], name:
 
 def test_fit_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = ask(capsys, "fit", "--help")
-    assert (code, out.splitlines()[-1]) == (0, "methods: atst, classifier, detector, lm_spt, mert, rvq_vae, speech_lm")
+    assert (code, out.splitlines()[-1]) == (
+        0,
+        "methods: atst, classifier, detector, lit, lm_spt, mert, promptkd, promptsrc, rvq_vae, s3a, speech_lm, vl2v",
+    )
     code, out, _ = ask(capsys, "fit", "lm_spt", "--help")
     assert code == 0
     assert all(o in out for o in ("--train", "--exp_dir", "--config", "--model.encoder_dim", "--run.max_steps"))

@@ -76,3 +76,16 @@ def test_what_is_refused(tmp_path: Path) -> None:
     assert str(e.value).startswith("service: ")
     pair = load_pair(str(save_pair("clip", tmp_path / "clip")))
     assert weights_of(pair, "VL2V-SD") is pair.net
+
+
+def test_several_tensors_an_item(tmp_path: Path) -> None:
+    """As of sound, of which a clip may have several windows: a query an item, not a window."""
+    pair = load_pair(str(save_pair("clap", tmp_path / "clap")))
+    teacher = CallableBlackBox(pair.embed_media)
+    views = pair.preprocess([torch.randn(16_000 * 5) * 0.1, torch.randn(8_000) * 0.1])
+    assert views["windows"].tolist() == [3, 1]
+    with torch.no_grad():
+        torch.testing.assert_close(teacher.embed(["a", "b"], views), pair.embed_media(views))
+    assert teacher.queries == 2
+    with pytest.raises(AudiokdError, match=r"\[2, 24\] for 1 views"):
+        teacher.embed(["a"], views)

@@ -1,4 +1,4 @@
-"""CLIP, SigLIP and CLAP behind one face: transformers' own numbers, on real pictures and sound, whatever the batch."""
+"""CLIP, SigLIP, CLAP and LiT behind one face: transformers' own numbers, on real pictures and sound, whatever the batch."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from torch import Tensor
 from audiokd.data.audio import load_at
 from audiokd.data.utterance import Utterance
 from audiokd.errors import AudiokdError
-from audiokd.teachers.pair import PAIRS, ContrastivePair, load_pair
+from audiokd.teachers.pair import ContrastivePair, load_pair
+
+FAMILIES = ("clip", "siglip", "clap", "lit_timm", "lit_vit", "lit_audio")
 
 TEXTS = ["a photo of a dog.", "rain", "this is the sound of a large clock in the rain."]
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return {family: save_pair(family, tmp_path_factory.mktemp(family)) for family in PAIRS}
+    return {family: save_pair(family, tmp_path_factory.mktemp(family)) for family in FAMILIES}
 
 
-@pytest.fixture(scope="module", params=list(PAIRS))
+@pytest.fixture(scope="module", params=FAMILIES)
 def pair(request: pytest.FixtureRequest, folders: dict[str, Path]) -> ContrastivePair:
     return load_pair(str(folders[request.param]))
 
@@ -61,7 +63,10 @@ def test_equals_transformers(pair: ContrastivePair, media: list[Any]) -> None:
     with torch.no_grad():
         mine = pair.logits(pair.embed_media(inputs), pair.embed_texts(TEXTS))
         if pair.kind == "image":
-            theirs = pair.net(**text, **pair.processor(images=media, return_tensors="pt")).logits_per_image
+            theirs = pair.net(**text, **pair.processor(images=media, return_tensors="pt"))
+            theirs = theirs if isinstance(theirs, Tensor) else theirs.logits_per_image  # a LiT's are all it gives
+        elif pair.net.config.model_type == "lit":
+            theirs = torch.cat([pair.net(**text, wav=c[None]) for c in media])
         else:
             heard = pair.processor([c.numpy() for c in media], sampling_rate=16_000, return_tensors="pt")
             theirs = pair.net(**text, input_features=heard["input_features"]).logits_per_audio
@@ -96,10 +101,28 @@ def test_long_sound_is_heard_whole(folders: dict[str, Path], two_cities: Path) -
     torch.testing.assert_close(found[1], each[0], atol=1e-5, rtol=1e-4)
 
 
+def test_windows_of_a_lit(folders: dict[str, Path], clips: list[Tensor]) -> None:
+    """Where its encoder hears so much and no more: long clips, short ones, one shorter than a frame, alone and together."""
+    pair = load_pair(str(folders["lit_audio"]))
+    type(pair.net).max_samples, kept = 16_000, type(pair.net).max_samples
+    try:
+        inputs = pair.preprocess([*clips, clips[0][:50]])
+        assert inputs["windows"].tolist() == [2, 2, 1, 1]
+        assert inputs["lengths"].tolist() == [16_000, 16_000, 16_000, 16_000, 10_000, 50]
+        with torch.no_grad():
+            together = pair.embed_media(inputs)
+            alone = [pair.embed_media(pair.preprocess([c])) for c in (*clips, clips[0][:50])]
+            parts = pair.embed_media(pair.preprocess([clips[0][:16_000], clips[0][-16_000:]]))
+    finally:
+        type(pair.net).max_samples = kept
+    torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(together[0], torch.nn.functional.normalize(parts.sum(0), dim=0), atol=1e-5, rtol=1e-4)
+
+
 def test_frozen_and_passed_through(pair: ContrastivePair, media: list[Any]) -> None:
     assert not any(p.requires_grad for p in pair.parameters())
     inputs = pair.preprocess(media)
-    key = "pixel_values" if pair.kind == "image" else "input_features"
+    key = next(k for k in ("pixel_values", "input_features", "wav") if k in inputs)
     inputs[key].requires_grad_()
     pair.embed_media(inputs)[:, 0].sum().backward()
     assert inputs[key].grad is not None
@@ -132,7 +155,7 @@ def test_what_is_refused(pair: ContrastivePair, folders: dict[str, Path], whispe
     with pytest.raises(AudiokdError, match="no such folder"):
         load_pair(str(tmp_path / "nowhere"))
     for name, lacks in (("preprocessor_config.json", "preprocessing"), ("tokenizer.json", "tokenizer")):
-        copy = save_pair("clap" if pair.kind == "audio" else "clip", tmp_path / lacks)
+        copy = save_pair(Path(pair.name).name.rstrip("0123456789"), tmp_path / lacks)
         for file in copy.glob("*token*" if lacks == "tokenizer" else name):
             file.unlink()
         with pytest.raises(AudiokdError, match=f"cannot read its {lacks}"):

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from audiokd.data.audio import load_at
-from audiokd.data.crops import CropDataset, StepSampler, collate, rng_of
+from audiokd.data.crops import CropDataset, GroupedStepSampler, StepSampler, collate, rng_of
 from audiokd.data.inputs import open_input
 from audiokd.data.utterance import Utterance
 from audiokd.errors import AudiokdError
@@ -149,3 +149,23 @@ def test_a_corpus_of_unreadable_files_stops(tmp_path: Path) -> None:
     data = CropDataset([Utterance(f"u{i}", str(tmp_path / f"{i}.wav")) for i in range(3)], RATE, 0.96, seed=3)
     with pytest.raises(AudiokdError, match=r"20 utterances in a row cannot be read"):
         data[0, 0]
+
+
+def test_so_many_of_each_group() -> None:
+    """Each group by epochs of its own, whatever the others' sizes; a step is a function of itself, a rank has its own part."""
+    groups = [[0, 1, 2], [10, 11, 12, 13, 14, 15], [20]]
+    batches = [*GroupedStepSampler(groups, 2, 0, 6, seed=0)]
+    assert len(GroupedStepSampler(groups, 2, 2, 6, seed=0)) == 4
+    for step, batch in enumerate(batches):
+        assert [s for s, _ in batch] == [step] * 6
+        assert [k for _, k in batch[4:]] == [20, 20]
+    small, large = ([k for b in batches for _, k in b[part]] for part in (slice(0, 2), slice(2, 4)))
+    assert all(sorted(small[i : i + 3]) == groups[0] for i in range(0, 12, 3))
+    assert all(sorted(large[i : i + 6]) == groups[1] for i in (0, 6))
+    assert [*GroupedStepSampler(groups, 2, 4, 6, seed=0)] == batches[4:]
+    assert [*GroupedStepSampler(groups, 2, 0, 6, seed=1)] != batches
+    ranks = [[*GroupedStepSampler(groups, 1, 0, 6, 0, r, 2)] for r in (0, 1)]
+    both = [[a[k], b[k]] for a, b in zip(*ranks) for k in range(3)]
+    assert [pair for k, pair in enumerate(both) if k % 3 == 1] == [b[2:4] for b in batches]
+    with pytest.raises(AudiokdError, match="nothing to train on"):
+        GroupedStepSampler([[0], []], 2, 0, 6, seed=0)

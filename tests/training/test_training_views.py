@@ -15,8 +15,8 @@ from tiny_pairs import save_pair
 from audiokd.data.items import Item, write_items
 from audiokd.data.media import MediaSet, open_media
 from audiokd.teachers.pair import load_pair
-from audiokd.training.settings import RunSettings
-from audiokd.training.views import MediaSettings, PairView, PictureView, SoundView, ViewDataModule, collate_views
+from audiokd.training.settings import MediaSettings, RunSettings
+from audiokd.training.views import PairView, PictureView, SoundView, ViewDataModule, collate_views
 from audiokd.vision.transforms import Preprocess, plain_view
 
 SMALL = Preprocess((32, 32))
@@ -91,3 +91,21 @@ def test_sound_for_a_student_and_a_pair_model(readers: Path, tmp_path: Path) -> 
         both, alone = pair.embed_media(batch["teacher"]), pair.embed_media(one["teacher"])
     torch.testing.assert_close(both[1:], alone, atol=1e-5, rtol=1e-4)
     assert data.dev_set[0, 1]["id"] == media.items[1].id
+
+
+def test_a_lit_hears_clips_of_unlike_length(readers: Path, tmp_path: Path) -> None:
+    """Waveforms themselves: what a batch pads them to does not count."""
+    pair = load_pair(str(save_pair("lit_audio", tmp_path / "lit")))
+    media = open_media(readers / "train")
+    first = media.utterances[media.items[0].id]
+    shorter = media.utterances | {first.id: first.with_(end_s=first.start_s + 0.5, duration_s=0.5)}
+    media = MediaSet("audio", media.items, media.classes, media.path, shorter)
+    view = {"teacher": PairView(pair)}
+    data = module_of(media, view, view, tmp_path, crop_s=1.0)
+    batch = data.collate([data.train_set[0, 0], data.train_set[0, 9]])
+    assert batch["teacher"]["lengths"].tolist() == [8_000, 16_000]
+    assert batch["teacher"]["wav"].shape == (2, 16_000)
+    with torch.no_grad():
+        both = pair.embed_media(batch["teacher"])
+        alone = pair.embed_media(data.collate([data.train_set[0, 0]])["teacher"])
+    torch.testing.assert_close(both[:1], alone, atol=1e-5, rtol=1e-4)

@@ -90,12 +90,17 @@ def student_of(pair: ContrastivePair, bank: TextBank, **changes: Any) -> PromptK
         changes: of `PromptKDConfig`: prompts, prompt_depth, projector_hidden.
 
     Raises:
-        AudiokdError: a pair model of sound, or prompts for more layers than the tower has.
+        AudiokdError: a pair model of sound or of a backbone without patches, a head of several layers, or prompts for more layers
+            than the tower has.
     """
     if pair.kind != "image":
         raise AudiokdError("prompts stand among the patches of an image tower", where=pair.name, fix="a CLIP or SigLIP")
     net: Any = pair.net
     tower = net.config.vision_config
+    linear = isinstance(net.visual_projection, nn.Linear) if hasattr(net, "visual_projection") else True
+    if tower is None or not linear:
+        what = "a student needs an image tower of patches with a linear head"
+        raise AudiokdError(what, where=pair.name, fix="a CLIP, a SigLIP, or a LiT of a ViT with model.media_hidden 0")
     config = PromptKDConfig(
         tower=tower.to_dict(),
         embed_dim=pair.dim,

@@ -54,6 +54,13 @@ def vote_shares(votes: np.ndarray, clusters: np.ndarray, count: int, vocabulary:
     return shares / np.maximum(np.bincount(clusters, minlength=count), 1).astype(np.float32)[:, None]
 
 
+def centre_shares(items: Tensor, names: Tensor, clusters: np.ndarray, count: int) -> np.ndarray:
+    """In place of M, without a vote: the cosine [K, V] of each cluster's centre with each name, 0 where it is below."""
+    sums = torch.zeros(count, items.shape[1], device=items.device)
+    sums.index_add_(0, torch.from_numpy(clusters).to(items.device), items.float())
+    return (torch.nn.functional.normalize(sums, dim=-1) @ names.T).clamp(min=0).cpu().numpy()
+
+
 def one_name_each(shares: np.ndarray) -> np.ndarray:
     """The name [K] of each cluster, no two the same, with the greatest sum of `shares` [K, V].
 
@@ -67,7 +74,9 @@ def one_name_each(shares: np.ndarray) -> np.ndarray:
     return linear_sum_assignment(shares, maximize=True)[1]
 
 
-def structure(items: Tensor, names: Tensor, clusters: np.ndarray, rounds: int = 3) -> Structure:
+def structure(
+    items: Tensor, names: Tensor, clusters: np.ndarray, rounds: int = 3, vote: bool = True, count: int = 0
+) -> Structure:
     """Vote and move, `rounds` times.
 
     Args:
@@ -75,15 +84,21 @@ def structure(items: Tensor, names: Tensor, clusters: np.ndarray, rounds: int = 
         names: of the vocabulary [V, D]; both of length 1, of one pair model.
         clusters: [N], 0 to K - 1.
         rounds: of vote, names, and new clusters.
+        vote: False goes by each cluster's centre instead (ablation); `shares` are its cosines with the names then.
+        count: K; one more than the greatest of `clusters` by default.
 
     Raises:
         ValueError: no round, or fewer names than clusters.
     """
     if rounds < 1:
         raise ValueError(f"{rounds} rounds: one at least is due")
-    votes, count = nearest_names(items, names), int(clusters.max()) + 1
+    votes, count = nearest_names(items, names), count or int(clusters.max()) + 1
     for _ in range(rounds):
-        voted, shares = clusters, vote_shares(votes, clusters, count, len(names))
+        voted = clusters
+        if vote:
+            shares = vote_shares(votes, clusters, count, len(names))
+        else:
+            shares = centre_shares(items, names, clusters, count)
         chosen = one_name_each(shares)
         clusters = nearest_names(items, names[torch.from_numpy(chosen).to(names.device)])
     return Structure(chosen[clusters], chosen, shares, voted)

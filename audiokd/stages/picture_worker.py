@@ -1,0 +1,51 @@
+"""One process's share of a corpus of pictures: decodes ahead, runs the model on batches, writes shards."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from audiokd.data.images import load_image
+from audiokd.errors import ImageError
+from audiokd.stages.corpus_worker import Read, Worker, error_row
+from audiokd.tokens.store import StoreItem
+
+
+class PictureWorker(Worker):
+    """As `Worker`, of items in the place of utterances: a picture [3, H, W] in that of a waveform, one frame [1, D] of each."""
+
+    def _set_up(self) -> None:
+        self.sample_rate = 1  # a store has one; with no samples the seconds are 0
+        if self.job.plan["device"] != "cpu":  # on a CPU the threads are the model's, here they wait for a GPU
+            self.readers = self.job.plan["threads"]
+
+    def _item(self, utt: Any, num_samples: int, spill: Any) -> StoreItem:
+        return StoreItem(utt.id, spill.array(utt.id), num_samples, self.sample_rate)
+
+    def _batches(self, utterances: list[Any], errors: dict[str, dict[str, str]]) -> list[Any]:
+        size = self.job.plan["batch_size"]
+        return [utterances[i : i + size] for i in range(0, len(utterances), size)]
+
+    def _read(self, batch: list[Any]) -> Read:
+        from audiokd.vision.transforms import plain_view
+
+        views: list[tuple[Any, np.ndarray | None]] = []
+        errors = {}
+        for item in batch:
+            try:
+                views.append((item, plain_view(load_image(item), self.model.preprocess).numpy()))
+            except ImageError as e:
+                row = error_row(item, e)  # names the file, and a store holds no path
+                errors[item.id] = row | {"error": row["error"].replace(item.path, os.path.basename(item.path))}
+        return Read(views, errors)
+
+    def _samples(self, wav: np.ndarray) -> int:
+        return 0
+
+    def _run(self, wavs: list[np.ndarray]) -> list[np.ndarray]:
+        import torch
+
+        batch = torch.from_numpy(np.stack(wavs)).to(self.device)
+        return [self._numpy(f) for f in self.model.extract(batch, None, self.job.layer)[0]]
