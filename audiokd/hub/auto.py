@@ -70,8 +70,18 @@ METHODS: dict[str, dict[str, str]] = {
         "export": "audiokd.methods.mert.run:write_model",
     },
     "promptkd": {
+        "settings": "audiokd.methods.promptkd.settings:PromptKDSettings",
+        "module": "audiokd.methods.promptkd.module:PromptKDModule",
         "config": "audiokd.methods.promptkd.config:PromptKDConfig",
         "model": "audiokd.methods.promptkd.model:PromptKDModel",
+        "run": "audiokd.methods.promptkd.run:PromptKDRun",
+        "export": "audiokd.methods.promptkd.run:write_model",
+    },
+    "promptsrc": {
+        "settings": "audiokd.methods.promptsrc.settings:PromptSRCSettings",
+        "module": "audiokd.methods.promptsrc.module:PromptSRCModule",
+        "run": "audiokd.methods.promptsrc.run:PromptSRCRun",
+        "export": "audiokd.methods.promptsrc.run:write_model",
     },
     "rvq_vae": {
         "settings": "audiokd.methods.rvq_vae.settings:RVQVAESettings",

@@ -8,36 +8,37 @@ from transformers import PreTrainedConfig
 
 
 class PromptKDConfig(PreTrainedConfig):
-    """The image tower of a CLIP or SigLIP with prompts, a projector, and the teacher's class vectors.
+    """A body with prompts, a projector, and the teacher's class vectors.
 
     Args:
-        tower: the tower's config as a dict, `model_type` (clip_vision_model or siglip_vision_model) in it.
-        embed_dim: size of the tower's embedding.
-        names: of the classes, in the order of the logits.
+        body: what the student is built on (`audiokd.teachers.student_body`).
+        labels: of the classes, in the order of the logits.
         teacher_dim: size of the teacher's class vectors.
         prompts: tokens a layer; 0 for none.
         prompt_depth: layers that have tokens of their own.
-        projector_hidden: widths between the tower's embedding and the teacher's; none is a linear projector.
+        projector_hidden: widths between the body's output and the teacher's space; none is a linear projector.
         scale: what cosines are multiplied by, the student's own.
         bank_sha256: of the model whose text encoder made the class vectors.
+        preprocess: fields of `audiokd.vision.transforms.Preprocess`, how the tower was trained to see pictures.
     """
 
     model_type = "promptkd"
 
     def __init__(
         self,
-        tower: dict[str, Any] | None = None,
-        embed_dim: int = 512,
-        names: list[str] | None = None,
+        body: dict[str, Any] | None = None,
+        labels: list[str] | None = None,
         teacher_dim: int = 768,
         prompts: int = 4,
         prompt_depth: int = 9,
         projector_hidden: tuple[int, ...] = (768,),
         scale: float = 100.0,
         bank_sha256: str = "",
+        preprocess: dict[str, Any] | None = None,
         **kwargs: Any,
     ):
-        self.tower, self.embed_dim, self.names = tower or {}, embed_dim, names or []
-        self.teacher_dim, self.prompts, self.prompt_depth = teacher_dim, prompts, prompt_depth
+        self.body, self.labels, self.teacher_dim = body or {}, labels or [], teacher_dim
+        self.prompts, self.prompt_depth = prompts, prompt_depth
         self.projector_hidden, self.scale, self.bank_sha256 = tuple(projector_hidden), scale, bank_sha256
+        self.preprocess = preprocess or {}
         super().__init__(**kwargs)

@@ -1,4 +1,4 @@
-"""PromptKD's student: a frozen image tower with learnt prompts, and a projector into the space of the teacher's texts.
+"""PromptKD's student: a frozen body with learnt prompts, and a projector into the space of the teacher's texts.
 
 It classifies with class vectors that the teacher's text encoder made once: no text model is needed to use it.
 """
@@ -15,61 +15,122 @@ from transformers import PreTrainedModel
 from audiokd.errors import AudiokdError
 from audiokd.methods.promptkd.config import PromptKDConfig
 from audiokd.nn.batch_norm import SyncBatchNorm1d
-from audiokd.nn.deep_prompts import DeepPrompts, prompted_images
-from audiokd.teachers.pair import ContrastivePair
+from audiokd.nn.deep_prompts import DeepPrompts
+from audiokd.teachers.student_body import StudentBody, build_body
 from audiokd.teachers.text_bank import TextBank
+from audiokd.teachers.trainable import OnEncoder
+from audiokd.vision.transforms import Preprocess
 
-TOWERS = ("clip_vision_model", "siglip_vision_model")
 
+class PromptKDModel(OnEncoder, PreTrainedModel):
+    """Logits of classes from pictures or sound. The body is frozen until `train_body` says otherwise, and in eval mode until then.
 
-class PromptKDModel(PreTrainedModel):
-    """Logits of classes from pictures.
+    Args:
+        config: of it.
+        body: with weights; built at random as the config has it by default.
 
     Raises:
-        AudiokdError: no classes, or no tower that is known.
+        AudiokdError: no classes, a body of no known kind, or prompts for more layers than take some.
     """
 
     config_class = PromptKDConfig
     base_model_prefix = "promptkd"
     main_input_name = "pixel_values"
+    feature_layers = ("logits", "embedding")
+    #: layers whose dimensions are `labels`
+    logit_layers = ("logits",)
 
-    def __init__(self, config: PromptKDConfig):
+    def __init__(self, config: PromptKDConfig, body: StudentBody | None = None):
         super().__init__(config)
-        family = config.tower.get("model_type")
-        if not config.names or family not in TOWERS:
-            what = f"a PromptKD student needs classes and a tower ({' or '.join(TOWERS)}), not {family}"
-            raise AudiokdError(what, where="promptkd config")
-        from transformers import CLIPVisionConfig, CLIPVisionModel, SiglipVisionConfig, SiglipVisionModel
-
-        width = config.tower["hidden_size"]
-        if family == "clip_vision_model":
-            self.vision_model: Any = CLIPVisionModel(CLIPVisionConfig.from_dict(config.tower))
-            self.visual_projection = nn.Linear(width, config.embed_dim, bias=False)
-        else:
-            self.vision_model = SiglipVisionModel(SiglipVisionConfig.from_dict(config.tower))
-        self.prompts = DeepPrompts(config.prompt_depth, config.prompts, width) if config.prompts else None
-        self.projector = projector(config.embed_dim, config.projector_hidden, config.teacher_dim)
-        self.register_buffer("class_vectors", torch.zeros(len(config.names), config.teacher_dim))
+        if not config.labels:
+            raise AudiokdError("a PromptKD student needs classes", where="promptkd config")
+        self.body = build_body(config.body) if body is None else body
+        self.prompts = None
+        if config.prompts:
+            if config.prompt_depth > self.body.prompt_layers:
+                layers = self.body.prompt_layers
+                what = f"prompts for {config.prompt_depth} layers, the student has {layers or 'none that takes some'}"
+                fix = f"--model.prompt_depth {layers}" if layers else "--model.prompts 0, the projector alone"
+                raise AudiokdError(what, fix=fix)
+            self.prompts = DeepPrompts(config.prompt_depth, config.prompts, self.body.prompt_dim)
+        self.projector = projector(self.body.dim, config.projector_hidden, config.teacher_dim)
+        self.register_buffer("class_vectors", torch.zeros(len(config.labels), config.teacher_dim))
         self.post_init()
-        self.vision_model.requires_grad_(False)
-        if family == "clip_vision_model":
-            self.visual_projection.requires_grad_(False)
+        self.train_body(False)
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Nothing: the tower is loaded, prompts and projector have begun by themselves."""
+        """Nothing: the body is loaded, prompts and projector have begun by themselves."""
 
-    def embed(self, pixel_values: Tensor) -> Tensor:
-        """Directions [B, `teacher_dim`] of pictures [B, 3, H, W] in the space of the class vectors."""
+    def train_body(self, trained: bool) -> None:
+        """Let the body learn, or freeze it."""
+        self.body_learns = trained
+        self.body.requires_grad_(trained)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> PromptKDModel:
+        """As of torch; a frozen body stays in eval mode: its batch norms and dropouts are part of what is frozen."""
+        super().train(mode)
+        if not self.body_learns:
+            self.body.eval()
+        return self
+
+    @property
+    def kind(self) -> str:
+        """What it takes, "image" or "audio"."""
+        return self.body.kind
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How pictures become `pixel_values`."""
+        return self.body.preprocess
+
+    @property
+    def encoder(self) -> Any:
+        """Of sound."""
+        return self.body.encoder
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the classes, in the order of the logits."""
+        return self.config.labels
+
+    def embed(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Directions [B, `teacher_dim`] of a batch (`StudentBody.forward`) in the space of the class vectors."""
         tokens = None if self.prompts is None else self.prompts.tokens
-        return F.normalize(self.projector(prompted_images(self, pixel_values, tokens)), dim=-1)
+        return F.normalize(self.projector(self.body(inputs, tokens)), dim=-1)
 
-    def forward(self, pixel_values: Tensor) -> Tensor:
-        """Logits [B, C] of pictures [B, 3, H, W]: the student's scale times cosines with the class vectors."""
-        return self.config.scale * self.embed(pixel_values) @ self.class_vectors.T
+    def forward(
+        self, pixel_values: Tensor | None = None, wav: Tensor | None = None, lengths: Tensor | None = None
+    ) -> Tensor:
+        """Logits [B, C] of pictures [B, 3, H, W], or of waveforms [B, T] with `lengths` [B] samples: the student's scale times
+        cosines with the class vectors."""
+        return self.logits_of(self.embed(_inputs(pixel_values, wav, lengths)))
+
+    def logits_of(self, embedded: Tensor) -> Tensor:
+        """Logits [B, C] of directions [B, `teacher_dim`]."""
+        return self.config.scale * embedded @ self.class_vectors.T
+
+    def extract(self, x: Tensor, lengths: Tensor | None, layer: str) -> tuple[Tensor, Tensor]:
+        """One of `feature_layers` as one frame an item: [B, 1, D], and [B] ones, of pictures, which have no `lengths`, or of
+        waveforms [B, T]."""
+        pictures = self.kind == "image"
+        found = self.embed(_inputs(x if pictures else None, None if pictures else x, lengths))
+        found = self.logits_of(found) if layer == "logits" else found
+        return found[:, None], torch.ones(len(found), dtype=torch.long, device=found.device)
 
     def learning_parts(self) -> dict[str, nn.Module]:
-        """What is trained: prompts, where there are some, and the projector."""
-        return ({} if self.prompts is None else {"prompts": self.prompts}) | {"projector": self.projector}
+        """What is trained: prompts, where there are some, the projector, and the body where it learns."""
+        parts: dict[str, nn.Module] = {} if self.prompts is None else {"prompts": self.prompts}
+        return parts | {"projector": self.projector} | ({"body": self.body} if self.body_learns else {})
+
+
+def _inputs(pixel_values: Tensor | None, wav: Tensor | None, lengths: Tensor | None) -> dict[str, Tensor]:
+    if pixel_values is not None:
+        return {"pixel_values": pixel_values}
+    assert wav is not None
+    if lengths is None:
+        lengths = torch.full((len(wav),), wav.shape[-1], device=wav.device)
+    return {"wav": wav, "lengths": lengths}
 
 
 def projector(in_dim: int, hidden: tuple[int, ...], out_dim: int) -> nn.Sequential:
@@ -81,41 +142,19 @@ def projector(in_dim: int, hidden: tuple[int, ...], out_dim: int) -> nn.Sequenti
     return nn.Sequential(*layers, nn.Linear(in_dim, out_dim))
 
 
-def student_of(pair: ContrastivePair, bank: TextBank, **changes: Any) -> PromptKDModel:
-    """A student on the image tower of `pair`, for the classes of `bank`.
+def student_of(body: StudentBody, bank: TextBank, scale: float, **changes: Any) -> PromptKDModel:
+    """A student on `body` for the classes of `bank`.
 
     Args:
-        pair: of images; its weights are copied.
+        body: with its weights (`audiokd.teachers.student_body`).
         bank: of the teacher's text encoder.
+        scale: what cosines are multiplied by; the pair model's, where the body is its.
         changes: of `PromptKDConfig`: prompts, prompt_depth, projector_hidden.
 
     Raises:
-        AudiokdError: a pair model of sound or of a backbone without patches, a head of several layers, or prompts for more layers
-            than the tower has.
+        AudiokdError: prompts for more layers than take some.
     """
-    if pair.kind != "image":
-        raise AudiokdError("prompts stand among the patches of an image tower", where=pair.name, fix="a CLIP or SigLIP")
-    net: Any = pair.net
-    tower = net.config.vision_config
-    linear = isinstance(net.visual_projection, nn.Linear) if hasattr(net, "visual_projection") else True
-    if tower is None or not linear:
-        what = "a student needs an image tower of patches with a linear head"
-        raise AudiokdError(what, where=pair.name, fix="a CLIP, a SigLIP, or a LiT of a ViT with model.media_hidden 0")
-    config = PromptKDConfig(
-        tower=tower.to_dict(),
-        embed_dim=pair.dim,
-        names=list(bank.names),
-        teacher_dim=bank.vectors.shape[1],
-        scale=float(pair.scale),
-        bank_sha256=bank.model_sha256,
-        **changes,
-    )
-    if config.prompts and config.prompt_depth > tower.num_hidden_layers:
-        what = f"prompts for {config.prompt_depth} layers, the tower has {tower.num_hidden_layers}"
-        raise AudiokdError(what, where=pair.name, fix=f"--model.prompt_depth {tower.num_hidden_layers}")
-    model = PromptKDModel(config)
-    model.vision_model.load_state_dict(net.vision_model.state_dict())
-    if hasattr(net, "visual_projection"):
-        model.visual_projection.load_state_dict(net.visual_projection.state_dict())
+    of_bank = {"labels": list(bank.names), "teacher_dim": bank.vectors.shape[1], "bank_sha256": bank.model_sha256}
+    model = PromptKDModel(PromptKDConfig(body=body.shape, scale=scale, **of_bank, **changes), body)
     model.class_vectors.copy_(bank.vectors)
     return model.eval()
