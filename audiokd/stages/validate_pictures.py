@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from audiokd.data.classes import CLASSES, check_same, read_classes
+from audiokd.data.classes import CLASSES, check_same, named, read_classes
 from audiokd.data.items import Item, read_items
 from audiokd.data.pool import pool_map
 from audiokd.data.validate_images import ImageReport, check_image
@@ -20,11 +20,11 @@ def validate_pictures(root: Path, max_error_rate: float, nj: int) -> dict[str, A
     """As `audiokd.stages.validate.validate`, of a folder with items.jsonl.
 
     Raises:
-        AudiokdError: a line of items.jsonl breaks a rule, its labels and classes.txt differ, or too many pictures are bad.
+        AudiokdError: a line of items.jsonl breaks a rule, a label is not in classes.txt, or too many pictures are bad.
     """
     items = read_items(root)
     try:
-        _check_classes(root, items)
+        absent = _check_classes(root, items)
     except AudiokdError as e:
         write_json(root / REPORT, {"structure": [str(e)], "ok": False})
         raise
@@ -55,6 +55,10 @@ def validate_pictures(root: Path, max_error_rate: float, nj: int) -> dict[str, A
         "images": [{"id": i, "where": where, "what": what} for i, where, what in sorted(wrong)],
         "warnings": [{"id": r.item.id, "where": r.where, "what": w} for r in good for w in r.warnings] + copies,
     }
+    if absent:
+        what = f"no item of {named(absent)}"
+        say(f"{root / CLASSES}: {what} (warning)")
+        summary["warnings"].append({"id": "", "where": str(root / CLASSES), "what": what})
     summary = conclude(root, summary, wrong, len(reports), max_error_rate, "pictures cannot be read")
     sizes = f", {' to '.join('x'.join(map(str, summary['sizes'][k])) for k in ('least', 'greatest'))}" if good else ""
     say(
@@ -64,12 +68,16 @@ def validate_pictures(root: Path, max_error_rate: float, nj: int) -> dict[str, A
     return summary
 
 
-def _check_classes(root: Path, items: list[Item]) -> None:
-    if not (root / CLASSES).exists():
-        return
+def _check_classes(root: Path, items: list[Item]) -> list[str]:
+    """Classes of the list that no item has, as of a part that was held out: nothing is wrong with those."""
     labels = {i.label for i in items if i.label is not None}
-    fix = f"correct {CLASSES}, or the labels of {root / 'items.jsonl'}"
-    check_same(read_classes(root / CLASSES), labels, str(root / CLASSES), fix)
+    if not labels or not (root / CLASSES).exists():
+        return []
+    listed = read_classes(root / CLASSES)
+    if labels - listed.keys():
+        fix = f"correct {CLASSES}, or the labels of {root / 'items.jsonl'}"
+        check_same(listed, labels, str(root / CLASSES), fix)
+    return [label for label in listed if label not in labels]
 
 
 def _counts(reports: list[ImageReport], field: str) -> dict[str, int]:

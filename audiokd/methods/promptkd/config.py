@@ -23,6 +23,7 @@ class PromptKDConfig(PreTrainedConfig):
     """
 
     model_type = "promptkd"
+    task = "class"
 
     def __init__(
         self,
