@@ -74,6 +74,11 @@ class ContrastivePair(nn.Module):
         """What is added after that, scalar: SigLIP's, else 0."""
         return self.net.logit_bias.squeeze() if hasattr(self.net, "logit_bias") else torch.zeros((), device=self.device)
 
+    @property
+    def window_samples(self) -> int:
+        """Samples of sound that it hears at once."""
+        return self.processor.nb_max_samples if self.net.config.model_type == "clap" else self.net.max_samples
+
     def preprocess(self, media: Sequence[Image] | Sequence[Tensor]) -> dict[str, Tensor]:
         """What `embed_media` takes, made as this model was trained to have it.
 
@@ -93,9 +98,14 @@ class ContrastivePair(nn.Module):
             raise AudiokdError("no image or waveform to embed", where=self.name)
         if self.kind == "image":
             return {"pixel_values": self.processor(images=list(media), return_tensors="pt")["pixel_values"]}
+        windows, counts = _windows(media, self.window_samples, self.name)
         if self.net.config.model_type == "clap":
-            return clap_inputs(self.processor, media, self.name)
-        windows, counts = _windows(media, self.net.max_samples, self.name)
+            # one by one: of a batch without a long clip the extractor says at random that one is
+            found = [
+                self.processor(w.cpu().numpy(), sampling_rate=self.sample_rate, return_tensors="pt")["input_features"]
+                for w in windows
+            ]
+            return {"input_features": torch.cat(found), "windows": counts}
         return {"wav": stack_padded(windows), "lengths": torch.tensor([len(w) for w in windows]), "windows": counts}
 
     def embed_media(self, inputs: dict[str, Tensor]) -> Tensor:
@@ -139,21 +149,6 @@ class ContrastivePair(nn.Module):
     def logits(self, media: Tensor, texts: Tensor) -> Tensor:
         """[B, N] of embeddings [B, D] and [N, D]: scale * cosine + bias."""
         return self.scale * media @ texts.T + self.bias
-
-
-def clap_inputs(processor: Any, media: Sequence[Any], where: str) -> dict[str, Tensor]:
-    """`input_features` and `windows` of waveforms, as `ContrastivePair.preprocess` gives them, by CLAP's extractor `processor`.
-
-    Raises:
-        AudiokdError: a waveform that is empty or not one-dimensional.
-    """
-    windows, counts = _windows(media, processor.nb_max_samples, where)
-    # one by one: of a batch without a long clip the extractor says at random that one is
-    found = [
-        processor(w.cpu().numpy(), sampling_rate=processor.sampling_rate, return_tensors="pt")["input_features"]
-        for w in windows
-    ]
-    return {"input_features": torch.cat(found), "windows": counts}
 
 
 def _windows(media: Sequence[Any], longest: int, where: str) -> tuple[list[Tensor], Tensor]:

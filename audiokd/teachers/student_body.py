@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -14,11 +13,11 @@ from audiokd.errors import AudiokdError
 from audiokd.nn.deep_prompts import prompted_images
 from audiokd.nn.layer_prompts import layer_prompts, layers_of
 from audiokd.teachers.pair import ContrastivePair
+from audiokd.teachers.pair_media import build_media, copy_media, media_shape
 from audiokd.teachers.trainable import build_trainable, load_trainable, shape_of
 from audiokd.vision.backbones import Backbone, load_backbone
 from audiokd.vision.transforms import Preprocess, preprocess_of
 
-OF_TEXTS = ("text_model", "text_projection")
 #: encoders whose layers do more than attend and so take no tokens: convolutions over time, positions relative to a neighbour
 NOT_PLAIN = ("wavlm", "wav2vec2-bert", "wav2vec2-conformer")
 
@@ -58,30 +57,22 @@ class StudentBody(nn.Module):
 
 
 class PairBody(StudentBody):
-    """The image side of a CLIP, SigLIP or LiT, up to its embedding of length 1; `config` is the pair model's."""
+    """The image side of a CLIP, SigLIP or LiT, `media`, up to its embedding of length 1."""
 
-    def __init__(self, shape: dict[str, Any], net: nn.Module | None = None):
+    def __init__(self, shape: dict[str, Any], media: ContrastivePair | None = None):
         super().__init__(shape)
-        if net is None:
-            from transformers import AutoConfig, AutoModel
-
-            config = dict(shape["config"])
-            net = AutoModel.from_config(AutoConfig.for_model(config.pop("model_type"), **config))
-        for name in OF_TEXTS:
-            if hasattr(net, name):
-                delattr(net, name)
-        self.net: Any = net
-        self.preprocess = Preprocess(**shape["preprocess"])
-        self.dim = shape["dim"]
-        layers = getattr(getattr(self.net.vision_model, "encoder", None), "layers", ())
+        self.media = build_media(shape["media"]) if media is None else media
+        net: Any = self.media.net
+        self.preprocess, self.dim = Preprocess(**shape["preprocess"]), self.media.dim
+        layers = getattr(getattr(net.vision_model, "encoder", None), "layers", ())
         self.prompt_layers = len(layers)
-        self.prompt_dim = self.net.vision_model.config.hidden_size if layers else 0
+        self.prompt_dim = net.vision_model.config.hidden_size if layers else 0
 
     def forward(self, inputs: dict[str, Tensor], tokens: Tensor | None = None) -> Tensor:
         """As of `StudentBody`."""
         if tokens is not None:
-            return prompted_images(self.net, inputs["pixel_values"], tokens)
-        return F.normalize(self.net.get_image_features(pixel_values=inputs["pixel_values"]).pooler_output, dim=-1)
+            return prompted_images(self.media.net, inputs["pixel_values"], tokens)
+        return self.media.embed_media(inputs)
 
 
 class TimmBody(StudentBody):
@@ -144,16 +135,10 @@ def body_of_pair(pair: ContrastivePair) -> PairBody:
     if pair.kind != "image":
         fix = "give an audio encoder, one of ours or of transformers"
         raise AudiokdError("a pair model of sound cannot be a student", where=pair.name, fix=fix)
-    net: Any = pair.net
-    shape = {
-        "body": "pair",
-        "config": net.config.to_dict(),
-        "dim": pair.dim,
-        "preprocess": asdict(preprocess_of(pair.processor)),
-    }
-    texts = {name: getattr(net, name) for name in OF_TEXTS if hasattr(net, name)}
-    copied = deepcopy(net, {id(part): None for part in texts.values()})  # all but the text side
-    return PairBody(shape, copied)
+    shape = {"body": "pair", "media": media_shape(pair), "preprocess": asdict(preprocess_of(pair.processor))}
+    body = PairBody(shape)
+    copy_media(pair, body.media)
+    return body
 
 
 def timm_body(name: str, weights: str = "") -> TimmBody:

@@ -109,8 +109,9 @@ def test_no_text_model_is_needed(pair: ContrastivePair, bank: TextBank, pictures
     student.save_pretrained(tmp_path / "student")
     weights = load_file(tmp_path / "student" / "model.safetensors")
     assert not [k for k in weights if "text" in k or "token_embedding" in k]
-    assert [k for k in weights if k.startswith("body.net.vision_model.")]
+    assert [k for k in weights if k.startswith("body.media.net.vision_model.")]
     again = PromptKDModel.from_pretrained(tmp_path / "student")
+    assert all(torch.equal(v, again.get_buffer(k)) for k, v in student.named_buffers())  # those that are not saved, too
     with torch.no_grad():
         torch.testing.assert_close(again.eval()(pictures), student(pictures))
     config = json.loads((tmp_path / "student" / "config.json").read_text())

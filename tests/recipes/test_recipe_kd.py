@@ -1,4 +1,4 @@
-"""recipes/kd.sh from published layouts to scores: PromptKD on CoOp's and on ESC-50's, VL2V on DomainBed's, S3A on folders a class."""
+"""recipes/kd.sh from published layouts to scores: PromptKD on CoOp's and ESC-50's, VL2V on DomainBed's, S3A on folders a class."""
 
 from __future__ import annotations
 
@@ -54,7 +54,12 @@ def test_promptkd_on_a_set_of_coop(tmp_path: Path) -> None:
     for name in ("teacher", "student"):
         save_pair("clip", task / name, seed=len(name))
     small = f"{RUN} --optim.warmup_steps 1"
-    options = ["--pair", "./teacher", "--teacher_args", f"--config promptsrc/debug --data.shots 4 {small} --average.points 2"]
+    options = [
+        "--pair",
+        "./teacher",
+        "--teacher_args",
+        f"--config promptsrc/debug --data.shots 4 {small} --average.points 2",
+    ]
     options += ["--fit_args", f"--config promptkd/debug --model.pair ./student {small}"]
     run(task, *options)
     found = json.loads((task / "exp/promptkd/student/last-test.json").read_text())
@@ -81,7 +86,18 @@ def test_vl2v_leaves_one_domain_out_after_another(tmp_path: Path) -> None:
     for domain in ("photo", "sketch"):
         found = json.loads((task / f"exp/vl2v/{domain}/distill/last-{domain}.json").read_text())
         assert (found["rows"], list(found["by_domain"]["domains"])) == (28, [domain])
-    run(task, *options, "--fit_args", f"{small} {backbone}", "--checkpoint", "last", "--step", "erm", "--leave_out", "photo")
+    run(
+        task,
+        *options,
+        "--fit_args",
+        f"{small} {backbone}",
+        "--checkpoint",
+        "last",
+        "--step",
+        "erm",
+        "--leave_out",
+        "photo",
+    )
     assert (task / "exp/vl2v/photo/erm/last-photo.json").is_file()
 
 

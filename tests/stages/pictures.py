@@ -15,6 +15,7 @@ from audiokd.data.classes import CLASSES, write_classes
 from audiokd.data.items import Item, write_items
 from audiokd.methods.promptkd.model import student_of
 from audiokd.teachers.pair import load_pair
+from audiokd.teachers.student_body import body_of_pair
 from audiokd.teachers.text_bank import fill, make_text_bank
 
 #: name by label, in the order of the model's logits
@@ -32,7 +33,7 @@ def save_model(folder: Path) -> str:
     """A PromptKD student with random weights on a tiny CLIP, for the classes `NAMES`."""
     pair = load_pair(str(save_pair("clip", folder / "pair")))
     bank = make_text_bank(pair, fill(list(NAMES.values()), "photo"), float(pair.scale))
-    student_of(pair, bank, prompt_depth=2).save_pretrained(folder / "student")
+    student_of(body_of_pair(pair), bank, float(pair.scale), prompt_depth=2).save_pretrained(folder / "student")
     return str(folder / "student")
 
 

@@ -35,7 +35,7 @@ from audiokd.stages.export import export
 from audiokd.stages.fit import build_settings, fit, flatten, read_config
 from audiokd.teachers.black_box import CallableBlackBox
 from audiokd.teachers.pair import load_pair
-from audiokd.teachers.pair_tower import tower_shape
+from audiokd.teachers.pair_media import media_shape
 from audiokd.teachers.text_bank import TextBank, load_text_bank
 from audiokd.tokens.store import StoreItem, StoreWriter
 
@@ -163,7 +163,7 @@ def test_the_teacher_stays_and_is_nobodys(root: Path, tmp_path: Path, monkeypatc
     assert all(p.grad is None for p in pair.parameters())
     assert not any("teacher" in k or "text_model" in k for k in checkpoint(tmp_path / "exp", "last")["state_dict"])
     student = checkpoint(tmp_path / "exp", "last")["state_dict"]
-    assert not torch.equal(student["model.backbone.visual_projection.weight"], before["net.visual_projection.weight"])
+    assert not torch.equal(student["model.backbone.net.visual_projection.weight"], before["net.visual_projection.weight"])
 
 
 def test_a_black_box_is_called_and_nothing_else(root: Path, tmp_path: Path) -> None:
@@ -352,7 +352,7 @@ def test_it_learns_and_goes_on_after_a_kill(root: Path, tmp_path: Path, monkeypa
     for model in out.values():
         assert (model.kind, model.labels, model.feature_layers) == ("image", CLASSES, ("logits", "embedding"))
         assert model.preprocess.size == (32, 32)
-        assert torch.equal(model.backbone.vision_model.embeddings.position_ids, torch.arange(17)[None])
+        assert torch.equal(model.backbone.net.vision_model.embeddings.position_ids, torch.arange(17)[None])
         logits, n = model.extract(batch, None, "logits")
         assert (logits.shape, n.tolist()) == ((3, 1, 3), [1, 1, 1])
         torch.testing.assert_close(logits[1:2], model.extract(batch[1:2], None, "logits")[0], atol=1e-5, rtol=1e-4)
@@ -363,10 +363,11 @@ def test_it_learns_and_goes_on_after_a_kill(root: Path, tmp_path: Path, monkeypa
 @pytest.mark.parametrize("kind", ["clip", "siglip", "test_vit_relpos"])
 def test_what_is_not_saved_is_there_after_loading(tmp_path: Path, kind: str) -> None:
     """Tables of positions, which transformers leaves empty."""
-    of: dict[str, Any] = {"backbone": kind}
+    of: dict[str, Any] = {"backbone": kind, "embed_dim": 4}
     if kind != "test_vit_relpos":
-        of = {"tower": tower_shape(load_pair(str(save_pair(kind, tmp_path / "pair"))))}
-    model = VL2VModel(VL2VConfig(**of, labels=["a", "b"], embed_dim=of.get("tower", {"dim": 4})["dim"])).eval()
+        pair = load_pair(str(save_pair(kind, tmp_path / "pair")))
+        of = {"tower": media_shape(pair), "embed_dim": pair.dim}
+    model = VL2VModel(VL2VConfig(**of, labels=["a", "b"])).eval()
     model.class_vectors.copy_(torch.randn_like(model.class_vectors))
     model.save_pretrained(tmp_path / "model")
     again = audiokd.load_model(tmp_path / "model")

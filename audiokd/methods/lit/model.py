@@ -18,6 +18,7 @@ from audiokd.errors import AudiokdError
 from audiokd.methods.lit.config import TIMM, VIT, LitConfig
 from audiokd.nn.lengths import zero_beyond
 from audiokd.nn.pooling import masked_mean
+from audiokd.nn.tables import KeepsTables
 from audiokd.nn.windows import window_of
 from audiokd.teachers.trainable import build_trainable
 from audiokd.vision.backbones import load_backbone
@@ -28,7 +29,7 @@ TEXT_TOWERS = ("bert", "roberta", "xlm-roberta")
 FIRST_SCALE, MOST_SCALE = 1 / 0.07, 100.0
 
 
-class LitModel(PreTrainedModel):
+class LitModel(KeepsTables, PreTrainedModel):
     """Embeddings of pictures or sound, and of texts, in one space.
 
     Attributes:
@@ -53,20 +54,21 @@ class LitModel(PreTrainedModel):
             what = f"a LiT model needs a media tower and a text encoder ({known}), not {text.model_type}"
             raise AudiokdError(what, where="lit config")
         dim = config.projection_dim
-        if media.get("model_type") == TIMM:
-            self.vision_model: Any = load_backbone(media["architecture"])
-            self.visual_projection = head(self.vision_model.dim, config.media_hidden, dim)
-        elif media.get("model_type") == VIT:
-            from transformers import CLIPVisionModel
+        with self.tables():
+            if media.get("model_type") == TIMM:
+                self.vision_model: Any = load_backbone(media["architecture"])
+                self.visual_projection = head(self.vision_model.dim, config.media_hidden, dim)
+            elif media.get("model_type") == VIT:
+                from transformers import CLIPVisionModel
 
-            self.vision_model = CLIPVisionModel(config.vision_config)
-            self.visual_projection = head(config.vision_config.hidden_size, config.media_hidden, dim)
-        else:
-            self.audio_model: Any = build_trainable(media)
-            self.audio_projection = head(self.audio_model.clip_dim(config.clip_blocks), config.media_hidden, dim)
-        from transformers import AutoModel
+                self.vision_model = CLIPVisionModel(config.vision_config)
+                self.visual_projection = head(config.vision_config.hidden_size, config.media_hidden, dim)
+            else:
+                self.audio_model: Any = build_trainable(media)
+                self.audio_projection = head(self.audio_model.clip_dim(config.clip_blocks), config.media_hidden, dim)
+            from transformers import AutoModel
 
-        self.text_model: Any = AutoModel.from_config(text, add_pooling_layer=False)
+            self.text_model: Any = AutoModel.from_config(text, add_pooling_layer=False)
         self.text_projection = head(text.hidden_size, config.text_hidden, dim)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(FIRST_SCALE)))
         self.post_init()

@@ -16,13 +16,14 @@ from audiokd.errors import AudiokdError
 from audiokd.methods.promptkd.config import PromptKDConfig
 from audiokd.nn.batch_norm import SyncBatchNorm1d
 from audiokd.nn.deep_prompts import DeepPrompts
+from audiokd.nn.tables import KeepsTables
 from audiokd.teachers.student_body import StudentBody, build_body
 from audiokd.teachers.text_bank import TextBank
 from audiokd.teachers.trainable import OnEncoder
 from audiokd.vision.transforms import Preprocess
 
 
-class PromptKDModel(OnEncoder, PreTrainedModel):
+class PromptKDModel(KeepsTables, OnEncoder, PreTrainedModel):
     """Logits of classes from pictures or sound. The body is frozen until `train_body` says otherwise, and in eval mode until then.
 
     Args:
@@ -44,7 +45,8 @@ class PromptKDModel(OnEncoder, PreTrainedModel):
         super().__init__(config)
         if not config.labels:
             raise AudiokdError("a PromptKD student needs classes", where="promptkd config")
-        self.body = build_body(config.body) if body is None else body
+        with self.tables():
+            self.body = build_body(config.body) if body is None else body
         self.prompts = None
         if config.prompts:
             if config.prompt_depth > self.body.prompt_layers:

@@ -11,13 +11,12 @@ class S3AConfig(PreTrainedConfig):
     """The media side of a pair model, and the vocabulary that it classifies by.
 
     Args:
-        pair: the pair model's config as a dict, `model_type` (clip, siglip, clap or lit) in it.
+        media: what `audiokd.teachers.pair_media.build_media` takes.
         labels: names of the vocabulary, in the order of the logits.
         scale: what cosines are multiplied by.
         kind: what is named, "image" or "audio".
         dim: size of an embedding.
         preprocess: of pictures, the fields of `audiokd.vision.transforms.Preprocess`.
-        extractor: of sound, the feature extractor of transformers as a dict, `feature_extractor_type` in it.
         bank_sha256: of the model whose text encoder made the names' vectors.
     """
 
@@ -27,16 +26,15 @@ class S3AConfig(PreTrainedConfig):
 
     def __init__(
         self,
-        pair: dict[str, Any] | None = None,
+        media: dict[str, Any] | None = None,
         labels: list[str] | None = None,
         scale: float = 100.0,
         kind: str = "image",
         dim: int = 512,
         preprocess: dict[str, Any] | None = None,
-        extractor: dict[str, Any] | None = None,
         bank_sha256: str = "",
         **kwargs: Any,
     ):
-        self.pair, self.labels, self.scale, self.kind, self.dim = pair or {}, labels or [], scale, kind, dim
-        self.preprocess, self.extractor, self.bank_sha256 = preprocess or {}, extractor or {}, bank_sha256
+        self.media, self.labels, self.scale, self.kind, self.dim = media or {}, labels or [], scale, kind, dim
+        self.preprocess, self.bank_sha256 = preprocess or {}, bank_sha256
         super().__init__(**kwargs)

@@ -6,9 +6,7 @@ Untrained it is the pair model itself, classifying by the whole vocabulary (zero
 
 from __future__ import annotations
 
-import copy
 from dataclasses import asdict
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,18 +14,16 @@ from transformers import PreTrainedModel
 
 from audiokd.errors import AudiokdError
 from audiokd.methods.s3a.config import S3AConfig
+from audiokd.nn.tables import KeepsTables
 from audiokd.teachers.pair import ContrastivePair
+from audiokd.teachers.pair_media import build_media, copy_media, media_shape
 from audiokd.teachers.text_bank import TextBank
 from audiokd.vision.transforms import Preprocess, preprocess_of
 
-#: parts of a pair model that are of its text side alone
-TEXT_SIDE = ("text_model", "text_projection")
-#: what no gradient is taken of, for the loss has no use for it: the scale and bias of logits
-SCALES = ("logit_scale", "logit_scale_a", "logit_scale_t", "logit_bias")
 DAY_S = 86_400.0
 
 
-class S3AModel(PreTrainedModel):
+class S3AModel(KeepsTables, PreTrainedModel):
     """Logits of a vocabulary's names from pictures or sound. Its weights can be trained, but for the names' vectors.
 
     Attributes:
@@ -49,13 +45,10 @@ class S3AModel(PreTrainedModel):
 
     def __init__(self, config: S3AConfig):
         super().__init__(config)
-        if not config.labels or not config.pair:
+        if not config.labels or not config.media:
             raise AudiokdError("an S3A model needs names and a pair model", where="s3a config")
-        self.pair = ContrastivePair(_net(config.pair), _extractor(config.extractor), None, "s3a")
-        self.pair.requires_grad_(True)
-        for name in SCALES:
-            if hasattr(self.pair.net, name):
-                getattr(self.pair.net, name).requires_grad_(False)
+        with self.tables():
+            self.pair = build_media(config.media)
         self.register_buffer("class_vectors", torch.zeros(len(config.labels), config.dim))
         self.post_init()
 
@@ -134,47 +127,16 @@ def model_of(pair: ContrastivePair, bank: TextBank) -> S3AModel:
     if bank.vectors.shape[1] != pair.dim:
         what = f"a text bank of {bank.vectors.shape[1]} dimensions, the pair model has {pair.dim}"
         raise AudiokdError(what, where=pair.name, fix="make the bank with this model")
-    net: Any = pair.net
-    image = pair.kind == "image"
     config = S3AConfig(
-        pair=net.config.to_dict() | {"model_type": net.config.model_type},
+        media=media_shape(pair),
         labels=list(bank.names),
         scale=bank.scale,
         kind=pair.kind,
         dim=pair.dim,
-        preprocess=asdict(preprocess_of(pair.processor)) if image else None,
-        extractor=None if image else pair.processor.to_dict(),
+        preprocess=asdict(preprocess_of(pair.processor)) if pair.kind == "image" else None,
         bank_sha256=bank.model_sha256,
     )
     model = S3AModel(config)
-    theirs = {k: v for k, v in net.state_dict().items() if k.split(".")[0] not in TEXT_SIDE}
-    model.pair.net.load_state_dict(theirs)
+    copy_media(pair, model.pair)
     model.class_vectors.copy_(bank.vectors)
     return model.eval()
-
-
-def _net(config: dict[str, Any]) -> nn.Module:
-    """A pair model without its text side, which is built with one layer and thrown away."""
-    from transformers import AutoConfig, AutoModel
-
-    found = copy.deepcopy(config)
-    text = found["text_config"] | {"num_hidden_layers": 1}
-    family = found.pop("model_type")
-    net = AutoModel.from_config(AutoConfig.for_model(family, **found | {"text_config": text}))
-    for name in TEXT_SIDE:
-        if hasattr(net, name):
-            delattr(net, name)
-    return net
-
-
-def _extractor(about: dict[str, Any]) -> Any:
-    """transformers' feature extractor; None for pictures, which `preprocess` describes."""
-    if not about:
-        return None
-    import transformers
-
-    name = about.get("feature_extractor_type", "")
-    cls = getattr(transformers, name, None)
-    if cls is None or not issubclass(cls, transformers.FeatureExtractionMixin):
-        raise AudiokdError(f"transformers has no feature extractor {name!r}", where="s3a config")
-    return cls.from_dict(about)

@@ -13,7 +13,7 @@ class VL2VConfig(PreTrainedConfig):
     Args:
         backbone: timm's name of an image backbone.
         encoder: an audio encoder's config as a dict, `model_type` in it.
-        tower: of VL2V-SD, what `audiokd.teachers.pair_tower.PairTower` is made of.
+        tower: of VL2V-SD, what `audiokd.teachers.pair_media.build_media` takes.
         clip_blocks: last blocks of the audio encoder that its clip embedding is made of.
         preprocess: of pictures, `audiokd.vision.transforms.Preprocess` as a dict.
         labels: of the classes, in the order of the logits.

@@ -14,8 +14,9 @@ from transformers import PreTrainedModel
 
 from audiokd.errors import AudiokdError
 from audiokd.methods.vl2v_adip.config import VL2VConfig
+from audiokd.nn.tables import KeepsTables
 from audiokd.nn.waveforms import check_wav
-from audiokd.teachers.pair_tower import PairTower
+from audiokd.teachers.pair_media import build_media
 from audiokd.teachers.trainable import build_trainable
 from audiokd.vision.backbones import load_backbone
 from audiokd.vision.transforms import Preprocess
@@ -28,7 +29,7 @@ class Answer(NamedTuple):
     logits: Tensor
 
 
-class VL2VModel(PreTrainedModel):
+class VL2VModel(KeepsTables, PreTrainedModel):
     """Logits of classes from pictures or sound.
 
     Raises:
@@ -48,10 +49,8 @@ class VL2VModel(PreTrainedModel):
         if not config.labels or sum(made_of) != 1 or config.head not in ("cosine", "linear"):
             what = "labels, one of backbone, encoder and tower, and a head that is cosine or linear are due"
             raise AudiokdError(what, where="vl2v config")
-        with torch.device("cpu"):
+        with self.tables():
             self.backbone: Any = _backbone(config)
-        # transformers loads on meta and leaves tables that are not saved (positions, windows) empty: they are put back
-        self.__dict__["_tables"] = {k: v.clone() for k, v in self.named_non_persistent_buffers()}
         if config.encoder:
             dim = self.backbone.clip_dim(config.clip_blocks)
         else:
@@ -65,12 +64,6 @@ class VL2VModel(PreTrainedModel):
 
     def _init_weights(self, module: nn.Module) -> None:
         """Nothing: the parts have begun by themselves."""
-
-    def initialize_weights(self) -> None:
-        """What transformers calls when it has loaded."""
-        super().initialize_weights()
-        for name, value in self._tables.items():
-            self.get_buffer(name).copy_(value)
 
     @property
     def kind(self) -> Literal["image", "audio"]:
@@ -105,7 +98,7 @@ class VL2VModel(PreTrainedModel):
     @property
     def frame_size(self) -> int:
         """Samples a frame of the encoder; of a CLAP's tower, which has one embedding a clip, those of its window."""
-        return self.backbone.frame_size if self.config.encoder else self.backbone.processor.nb_max_samples
+        return self.backbone.frame_size if self.config.encoder else self.backbone.window_samples
 
     @property
     def frame_rate(self) -> float:
@@ -113,12 +106,12 @@ class VL2VModel(PreTrainedModel):
         return self.sample_rate / self.frame_size
 
     def features(self, **view: Tensor) -> Tensor:
-        """The backbone's features [B, d] of a view: `pixel_values` [B, 3, H, W]; `wav` [B, T] with `lengths` [B]; of a CLAP's
-        tower `input_features` with `windows`."""
+        """The backbone's features [B, d] of a view: `pixel_values` [B, 3, H, W]; `wav` [B, T] with `lengths` [B]; of a
+        pair model of sound what its `preprocess` gives."""
         if self.config.backbone:
             return self.backbone(view["pixel_values"])
         if self.config.tower:
-            return self.backbone(view)
+            return self.backbone.embed_media(view)
         wav, fewest = view["wav"], self.backbone.min_samples
         wav = F.pad(wav, (0, max(0, fewest - wav.shape[-1])))
         return self.backbone.extract_features(wav, view["lengths"].clamp(min=fewest), self.config.clip_blocks).clip
@@ -153,8 +146,7 @@ class VL2VModel(PreTrainedModel):
             n = check_wav(x, lengths, x.device)
             view = {"wav": x, "lengths": n}
             if self.config.tower:
-                given = self.backbone.inputs([w[:k] for w, k in zip(x, n.tolist())])
-                view = {"input_features": given["input_features"].to(x.device), "windows": given["windows"]}
+                view = self.backbone.preprocess([w[:k] for w, k in zip(x.cpu(), n.tolist())])
         found = self.answer(**view)
         if layer == "logits":
             out = found.logits
@@ -166,4 +158,4 @@ class VL2VModel(PreTrainedModel):
 def _backbone(config: VL2VConfig) -> nn.Module:
     if config.backbone:
         return load_backbone(config.backbone)
-    return build_trainable(config.encoder) if config.encoder else PairTower(**config.tower)
+    return build_trainable(config.encoder) if config.encoder else build_media(config.tower)

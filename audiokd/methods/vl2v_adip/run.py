@@ -148,7 +148,7 @@ class VL2VRun:
         from audiokd.methods.vl2v_adip.model import VL2VModel
         from audiokd.teachers.base import load_pretrained
         from audiokd.teachers.black_box import weights_of
-        from audiokd.teachers.pair_tower import copy_tower, tower_shape
+        from audiokd.teachers.pair_media import copy_media, media_shape
         from audiokd.teachers.trainable import load_trainable, shape_of
         from audiokd.vision.backbones import load_backbone
         from audiokd.vision.transforms import preprocess_of
@@ -171,8 +171,8 @@ class VL2VRun:
                 raise AudiokdError(what, where=teacher.name)
             if teacher.kind == "image":
                 about["preprocess"] = asdict(preprocess_of(teacher.processor))
-            model = VL2VModel(VL2VConfig(tower=tower_shape(teacher), **about))
-            copy_tower(net, model.backbone)
+            model = VL2VModel(VL2VConfig(tower=media_shape(teacher), **about))
+            copy_media(teacher, model.backbone)
         elif self.kind == "image":
             backbone = load_backbone(s.model.backbone, s.model.weights)
             about["preprocess"] = asdict(backbone.preprocess)

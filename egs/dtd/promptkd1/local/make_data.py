@@ -1,4 +1,4 @@
-"""A set of CoOp to data dirs: `make_data.py NAME ROOT DATA`. The labelled shots and the unlabelled items are both of its train split;
+"""A set of CoOp to data dirs: `make_data.py NAME ROOT DATA`. The labelled shots and the unlabelled items are both of train;
 ImageNet, which has no val split, gives a tenth of train for selection."""
 
 import sys

@@ -1,4 +1,4 @@
-"""Folders a class to data dirs: `make_data.py ROOT NAMES DATA`; NAMES is a list of CoOp's, or empty: folders are names themselves."""
+"""Folders a class to data dirs: `make_data.py ROOT NAMES DATA`; NAMES is a list of CoOp's, or empty: folders are the names."""
 
 import sys
 from pathlib import Path
