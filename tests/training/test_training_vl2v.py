@@ -163,7 +163,9 @@ def test_the_teacher_stays_and_is_nobodys(root: Path, tmp_path: Path, monkeypatc
     assert all(p.grad is None for p in pair.parameters())
     assert not any("teacher" in k or "text_model" in k for k in checkpoint(tmp_path / "exp", "last")["state_dict"])
     student = checkpoint(tmp_path / "exp", "last")["state_dict"]
-    assert not torch.equal(student["model.backbone.net.visual_projection.weight"], before["net.visual_projection.weight"])
+    assert not torch.equal(
+        student["model.backbone.net.visual_projection.weight"], before["net.visual_projection.weight"]
+    )
 
 
 def test_a_black_box_is_called_and_nothing_else(root: Path, tmp_path: Path) -> None:
