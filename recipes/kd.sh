@@ -105,25 +105,28 @@ extract_and_score() { # model folder, set, stem of the outputs, options of the s
   fi
 }
 
-one_run() { # folder, options of both steps, options of the last: its steps, and the scores of the test sets in `tests`
-  local run=$1
-  shift
+one_run() { # folder: its steps, and the scores of the test sets in `tests`
+  local run=$1 tested
+  printf -v tested ',data/%s' "${tests[@]}"
+  tested="[${tested:1}]" # none of these is learnt from
   if in_range fit; then
     case "$method" in
       promptkd)
         if wanted teacher; then
-          fit promptsrc "$run/teacher" --model.pair "$pair" --train data/train --dev data/dev --data.test "data/${tests[0]}" "${more_teacher[@]}"
+          fit promptsrc "$run/teacher" --model.pair "$pair" --train data/train --dev data/dev --data.test "$tested" "${more_teacher[@]}"
           export_run "$run/teacher" last "$run/teacher/export"
         fi
         if wanted student; then
-          fit promptkd "$run/student" --teacher.pair "$run/teacher/export" --train data/unlabelled --dev data/dev --data.test "data/${tests[0]}" "${more_fit[@]}"
+          fit promptkd "$run/student" --teacher.pair "$run/teacher/export" --train data/unlabelled --dev data/dev --data.test "$tested" "${more_fit[@]}"
         fi
         ;;
       vl2v)
         local both=(--train data/all --dev data/all --data.leave_out "${tests[0]}")
         [ "$final" = erm ] || both+=(--teacher.pair "$pair")
-        if [ "$final" != distill ]; then
-          fit vl2v "$run/$final" --step "$final" "${both[@]}" "${more_fit[@]}"
+        if [ "$final" = sd ]; then # the student is the pair model's own
+          fit vl2v "$run/sd" --step sd "${both[@]}" "${more_fit[@]}"
+        elif [ "$final" != distill ]; then
+          fit vl2v "$run/$final" --step "$final" "${both[@]}" "${more_teacher[@]}" "${more_fit[@]}"
         else
           if wanted align; then
             fit vl2v "$run/align" --step align "${both[@]}" "${more_teacher[@]}"

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from audiokd.data.audio import load_crop
-from audiokd.data.classes import CLASSES, named, read_classes
+from audiokd.data.classes import CLASSES, check_names, named, read_classes
 from audiokd.data.crops import duration_of, rng_of
 from audiokd.data.images import load_image
 from audiokd.data.inputs import open_input, quarantined
@@ -69,16 +69,20 @@ class MediaSet:
         return MediaSet(self.kind, tuple(items), self.classes, self.path, self.utterances)
 
 
-def open_media(path: str | os.PathLike[str], allow_pipes: bool = False, classes: str | None = None) -> MediaSet:
+def open_media(
+    path: str | os.PathLike[str], allow_pipes: bool = False, classes: str | None = None, same_names: bool = False
+) -> MediaSet:
     """Read a data dir of pictures, or an INPUT of sound. Neither pictures nor audio are opened; what is in quarantine is left out.
 
     Args:
         path: folder with items.jsonl, or such a file; else an INPUT (`audiokd.data.inputs.open_input`).
         allow_pipes: run shell commands in wav.scp.
         classes: list of classes, where it does not lie in the folder.
+        same_names: let several classes have one name, as two pairs of ImageNet's have: no prompt tells these apart.
 
     Raises:
-        AudiokdError: what the readers raise; a label that is not in the list of classes; several labels of an utterance.
+        AudiokdError: what the readers raise; a label that is not in the list of classes; names that no prompt tells apart; several
+            labels of an utterance.
     """
     folder = Path(path)
     utterances: dict[str, Utterance] = {}
@@ -100,6 +104,8 @@ def open_media(path: str | os.PathLike[str], allow_pipes: bool = False, classes:
         if strange := [label for label in found if label not in listed]:
             what = f"{len(strange)} labels are no classes: {named(strange)}"
             raise AudiokdError(what, where=str(path), fix=f"write them into {classes or root / CLASSES}")
+    if not same_names:
+        check_names(listed, str(classes or path))
     return MediaSet(kind, tuple(items), listed, str(path), utterances)
 
 

@@ -53,7 +53,7 @@ def name(
     if found.meta.get("layer") != "logits" or "labels" not in found.meta:
         what = f"a store of {found.meta.get('layer') or found.kind}"
         raise AudiokdError(what, where=store, fix="make one of logits: audiokd extract ... --layer logits")
-    media, vocabulary = open_media(data, classes=classes or None), found.meta["labels"]
+    media, vocabulary = open_media(data, classes=classes or None, same_names=True), found.meta["labels"]
     truth = {i.id: spoken(media.classes[i.label]) for i in media.items if i.label is not None}
     said = {item.id: vocabulary[int(item.array[0].argmax())] for item in found.items()}
     ids = [i for i in said if i in truth]

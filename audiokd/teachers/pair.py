@@ -147,8 +147,10 @@ class ContrastivePair(nn.Module):
         return F.normalize(self.net.get_text_features(**self.tokenize(texts)).pooler_output, dim=-1)
 
     def logits(self, media: Tensor, texts: Tensor) -> Tensor:
-        """[B, N] of embeddings [B, D] and [N, D]: scale * cosine + bias."""
-        return self.scale * media @ texts.T + self.bias
+        """[B, N] of embeddings [B, D] and [N, D]: scale * cosine + bias, in float32 whatever the autocast: times a scale of
+        100 bfloat16 would round cosines of near classes to one."""
+        with torch.autocast(media.device.type, enabled=False):
+            return self.scale * media.float() @ texts.float().T + self.bias
 
 
 def _windows(media: Sequence[Any], longest: int, where: str) -> tuple[list[Tensor], Tensor]:
@@ -177,7 +179,7 @@ def load_pair(name: str, device: str = "cpu") -> ContrastivePair:
     if family not in (*PAIRS, *OURS):
         fix = f"one of {', '.join((*PAIRS, *OURS))}"
         raise AudiokdError(f"a {family} model pairs nothing with texts", where=name, fix=fix)
-    net = load_pretrained(AutoModel, name, "the pair model")
+    net = load_pretrained(AutoModel, name, "the pair model", dtype=torch.float32)
     pairs = PAIRS.get(family) or net.config.pairs
     reader: Any = AutoImageProcessor if pairs == "image" else AutoFeatureExtractor
     processor = _read_part(name, "preprocessing", reader.from_pretrained)

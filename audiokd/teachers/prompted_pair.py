@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audiokd.errors import AudiokdError
-from audiokd.files import write_bytes
+from audiokd.files import sha256_bytes, write_bytes
 from audiokd.nn.deep_prompts import DeepPrompts, prompted_images, prompted_texts
 from audiokd.nn.weights import check_weights, weights_sha256
 from audiokd.teachers.pair import ContrastivePair, load_pair
@@ -127,6 +127,11 @@ class PromptedPair(nn.Module):
     def logits(self, media: Tensor, texts: Tensor) -> Tensor:
         """[B, N] of embeddings [B, D] and [N, D]: scale * cosine + bias."""
         return self.pair.logits(media, texts)
+
+    def identity(self) -> str:
+        """Hash of the prompts, their shape and the pair model that they are for."""
+        about = [weights_sha256(self), asdict(self.shape), weights_sha256(self.pair)]
+        return sha256_bytes(json.dumps(about, sort_keys=True).encode())
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the prompts, with the name and the hash of the pair model that they are for."""

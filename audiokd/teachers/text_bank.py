@@ -156,7 +156,12 @@ def make_text_bank(encoder: TextEncoder, prompts: Mapping[str, Sequence[str]], s
     row = {t: i for i, t in enumerate(texts)}
     vectors = F.normalize(torch.stack([found[[row[t] for t in of]].mean(0) for of in prompts.values()]), dim=-1)
     made_of = tuple(tuple(of) for of in prompts.values())
-    return TextBank(tuple(prompts), made_of, vectors, scale, weights_sha256(encoder))  # type: ignore[arg-type]
+    return TextBank(tuple(prompts), made_of, vectors, scale, encoder_sha256(encoder))
+
+
+def encoder_sha256(encoder: Any) -> str:
+    """What a bank tells its text encoder by: the hash of its weights, or of what it says itself that it is made of."""
+    return encoder.identity() if hasattr(encoder, "identity") else weights_sha256(encoder)
 
 
 def fill(classes: Mapping[str, str] | Sequence[str], templates: str | Sequence[str]) -> dict[str, list[str]]:

@@ -73,6 +73,10 @@ def test_what_is_refused(pictures: Path, readers: Path, tmp_path: Path) -> None:
     (pictures / "classes.txt").write_text("cup\n")
     with pytest.raises(AudiokdError, match="1 labels are no classes: tea spoon"):
         open_media(pictures)
+    (pictures / "classes.txt").write_text("cup\tthing\ntea spoon\tThing\n")
+    with pytest.raises(AudiokdError, match="one name for several classes: 'thing' for cup, tea spoon"):
+        open_media(pictures)
+    assert len(open_media(pictures, same_names=True)) == 4
     (folder / "utt2label").write_text("beckett-0 a b\n")
     with pytest.raises(AudiokdError, match="2 words where one is due") as e:
         open_media(folder)

@@ -90,7 +90,7 @@ def test_vl2v_leaves_one_domain_out_after_another(tmp_path: Path) -> None:
         task,
         *options,
         "--fit_args",
-        f"{small} {backbone}",
+        small,
         "--checkpoint",
         "last",
         "--step",

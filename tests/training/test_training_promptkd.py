@@ -51,7 +51,7 @@ def build(corpus: Path, folder: Path, **changes: Any) -> tuple[Any, Any]:
 
 def command(corpus: Path) -> list[str]:
     options = f"--config promptkd/debug --train {corpus}/train --dev {corpus}/dev --run.accelerator cpu"
-    options += f" --teacher.pair {corpus}/teacher --model.pair {corpus}/student --data.test {corpus}/test"
+    options += f" --teacher.pair {corpus}/teacher --model.pair {corpus}/student --data.test [{corpus}/test]"
     return [str(Path(sys.executable).with_name("audiokd")), "fit", "promptkd", *options.split()]
 
 
@@ -170,7 +170,7 @@ def test_what_is_refused(corpus: Path, readers: Path, tmp_path: Path) -> None:
     with pytest.raises(AudiokdError, match=r"teacher takes image, and the set is of audio"):
         PromptKDRun(settings_of(corpus), str(readers / "train"), str(readers / "dev")).build(tmp_path)
     with pytest.raises(AudiokdError, match="student saw 400 test items"):
-        build(corpus, tmp_path, data__test=train)
+        build(corpus, tmp_path, data__test=(train,))
     build(corpus, tmp_path / "made")
     bank = str(tmp_path / "made" / "text_bank.safetensors")
     with pytest.raises(AudiokdError, match="the text bank was made by model"):

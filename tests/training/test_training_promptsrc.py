@@ -54,7 +54,7 @@ def build(corpus: Path, folder: Path, **changes: Any) -> tuple[Any, Any, PromptS
 
 def command(corpus: Path, *more: str) -> list[str]:
     options = f"--config promptsrc/debug --train {corpus}/train --dev {corpus}/dev --run.accelerator cpu"
-    options += f" --model.pair {corpus}/clip --weights.text 1 --weights.image 1 --data.test {corpus}/test"
+    options += f" --model.pair {corpus}/clip --weights.text 1 --weights.image 1 --data.test [{corpus}/test]"
     return [str(Path(sys.executable).with_name("audiokd")), "fit", "promptsrc", *options.split(), *more]
 
 
@@ -192,4 +192,4 @@ def test_what_is_refused(corpus: Path, readers: Path, tmp_path: Path) -> None:
     with pytest.raises(AudiokdError, match="no prompts to learn"):
         build(corpus, tmp_path, model__visual_depth=0, model__text_depth=0)
     with pytest.raises(AudiokdError, match="prompts saw 32 test items"):
-        build(corpus, tmp_path, data__test=train)
+        build(corpus, tmp_path, data__test=(train,))

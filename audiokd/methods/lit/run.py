@@ -33,7 +33,7 @@ class LitRun:
     def __init__(self, settings: LitSettings, train: str, dev: str, allow_pipes: bool = False):
         self.settings = settings
         _check(settings)
-        self.sets = {k: open_media(p, allow_pipes) for k, p in (("train", train), ("dev", dev))}
+        self.sets = {k: open_media(p, allow_pipes, same_names=True) for k, p in (("train", train), ("dev", dev))}
         takes = "audio" if _is_encoder(settings.model.media) else "image"
         self.captions: dict[str, str] = {}
         for media in self.sets.values():

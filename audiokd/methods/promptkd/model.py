@@ -58,6 +58,8 @@ class PromptKDModel(KeepsTables, OnEncoder, PreTrainedModel):
         self.projector = projector(self.body.dim, config.projector_hidden, config.teacher_dim)
         self.register_buffer("class_vectors", torch.zeros(len(config.labels), config.teacher_dim))
         self.post_init()
+        #: some are never trained, such as positions that are sinusoids, or a pair model's scale
+        self._trainable = {name for name, p in self.body.named_parameters() if p.requires_grad}
         self.train_body(False)
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -66,7 +68,8 @@ class PromptKDModel(KeepsTables, OnEncoder, PreTrainedModel):
     def train_body(self, trained: bool) -> None:
         """Let the body learn, or freeze it."""
         self.body_learns = trained
-        self.body.requires_grad_(trained)
+        for name, p in self.body.named_parameters():
+            p.requires_grad_(trained and name in self._trainable)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> PromptKDModel:
@@ -109,8 +112,9 @@ class PromptKDModel(KeepsTables, OnEncoder, PreTrainedModel):
         return self.logits_of(self.embed(_inputs(pixel_values, wav, lengths)))
 
     def logits_of(self, embedded: Tensor) -> Tensor:
-        """Logits [B, C] of directions [B, `teacher_dim`]."""
-        return self.config.scale * embedded @ self.class_vectors.T
+        """Logits [B, C] of directions [B, `teacher_dim`], in float32 whatever the autocast."""
+        with torch.autocast(embedded.device.type, enabled=False):
+            return self.config.scale * embedded.float() @ self.class_vectors.float().T
 
     def extract(self, x: Tensor, lengths: Tensor | None, layer: str) -> tuple[Tensor, Tensor]:
         """One of `feature_layers` as one frame an item: [B, 1, D], and [B] ones, of pictures, which have no `lengths`, or of

@@ -32,6 +32,8 @@ class PromptKDModule(RunModule):
     def __init__(self, settings: PromptKDSettings, model: PromptKDModel, teacher: Any, labels: Mapping[str, int]):
         super().__init__(settings.run)
         self.settings, self.model, self.labels = settings, model, labels
+        self._seen: list[Tensor] = []
+        self._said: list[tuple[int, int, int]] = []
         self.__dict__["teacher"] = teacher.eval().requires_grad_(False)
         model.train_body(settings.model.learns == "all")
         if settings.model.learns == "projector" and model.prompts is not None:
@@ -81,11 +83,19 @@ class PromptKDModule(RunModule):
         embedded = self.model.embed(batch["student"])
         media, said = self.said(batch)
         weight = self.settings.objective.weight
-        found = {"loss": weight * self.loss(embedded, media, said)}
-        if len(embedded) > 1:
-            found["rank"] = effective_rank(embedded)
-        if all(i in self.labels for i in batch["ids"]):
-            labels = torch.tensor([self.labels[i] for i in batch["ids"]], device=self.device)
-            for name, logits in (("score", self.model.logits_of(embedded)), ("teacher_score", said)):
-                found[name] = (logits.argmax(-1) == labels).float().mean()
-        self.add_val(found, len(embedded))
+        self.add_val({"loss": weight * self.loss(embedded, media, said)}, len(embedded))
+        self._seen.append(embedded.float().cpu())
+        mine, theirs = self.model.logits_of(embedded).argmax(-1).tolist(), said.argmax(-1).tolist()
+        self._said += [(self.labels.get(i, -1), a, b) for i, a, b in zip(batch["ids"], mine, theirs)]
+
+    def val_means(self) -> dict[str, float]:
+        """Also the rank of the student's directions, and the accuracy of student and teacher on the items that have a label."""
+        means = super().val_means()
+        parts = self.of_processes((self._seen, self._said))
+        self._seen, self._said = [], []
+        means["rank"] = float(effective_rank(torch.cat([x for seen, _ in parts for x in seen])))
+        known = [row for _, said in parts for row in said if row[0] >= 0]
+        if known:
+            means["score"] = sum(true == mine for true, mine, _ in known) / len(known)
+            means["teacher_score"] = sum(true == theirs for true, _, theirs in known) / len(known)
+        return means

@@ -33,7 +33,8 @@ class PromptKDRun:
             raise ConfigError("no teacher", fix="--teacher.pair FOLDER, a pair model or an export of fit promptsrc")
         if sum(map(bool, (m.pair, m.backbone, m.encoder))) != 1:
             raise ConfigError("no student, or several", fix="one of --model.pair, --model.backbone, --model.encoder")
-        self.sets = {k: open_media(p, allow_pipes, d.classes or None) for k, p in {"train": train, "dev": dev}.items()}
+        how = (allow_pipes, d.classes or None, d.same_names)
+        self.sets = {k: open_media(p, *how) for k, p in {"train": train, "dev": dev}.items()}
         self.classes = self.sets["train"].classes
         if not self.classes:
             raise AudiokdError("no classes are known", where=train, fix="classes.txt in the folder, or --data.classes")
@@ -44,7 +45,7 @@ class PromptKDRun:
         if d.per_class:
             media = self.sets["train"]
             self.sets["train"] = media.of(few_shot(media.items, d.per_class, settings.run.seed))
-        test = open_media(d.test, allow_pipes, d.classes or None).items if d.test else ()
+        test = [i for path in d.test for i in open_media(path, *how).items]
         seen = Seen("student", unlabelled=self.sets["train"].items, selection=self.sets["dev"].items)
         # the classes that are tested are in the bank, and their items among those that are seen
         self.regime = Regime("transductive", [seen], test)
@@ -94,16 +95,15 @@ class PromptKDRun:
 
     def _bank(self, teacher: Any, folder: Path) -> Any:
         """Class vectors, in the order of the classes: those that are there, else made once and kept."""
-        from audiokd.nn.weights import weights_sha256
         from audiokd.teachers.prompted_pair import PROMPTS
-        from audiokd.teachers.text_bank import BANK, fill, load_text_bank, make_text_bank
+        from audiokd.teachers.text_bank import BANK, encoder_sha256, fill, load_text_bank, make_text_bank
 
         t = self.settings.teacher
         exported = Path(t.pair) / BANK if (Path(t.pair) / PROMPTS).is_file() else folder / BANK
         path = Path(t.bank) if t.bank else exported
         if t.bank or path.is_file():
             bank = load_text_bank(path).of(list(self.classes))
-            bank.check_model(weights_sha256(teacher), str(path))
+            bank.check_model(encoder_sha256(teacher), str(path))
             return bank
         bank = make_text_bank(teacher, fill(self.classes, t.templates), float(teacher.scale))
         bank.save(path)

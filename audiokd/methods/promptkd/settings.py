@@ -75,14 +75,16 @@ class UnlabelledSettings(MediaSettings):
         classes: list of all classes; by default classes.txt of the training set.
         per_class: items of each class, drawn by the seed and their labels; 0 takes all.
         view: random view of a picture in training.
-        test: data dir that the run is tested on: it does not start where it would see one of its items.
+        same_names: let several classes have one name, as two pairs of ImageNet's have: no prompt tells these apart.
+        test: data dirs that the run is tested on: it does not start where it would see one of their items.
     """
 
     batch_size: int = 8
     classes: str = ""
     per_class: int = 0
     view: str = "crop"
-    test: str = ""
+    same_names: bool = False
+    test: tuple[str, ...] = ()
 
 
 @dataclass

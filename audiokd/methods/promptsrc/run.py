@@ -34,7 +34,8 @@ class PromptSRCRun:
         if not settings.model.pair:
             raise AudiokdError("no pair model", fix="--model.pair FOLDER, a CLIP, SigLIP, CLAP or LiT")
         self.settings = settings
-        sets = {k: open_media(p, allow_pipes, d.classes or None) for k, p in {"train": train, "dev": dev}.items()}
+        how = (allow_pipes, d.classes or None, d.same_names)
+        sets = {k: open_media(p, *how) for k, p in {"train": train, "dev": dev}.items()}
         self.classes = sets["train"].classes
         check_same(self.classes, sets["dev"].classes, dev, "give both sets one classes.txt, or --data.classes")
         labels = list(self.classes)
@@ -48,7 +49,7 @@ class PromptSRCRun:
         if d.shots:
             train_set = self.sets["train"]
             self.sets["train"] = train_set.of(few_shot(train_set.items, d.shots, settings.run.seed))
-        test = open_media(d.test, allow_pipes, d.classes or None).items if d.test else ()
+        test = [i for path in d.test for i in open_media(path, *how).items]
         learnt = Seen("prompts", labelled=self.sets["train"].items, selection=self.sets["dev"].items)
         self.regime = Regime("inductive", [learnt], test)
 

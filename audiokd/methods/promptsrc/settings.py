@@ -39,7 +39,8 @@ class ShotSettings(MediaSettings):
         base_only: learn from the first half of the classes alone (base to novel).
         shots: of each class, drawn by the seed; 0 takes all.
         view: random view of a picture in training.
-        test: data dir that the run is tested on: it does not start where it would learn from one of its items.
+        same_names: let several classes have one name, as two pairs of ImageNet's have: no prompt tells these apart.
+        test: data dirs that the run is tested on: it does not start where it would learn from one of their items.
     """
 
     batch_size: int = 8
@@ -47,7 +48,8 @@ class ShotSettings(MediaSettings):
     base_only: bool = True
     shots: int = 16
     view: str = "crop"
-    test: str = ""
+    same_names: bool = False
+    test: tuple[str, ...] = ()
 
 
 @dataclass

@@ -48,7 +48,7 @@ def best_between(low: int, high: int, score: Callable[[int], float]) -> int:
             known[k] = score(k)
         return known[k]
 
-    while high - low > 2:
+    while high - low > 3:  # at 3 a half can be as long as the whole
         middle = (low + high) // 2
         left, right = (low + middle) // 2, (middle + high) // 2
         if of(left) >= of(right):

@@ -90,8 +90,9 @@ class S3AModel(KeepsTables, PreTrainedModel):
         return self.pair.embed_media(inputs)
 
     def logits_of(self, embeddings: Tensor) -> Tensor:
-        """Logits [B, V] of embeddings [B, D] of length 1."""
-        return self.config.scale * embeddings.float() @ self.class_vectors.T
+        """Logits [B, V] of embeddings [B, D] of length 1, in float32 whatever the autocast."""
+        with torch.autocast(embeddings.device.type, enabled=False):
+            return self.config.scale * embeddings.float() @ self.class_vectors.float().T
 
     def forward(self, inputs: dict[str, Tensor] | Tensor) -> Tensor:
         """Logits [B, V] of what the pair model's own preprocessing gave, or of pictures [B, 3, H, W] as `preprocess` makes them."""

@@ -141,9 +141,10 @@ class S3AModule(RunModule):
         mine = embed_all(self.teacher, data.plain_batches(self.global_rank, self.trainer.world_size))
         rows = {self.index[i]: x for ids, of in self.of_processes((mine[0], mine[1].cpu())) for i, x in zip(ids, of)}
         places = [k for k in sorted(rows) if self.clusters[k] >= 0]
-        items = torch.stack([rows[k] for k in places]).to(self.device)
-        vectors = self.teacher.class_vectors
-        found = structure(items, vectors, self.clusters[places], s.rounds, s.vote, len(self.names))
+        items = torch.stack([rows[k] for k in places]).to(self.device).float()
+        vectors = self.teacher.class_vectors.float()
+        with torch.autocast(self.device.type, enabled=False):  # as before the first step
+            found = structure(items, vectors, self.clusters[places], s.rounds, s.vote, len(self.names))
         self.labels.fill_(-1)
         self.labels[torch.tensor(places, device=self.device)] = torch.from_numpy(found.labels).to(self.device)
         self.names.copy_(torch.from_numpy(found.names))
@@ -152,7 +153,7 @@ class S3AModule(RunModule):
         logits, embeddings = self.student(batch["plain"]), self.teacher.embed(batch["plain"])
         said, named = self.teacher.logits_of(embeddings), None
         if self.settings.loss.structural:  # of an item that was in no cluster: the nearest of the clusters' names
-            nearest = (embeddings.float() @ self.teacher.class_vectors[self.names].T).argmax(-1)
+            nearest = said[:, self.names].argmax(-1)
             named = self.names[nearest]
         loss, parts = self.losses(logits, said, named)
         probabilities = logits.float().softmax(-1)

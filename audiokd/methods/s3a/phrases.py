@@ -20,6 +20,8 @@ from torch import Tensor
 from audiokd.errors import AudiokdError
 from audiokd.methods.s3a.structure import Structure, nearest_names, one_name_each
 
+#: of the vote's shares in the scores, so that they decide where phrases do not
+TIE = 1e-4
 #: answers, one a call: what is asked -> text with a line "sense: phrase; phrase; ..." for each sense
 LanguageModel = Callable[[str], str]
 
@@ -141,7 +143,8 @@ def realign(
         nearest: phrases that an item chooses.
 
     Returns:
-        `labels`, `names` and `clusters` as of a vote; `shares` are the names' scores, which sum to 1 in a cluster that has phrases.
+        `labels`, `names` and `clusters` as of a vote; `shares` are the names' scores, which sum to 1: of a cluster with no more
+        phrases than an item chooses, or without items, those of the vote.
 
     Raises:
         ValueError: another number of texts than of phrases.
@@ -151,13 +154,15 @@ def realign(
         if len(of) != len(vectors):
             raise ValueError(f"cluster {k} has {len(of)} phrases and {len(vectors)} embeddings")
         members = torch.from_numpy(np.flatnonzero(found.clusters == k)).to(items.device)
-        if not len(of) or not len(members):
+        if len(of) <= nearest or not len(members):  # every phrase would be chosen by all, which says nothing
+            scores[k] = found.shares[k]
             continue
         chosen = (items[members] @ vectors.T).topk(min(nearest, len(of))).indices.flatten().cpu().numpy()
         hits = np.bincount(chosen, minlength=len(of))
         for phrase, n in zip(of, hits):
             scores[k, phrase.name] += phrase.weight * n
         scores[k] /= max(scores[k].sum(), np.finfo(np.float32).tiny)
+        scores[k] += TIE * found.shares[k]
     chosen_names = one_name_each(scores)
     clusters = nearest_names(items, names[torch.from_numpy(chosen_names).to(names.device)])
     return Structure(chosen_names[clusters], chosen_names, scores, found.clusters)

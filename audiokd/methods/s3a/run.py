@@ -42,8 +42,8 @@ class S3ARun:
             raise AudiokdError(
                 "no vocabulary given", fix="--vocabulary.path, the folder of WordNet, an ontology.json or a list"
             )
-        self.train, self.dev = (open_media(p, allow_pipes) for p in (train, dev))
-        self.test = open_media(settings.data.test, allow_pipes) if settings.data.test else None
+        self.train, self.dev = (open_media(p, allow_pipes, same_names=True) for p in (train, dev))
+        self.test = open_media(settings.data.test, allow_pipes, same_names=True) if settings.data.test else None
         if len({m.kind for m in self._sets().values()}) > 1:
             raise AudiokdError(f"{self.train.kind}s to train on, {self.dev.kind}s to validate on", where=dev)
         self.vocabulary = self._vocabulary()

@@ -23,6 +23,7 @@ class VL2VConfig(PreTrainedConfig):
         scale: what cosines are multiplied by, the teacher's.
         bank_sha256: of the model whose text encoder made the class vectors.
         left_out: domain that was kept out of training.
+        learnt_sha256: of the ids of the items that were trained on.
     """
 
     model_type = "vl2v"
@@ -41,10 +42,11 @@ class VL2VConfig(PreTrainedConfig):
         scale: float = 1.0,
         bank_sha256: str = "",
         left_out: str = "",
+        learnt_sha256: str = "",
         **kwargs: Any,
     ):
         self.backbone, self.encoder, self.tower = backbone, encoder or {}, tower or {}
         self.clip_blocks, self.preprocess, self.labels = clip_blocks, preprocess or {}, labels or []
         self.head, self.embed_dim, self.scale = head, embed_dim, scale
-        self.bank_sha256, self.left_out = bank_sha256, left_out
+        self.bank_sha256, self.left_out, self.learnt_sha256 = bank_sha256, left_out, learnt_sha256
         super().__init__(**kwargs)

@@ -123,7 +123,7 @@ class VL2VModel(KeepsTables, PreTrainedModel):
             return Answer(x, self.head(x))
         z = self.projection(x)
         with torch.autocast(z.device.type, enabled=False):  # bfloat16 would round the cosines of near classes to one
-            return Answer(z, self.config.scale * F.normalize(z.float(), dim=-1) @ self.class_vectors.T)
+            return Answer(z, self.config.scale * F.normalize(z.float(), dim=-1) @ self.class_vectors.float().T)
 
     def forward(self, **view: Tensor) -> Tensor:
         """Logits [B, C] of a view: scale * cosine(P f(x), T_c), or the linear head's."""

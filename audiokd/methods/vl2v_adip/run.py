@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,14 @@ class VL2VRun:
                 what = f"no embedding of {len(lacking)} of {len(train)} training items: {named(lacking)}"
                 raise AudiokdError(what, where=t.embeddings, fix="embed the same items")
         bank = self._bank(folder, pair)
+        if (
+            teacher is not None
+            and teacher.model_sha256
+            and bank is not None
+            and teacher.model_sha256 != bank.model_sha256
+        ):
+            both = f"{teacher.model_sha256[:12]}, the class vectors by {bank.model_sha256[:12]}"
+            print(f"{t.embeddings}: made by {both}: are these one pair model?", file=sys.stderr)
         L.seed_everything(s.run.seed, workers=True, verbose=False)
         model = self._student(pair if teacher is None else teacher, bank)
         if rank_zero_only.rank == 0:
@@ -157,6 +166,7 @@ class VL2VRun:
         net = weights_of(teacher, "VL2V-SD") if s.step == "sd" else None
         linear = s.step in ("erm", "kd")
         about: dict[str, Any] = {"labels": list(self.classes), "left_out": s.data.leave_out}
+        about["learnt_sha256"] = self._learnt_sha256()
         if linear:
             about["head"] = "linear"
         else:
@@ -188,6 +198,9 @@ class VL2VRun:
             model.class_vectors.copy_(bank.vectors)
         return model
 
+    def _learnt_sha256(self) -> str:
+        return hashlib.sha256("\n".join(sorted(i.id for i in self.sets["train"].items)).encode()).hexdigest()
+
     def _check_aligned(self, model: Any, bank: Any) -> None:
         config, where = model.config, self.settings.model.aligned
         if config.head != "cosine" or config.tower:
@@ -199,6 +212,10 @@ class VL2VRun:
         if config.left_out != self.settings.data.leave_out:
             what = f"aligned without the domain {config.left_out or 'none'}, this run leaves out"
             raise AudiokdError(f"{what} {self.settings.data.leave_out or 'none'}", where=where, fix="align it so")
+        if config.learnt_sha256 != self._learnt_sha256():
+            what = "aligned on other items: some that this run selects by may be among them"
+            fix = "the same --train, --dev, --data.hold_out and --run.seed for both steps"
+            raise AudiokdError(what, where=where, fix=fix)
         same = config.bank_sha256 == bank.model_sha256 and model.class_vectors.shape == bank.vectors.shape
         if not same or not bool((model.class_vectors - bank.vectors).abs().max() < 1e-5):
             raise AudiokdError("aligned to other class vectors", where=where, fix="the same teacher and templates")

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from audiokd.data.class_folders import class_folders
-from audiokd.data.classes import read_coop_classnames
+from audiokd.data.classes import named, read_coop_classnames
 from audiokd.data.draws import hold_out
 from audiokd.data.image_sets import ImageSet, write_image_set
 
@@ -12,6 +12,8 @@ from audiokd.data.image_sets import ImageSet, write_image_set
 def main(root: str, names: str, data: str) -> None:
     there = sorted(p.name for p in (Path(root) / "train").iterdir() if p.is_dir())
     known = read_coop_classnames(names) if names else {name: name for name in there}
+    if strange := [folder for folder in there if folder not in known]:
+        raise SystemExit(f"error: {root}/train: folders that {names} has no name of: {named(strange)}")
     classes = {folder: known[folder] for folder in there}
     sets = {}
     for split, folder in (("train", "train"), ("test", "val")):
