@@ -1,8 +1,8 @@
 """Pictures to a backbone's input: as its weights were trained to see them, and the random views that the papers train on.
 
 A random view is a function of (seed, step, id): the same picture in any batch, worker or order. What is drawn does not depend
-on mean and std, nor the crop of `crop`, `domainbed`, `unflipped` and `strong` on the size: one key shows two models the same part of
-a picture.
+on mean and std, nor the crop of `crop`, `domainbed`, `unflipped` and `strong` on the size: one key shows two models the same
+part of a picture.
 
     crop       PromptKD (arXiv 2403.02781; CoOp's scale): random-resized-crop of 0.08 to 1 of the area, flip
     domainbed  VL2V-ADiP (arXiv 2310.08255; DomainBed): crop of 0.7 to 1, flip, colour jitter 0.3 (all four), greyscale in 0.1
