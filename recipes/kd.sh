@@ -120,7 +120,8 @@ one_run() { # folder, options of both steps, options of the last: its steps, and
         fi
         ;;
       vl2v)
-        local both=(--teacher.pair "$pair" --train data/all --dev data/all --data.leave_out "${tests[0]}")
+        local both=(--train data/all --dev data/all --data.leave_out "${tests[0]}")
+        [ "$final" = erm ] || both+=(--teacher.pair "$pair") # ERM has no teacher
         if [ "$final" != distill ]; then
           fit vl2v "$run/$final" --step "$final" "${both[@]}" "${more_fit[@]}"
         else
