@@ -122,7 +122,7 @@ one_run() { # folder: its steps, and the scores of the test sets in `tests`
         ;;
       vl2v)
         local both=(--train data/all --dev data/all --data.leave_out "${tests[0]}")
-        [ "$final" = erm ] || both+=(--teacher.pair "$pair")
+        [ "$final" = erm ] || both+=(--teacher.pair "$pair") # ERM has no teacher
         if [ "$final" = sd ]; then # the student is the pair model's own
           fit vl2v "$run/sd" --step sd "${both[@]}" "${more_fit[@]}"
         elif [ "$final" != distill ]; then

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,22 @@ class Backbone(nn.Module):
         self.preprocess = Preprocess(
             tuple(c["input_size"][1:]), *colours, c["interpolation"], c["crop_pct"], c["crop_mode"]
         )
+
+    def preprocess_at(self, size: int) -> Preprocess:
+        """`preprocess`, but for square pictures of `size` pixels; 0 leaves the size.
+
+        Raises:
+            AudiokdError: the model takes pictures of one size only, or `size` is under 32.
+        """
+        if not size:
+            return self.preprocess
+        own = self.preprocess.size
+        if (size, size) != own and self.net.pretrained_cfg.get("fixed_input_size"):
+            what = f"takes pictures of {own[0]} x {own[1]} pixels only, not of {size}"
+            raise AudiokdError(what, where=self.net.pretrained_cfg.get("architecture", ""), fix="leave the size out")
+        if size < 32:
+            raise AudiokdError(f"pictures of {size} pixels", fix="32 or more: backbones halve them five times")
+        return replace(self.preprocess, size=(size, size))
 
     def forward(self, images: Tensor) -> Tensor:
         """Features [B, D], pooled as the model does before its classifier, of `images` [B, 3, H, W] as `preprocess` makes them."""

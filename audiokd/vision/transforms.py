@@ -1,10 +1,12 @@
 """Pictures to a backbone's input: as its weights were trained to see them, and the random views that the papers train on.
 
 A random view is a function of (seed, step, id): the same picture in any batch, worker or order. What is drawn does not depend
-on mean and std, nor the crop of `crop`, `domainbed` and `strong` on the size: one key shows two models the same part of a picture.
+on mean and std, nor the crop of `crop`, `domainbed`, `unflipped` and `strong` on the size: one key shows two models the same
+part of a picture.
 
     crop       PromptKD (arXiv 2403.02781; CoOp's scale): random-resized-crop of 0.08 to 1 of the area, flip
     domainbed  VL2V-ADiP (arXiv 2310.08255; DomainBed): crop of 0.7 to 1, flip, colour jitter 0.3 (all four), greyscale in 0.1
+    unflipped  the same without the flip, for digits and letters
     weak       S3A (arXiv 2308.12960), of the EMA teacher: the shorter side resized, a random crop along the longer one
     strong     S3A, of the student: crop of 0.3 to 1, flip, RandAugment rand-m9-mstd0.5-inc1, in timm's order
 """
@@ -129,7 +131,7 @@ def random_view(view: str, image: Image, preprocess: Preprocess, seed: int, step
     """A random view, normalised.
 
     Args:
-        view: "crop", "domainbed", "weak" or "strong", as the head of this file has them.
+        view: one of `VIEWS`, as the head of this file has them.
         image: RGB.
         seed, step, id: what it is drawn from, with the view's name; `id` is the picture's.
 
@@ -228,6 +230,12 @@ def _domainbed(p: Preprocess) -> list[Callable[[Image], Image]]:
     return [*_crop_and_flip(p, 0.7), T.ColorJitter(0.3, 0.3, 0.3, 0.3), T.RandomGrayscale(0.1)]
 
 
+def _unflipped(p: Preprocess) -> list[Callable[[Image], Image]]:
+    from torchvision import transforms as T
+
+    return [step for step in _domainbed(p) if not isinstance(step, T.RandomHorizontalFlip)]
+
+
 def _weak(p: Preprocess) -> list[Callable[[Image], Image]]:
     from torchvision import transforms as T
 
@@ -258,6 +266,7 @@ def _mode(p: Preprocess) -> object:
 VIEWS: dict[str, Callable[[Preprocess], list[Callable[[Image], Image]]]] = {
     "crop": _crop,
     "domainbed": _domainbed,
+    "unflipped": _unflipped,
     "weak": _weak,
     "strong": _strong,
 }

@@ -238,6 +238,19 @@ def test_two_ways_to_preprocess(root: Path, tmp_path: Path) -> None:
     assert torch.equal(batch["student"]["pixel_values"], again["student"]["pixel_values"])
 
 
+def test_pictures_of_another_size_that_are_not_mirrored(root: Path, tmp_path: Path) -> None:
+    """The student sees them so in training, in validation and from its folder; the teacher sees its own size, unmirrored too."""
+    change = {"model__backbone": RESNET, "model__size": 48, "data__view": "unflipped"}
+    module, data = build(root, tmp_path / "run", **change)
+    assert module.model.preprocess.size == (48, 48)
+    views = data.train_set.views
+    assert {(k, v.preprocess.size, v.view) for k, v in views.items()} == {
+        ("student", (48, 48), "unflipped"),
+        ("teacher", (32, 32), "unflipped"),
+    }
+    assert data.dev_set.views["student"].preprocess.size == (48, 48)
+
+
 def test_every_domain_in_every_batch_and_one_never(root: Path, tmp_path: Path) -> None:
     module, data = build(root, tmp_path / "run", data__batch_size=5)
     data.trainer = SimpleNamespace(
@@ -451,6 +464,7 @@ def test_sound_is_changed_alike_for_both(sound: Path, tmp_path: Path) -> None:
             {"model__backbone": None, "model__encoder": "e", "model__weights": "w"},
             "weights without a backbone",
         ),
+        ("sd", {"model__size": 64}, "a size without a backbone"),
         ("align", {"model__backbone": None, "model__encoder": "e"}, "model.encoder is of audio, the data of image"),
         ("distill", {}, "the student is not given"),
         ("distill", {"model__backbone": VIT, "model__aligned": "a"}, "the student is backbone and aligned given"),

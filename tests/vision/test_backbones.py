@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,21 @@ def test_preprocessing_is_that_of_the_weights() -> None:
             "center",
         )
     assert load_backbone("test_vit").preprocess.size == (160, 160)
+
+
+def test_another_size() -> None:
+    """Convolutions take any; a ViT's table of positions is of one."""
+    net = load_backbone(CNN).eval()
+    p = net.preprocess_at(64)
+    assert p == replace(net.preprocess, size=(64, 64))
+    assert net(torch.zeros(1, 3, *p.size)).shape == (1, net.dim)
+    assert net.preprocess_at(0) == net.preprocess
+    with pytest.raises(AudiokdError, match="32 or more"):
+        net.preprocess_at(31)
+    vit = load_backbone("vit_tiny_patch16_224")
+    assert vit.preprocess_at(224) == vit.preprocess
+    with pytest.raises(AudiokdError, match="224 x 224 pixels only, not of 64"):
+        vit.preprocess_at(64)
 
 
 @torch.no_grad()

@@ -106,6 +106,7 @@ def test_what_the_views_are_made_of() -> None:
     made = {view: [str(t) for t in make(PLAIN)] for view, make in VIEWS.items()}
     assert made["crop"] == [crop.format(0.08), flip]
     assert made["domainbed"] == [crop.format(0.7), flip, jitter, "RandomGrayscale(p=0.1)"]
+    assert made["unflipped"] == [t for t in made["domainbed"] if t != flip]
     assert made["strong"][:-1] == [crop.format(0.3), flip]
     assert len(made["weak"]) == 2
 

@@ -64,7 +64,7 @@ class LitDataSettings(MediaSettings):
     """
 
     val_items: int = 5000
-    view: Literal["crop", "domainbed", "weak", "strong", "plain"] = "crop"
+    view: Literal["crop", "domainbed", "unflipped", "weak", "strong", "plain"] = "crop"
 
 
 @dataclass

@@ -185,7 +185,7 @@ class VL2VRun:
             copy_media(teacher, model.backbone)
         elif self.kind == "image":
             backbone = load_backbone(s.model.backbone, s.model.weights)
-            about["preprocess"] = asdict(backbone.preprocess)
+            about["preprocess"] = asdict(backbone.preprocess_at(s.model.size))
             model = VL2VModel(VL2VConfig(backbone=s.model.backbone, **about))
             model.backbone.load_state_dict(backbone.state_dict())
         else:
@@ -238,11 +238,11 @@ class VL2VRun:
                 views["teacher"] = PairView(pair, change)
             return views, {"student": SoundView(rate)}
         seen = model.preprocess
-        views = {"student": PictureView(seen, "domainbed", seed)}
+        views = {"student": PictureView(seen, s.data.view, seed)}
         if own:
             theirs = preprocess_of(pair.processor)
             if s.teacher.preprocess == "own":
-                views["teacher"] = PictureView(theirs, "domainbed", seed)
+                views["teacher"] = PictureView(theirs, s.data.view, seed)
             elif theirs.size != seen.size:
                 what = f"the student sees {seen.size} pixels, the teacher {theirs.size}"
                 raise AudiokdError(what, where="teacher.preprocess", fix="--teacher.preprocess own")
@@ -289,6 +289,10 @@ def check_settings(s: VL2VSettings) -> None:
         raise AudiokdError("one student is due", where=where, fix=fix)
     if m.weights and not m.backbone:
         raise AudiokdError("weights without a backbone", where="model.weights", fix="--model.backbone NAME")
+    if m.size and not m.backbone:
+        raise AudiokdError(
+            "a size without a backbone", where="model.size", fix="leave it out, or --model.backbone NAME"
+        )
 
 
 def write_model(exp_dir: Path, settings: VL2VSettings, state: dict[str, Any] | None, out: Path, name: str) -> None:

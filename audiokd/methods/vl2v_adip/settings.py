@@ -23,6 +23,7 @@ class VL2VShape:
     Args:
         backbone: of pictures, timm's name.
         weights: of that, a file, folder or hub id; empty draws them at random.
+        size: of the pictures that it sees, pixels; 0 is the size that its weights were trained on.
         encoder: of sound, folder or hub id of a pretrained encoder, ours or one of transformers'.
         clip_blocks: last blocks of the encoder that the clip embedding is made of.
         aligned: of distill, folder of an align run's export, which is the student.
@@ -31,6 +32,7 @@ class VL2VShape:
 
     backbone: str = ""
     weights: str = ""
+    size: int = 0
     encoder: str = ""
     clip_blocks: int = 1
     aligned: str = ""
@@ -77,6 +79,7 @@ class VL2VData(MediaSettings):
 
     Args:
         leave_out: domain that is tested on: no step looks at it.
+        view: random view of a training picture (`audiokd.vision.transforms`).
         hold_out: share of every domain's items that the model is selected by, where --dev is the folder of --train. Another
             --dev is used as a whole, and --train too.
         gain_db: stretches of sound are made so much louder or softer at most.
@@ -84,6 +87,7 @@ class VL2VData(MediaSettings):
     """
 
     leave_out: str = ""
+    view: Literal["domainbed", "unflipped"] = "domainbed"
     hold_out: float = 0.2
     gain_db: float = 6.0
     snr_db: float | None = 20.0

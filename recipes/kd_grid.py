@@ -1,0 +1,450 @@
+#!/usr/bin/env python
+"""Distil pair models of one recipe in many ways: a grid that goes on where it stopped, on any machine.
+
+    cd egs/digits/vl2v1 && ../../../recipes/kd_grid.py conf/grid.yaml --nj 2
+
+conf/grid.yaml holds `train`, `dev` and `test` (a set, or several), `domains` where one after another is left out, and the cells by
+name. A cell is made once for each of its `domains` (all by default) and `seeds` (0 by default):
+
+    fits      runs of `audiokd fit`, one after another: `method`, `config` (a file or several), `options`, and where they are not
+              the method's own name and the grid's sets: `name`, `train`, `dev`. The last run is what is scored; of the others the
+              checkpoint `export` (last by default) is what later ones find
+    export    checkpoints of the last run that are scored: last, best, swad, init; last and best by default
+    score     classify (the grid's, by default), name; or {classify: {base_novel: true}} with options of it
+
+`shared` holds runs by name that many cells stand on, written as those of `fits`; each is made once, by the first cell that needs
+it, and found again by its hash. Texts may hold {seed}, {domain} and the names of shared and of earlier runs, which stand for their
+exported folders; a shared run without {seed} in it is the same for all seeds.
+
+A cell's work lies in exp/grid/<name>-<seed>-<hash>/, without checkpoints once it has its row in results.jsonl. --tables prints what
+there is, --forecast how long the rest will take.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import statistics
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from cells import (
+    GRID,
+    Cell,
+    add_row,
+    attempt,
+    file_sha256,
+    finished,
+    making,
+    options,
+    run,
+    spread,
+    unfinished,
+    work_through,
+)  # fmt: skip
+
+from audiokd.errors import ConfigError
+from audiokd.eval.bitrate import count_parameters
+from audiokd.eval.table import markdown
+from audiokd.report.page import read_metrics
+from audiokd.stages.fit import source
+
+PLACE = re.compile(r"\{(\w+)\}")
+FIT_KEYS = {"name", "method", "config", "train", "dev", "options", "export"}
+CELL_KEYS = {"fits", "export", "score", "seeds", "domains"}
+#: pictures that the latency is the median of, after some that are not counted
+TIMED, WARM_UP = 50, 5
+
+
+@dataclass(frozen=True)
+class Runs(Cell):
+    """Runs of `audiokd fit`, one after another; alone, a shared one.
+
+    Attributes:
+        fits: as the grid file has them, with the grid's sets and the sha256 of config files as they were when it was read.
+        domain: that is left out; "" where none is.
+        needs: shared runs by name.
+    """
+
+    fits: tuple[dict[str, Any], ...]
+    domain: str = ""
+    needs: dict[str, Runs] = field(default_factory=dict, compare=False)
+
+    @property
+    def key(self) -> dict[str, Any]:
+        return {
+            "fits": list(self.fits),
+            "seed": self.seed,
+            "domain": self.domain,
+            "needs": {name: of.sha256 for name, of in sorted(self.needs.items())},
+        }
+
+    @property
+    def folder(self) -> Path:
+        """Its own for every setting: what others made by another one is never taken for its."""
+        return GRID / f"{self.name}-{self.seed}-{self.sha256[:8]}"
+
+    def run_of(self, fit: dict[str, Any]) -> Path:
+        """Folder of one of its runs."""
+        return self.folder / fit["name"]
+
+    def filled(self, value: Any) -> Any:
+        """A text or a list of the grid file with what its {names} stand for."""
+        if isinstance(value, list):
+            return [self.filled(v) for v in value]
+        return PLACE.sub(lambda m: self._places()[m[1]], value) if isinstance(value, str) else value
+
+    def _places(self) -> dict[str, str]:
+        places = {"seed": str(self.seed), "domain": self.domain}
+        places |= {name: f"{of.run_of(of.fits[0])}/export" for name, of in self.needs.items()}
+        return places | {f["name"]: f"{self.run_of(f)}/export" for f in self.fits}
+
+
+@dataclass(frozen=True)
+class StudentCell(Runs):
+    """What is scored: the last of the runs.
+
+    Attributes:
+        method: its name in the grid file.
+        export: checkpoints.
+        test: sets.
+        score: command, and its options.
+    """
+
+    method: str = ""
+    export: tuple[str, ...] = ("last", "best")
+    test: tuple[str, ...] = ()
+    score: tuple[str, dict[str, Any]] = ("classify", {})
+
+    @property
+    def key(self) -> dict[str, Any]:
+        return super().key | {"export": list(self.export), "test": list(self.test), "score": list(self.score)}
+
+    @property
+    def final(self) -> Path:
+        """Folder of the last run."""
+        return self.run_of(self.fits[-1])
+
+    def model(self, checkpoint: str) -> str:
+        """Folder of what is scored."""
+        return f"{self.final}/export-{checkpoint}"
+
+    def result(self, checkpoint: str, test: str) -> Path:
+        """File of its scores."""
+        return self.folder / "scores" / f"{checkpoint}-{Path(test).name}.json"
+
+
+def read_cells(path: str) -> list[StudentCell]:
+    """The cells of a grid file, further seeds last.
+
+    Raises:
+        ConfigError: an unknown key, no runs, two of one name, a text with a {name} that stands for nothing.
+    """
+    tree = yaml.safe_load(Path(path).read_text())
+    domains, tests = tree.get("domains", [""]), tree["test"]
+    shared = {name: _fits([{**fit, "name": name}], tree, path) for name, fit in tree.get("shared", {}).items()}
+    cells = []
+    for name, made in tree["cells"].items():
+        if strange := sorted(made.keys() - CELL_KEYS):
+            raise ConfigError(
+                f"cell {name} has {', '.join(strange)}; known are {', '.join(sorted(CELL_KEYS))}", where=path
+            )
+        fits, how = _fits(made.get("fits", []), tree, path), made.get("score", tree.get("score", "classify"))
+        command, given = next(iter(how.items())) if isinstance(how, dict) else (how, {})
+        if command not in SCORES:
+            raise ConfigError(f"cell {name} is scored by {command}, not {' or '.join(SCORES)}", where=path)
+        for seed in made.get("seeds", [0]):
+            for domain in made.get("domains", domains):
+                needs = _needs(fits, shared, seed, path, f"cell {name}", bool(domain))
+                called = f"{name}-{domain}" if domain else name
+                cell = StudentCell(
+                    called, seed, fits, domain, needs, name, tuple(made.get("export", ("last", "best"))),
+                    tuple([tests] if isinstance(tests, str) else tests), (command, given),
+                )  # fmt: skip
+                cells.append(cell)
+    return sorted(cells, key=lambda c: c.seed)
+
+
+def _fits(fits: list[dict[str, Any]], tree: dict[str, Any], path: str) -> tuple[dict[str, Any], ...]:
+    if not fits or any("method" not in f for f in fits):
+        raise ConfigError(
+            "a cell without runs, or a run without a method", where=path, fix="fits: [{method: vl2v, ...}]"
+        )
+    if strange := sorted({k for f in fits for k in f} - FIT_KEYS):
+        raise ConfigError(f"a run has {', '.join(strange)}; known are {', '.join(sorted(FIT_KEYS))}", where=path)
+    files = [[c for c in configs_of(f) if Path(c).is_file()] for f in fits]  # others are packaged
+    sets = {"train": tree.get("train"), "dev": tree.get("dev")}
+    whole = tuple({"name": f["method"], **sets, **f, "config_sha256": file_sha256(of)} for f, of in zip(fits, files))
+    if len({f["name"] for f in whole}) < len(whole):
+        raise ConfigError("two runs of one cell have one name", where=path, fix="give each a `name`")
+    return whole
+
+
+def _needs(
+    fits: tuple[dict[str, Any], ...],
+    shared: dict[str, tuple[dict[str, Any], ...]],
+    seed: int,
+    path: str,
+    who: str,
+    left_out: bool,
+) -> dict[str, Runs]:
+    """Shared runs that the texts of `fits` name."""
+    needs: dict[str, Runs] = {}
+    known = {"seed"} | ({"domain"} if left_out else set())
+    for fit in fits:
+        for name in sorted(set(PLACE.findall(json.dumps(fit)))):
+            if name in shared:
+                above = dict(list(shared.items())[: list(shared).index(name)])  # each stands on those above it
+                of_seed = seed if _of_seed(name, shared) else 0
+                needs[name] = Runs(
+                    name, of_seed, shared[name], "", _needs(shared[name], above, of_seed, path, name, False)
+                )
+            elif name not in known:
+                raise ConfigError(f"{who}: {{{name}}} stands for nothing", where=path, fix="a shared or an earlier run")
+        known.add(fit["name"])
+    return needs
+
+
+def _of_seed(name: str, shared: dict[str, tuple[dict[str, Any], ...]]) -> bool:
+    """Whether a shared run, or one that it stands on, is another for every seed."""
+    found = set(PLACE.findall(json.dumps(shared[name])))
+    return "seed" in found or any(_of_seed(n, shared) for n in found if n in shared and n != name)
+
+
+def configs_of(fit: dict[str, Any]) -> list[str]:
+    given = fit.get("config", [])
+    return [given] if isinstance(given, str) else given
+
+
+def train(cell: Runs, fit: dict[str, Any]) -> None:
+    """One run; the time that it takes is added up in the cell's folder."""
+    began, spent = time.monotonic(), cell.folder / "seconds"
+    words = [w for c in configs_of(fit) for w in ("--config", cell.filled(c))]
+    words += options({"run.seed": cell.seed} | {k: cell.filled(v) for k, v in fit.get("options", {}).items()})
+    sets = ["--train", cell.filled(fit["train"]), "--dev", cell.filled(fit["dev"])]
+    run(cell, "fit", fit["method"], *words, *sets, "--exp_dir", str(cell.run_of(fit)))
+    before = float(spent.read_text()) if spent.exists() else 0.0
+    spent.write_text(f"{before + time.monotonic() - began:.1f}\n")
+
+
+def export(cell: Runs, run_folder: Path, checkpoint: str, model: str) -> None:
+    if not Path(model).exists():
+        run(cell, "export", str(run_folder), model, "--checkpoint", checkpoint)
+
+
+def prepare(shared: Runs) -> None:
+    """Make a shared run, and those that it stands on, where it is not there."""
+    for needed in shared.needs.values():
+        prepare(needed)
+    fit = shared.fits[0]
+    with making(shared.folder):
+        if not (shared.run_of(fit) / "export").exists():
+            train(shared, fit)
+            export(shared, shared.run_of(fit), fit.get("export", "last"), f"{shared.run_of(fit)}/export")
+
+
+def average_is_there(run_folder: Path) -> bool:
+    """Whether SWAD found a valley in a run."""
+    from audiokd.nn.weights import read_checkpoint
+    from audiokd.training.swad import valley_of
+
+    state: Any = read_checkpoint(run_folder / "checkpoints" / "last.ckpt", "train it again")
+    return "swad" in state and bool(valley_of(state["swad"]).steps)
+
+
+def score(cell: StudentCell, checkpoint: str) -> None:
+    """What one checkpoint of the last run says of the test sets."""
+    model, (command, given) = cell.model(checkpoint), cell.score
+    export(cell, cell.final, checkpoint, model)
+    for test in map(cell.filled, cell.test):
+        store, out = f"{cell.folder}/logits/{checkpoint}-{Path(test).name}", cell.result(checkpoint, test)
+        run(cell, "extract", model, test, store, "--layer", "logits")
+        words = ["--data", f"[{test}]" if command == "classify" else test, "--out", str(out), *options(given)]
+        run(cell, command, store, *words)
+
+
+def of_classify(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Scores of `audiokd classify` by name, each with mean, low and high."""
+    scores = {"accuracy": found["test"]}
+    for name, side in found.get("base_novel", {}).items():
+        scores[name] = {"mean": side.get("accuracy", side.get("value")), "low": side["low"], "high": side["high"]}
+    return scores
+
+
+#: scores of a command's result
+SCORES = {"classify": of_classify, "name": lambda found: found["scores"]}
+
+
+def in_domain(run_folder: Path, checkpoint: str) -> float | None:
+    """The validation score of a checkpoint: of the domains that were trained on, items that were held out."""
+    metrics = run_folder / "metrics.csv"
+    known = read_metrics(metrics).get("score", {}).get("val") if metrics.exists() else None
+    if known is None or checkpoint not in ("last", "best"):
+        return None
+    values = known[1].tolist()
+    return max(values) if checkpoint == "best" else values[-1]
+
+
+def latency_ms(model_dir: str) -> float | None:
+    """Median time that one thread computes on one picture, milliseconds; None of sound."""
+    import torch
+
+    from audiokd.hub.auto import load_for_inference
+
+    model = load_for_inference(model_dir)
+    if getattr(model, "kind", "audio") != "image":
+        return None
+    torch.set_num_threads(1)
+    x, times = torch.zeros(1, 3, *model.preprocess.size), []
+    with torch.inference_mode():
+        for _ in range(WARM_UP + TIMED):
+            began = time.thread_time()  # the machine may have other work
+            model.extract(x, None, "logits")
+            times.append(time.thread_time() - began)
+    return round(1000 * statistics.median(times[WARM_UP:]), 2)
+
+
+def finish(cell: StudentCell, without: list[str]) -> None:
+    """Append the cell's row: scores, and what it takes to make them again. The checkpoints are done with."""
+    trained = [yaml.safe_load((cell.run_of(f) / "config.yaml").read_text()) for f in cell.fits]
+    scored = [c for c in cell.export if c not in without]
+    scores: dict[str, Any] = {}
+    chance = None
+    for checkpoint in scored:
+        for test in map(cell.filled, cell.test):
+            found = json.loads(cell.result(checkpoint, test).read_text())
+            prefix = checkpoint if len(cell.test) == 1 else f"{checkpoint}.{Path(test).name}"
+            scores |= {f"{prefix}.{k}": v for k, v in SCORES[cell.score[0]](found).items()}
+            chance = found["chance"]
+        if (value := in_domain(cell.final, checkpoint)) is not None:
+            scores[f"{checkpoint}.in_domain"] = {"mean": value}
+    models = [cell.model(c) for c in scored]
+    add_row({
+        "config_sha256": cell.sha256,
+        "seed": cell.seed,
+        "steps": sum(t["run"]["max_steps"] for t in trained),
+        "commit": trained[-1]["audiokd"]["commit"],
+        "scored_commit": source()["commit"],
+        "set": ", ".join(map(cell.filled, cell.test)),
+        "system": f"grid/{cell.name}",
+        "method": cell.method,
+        "domain": cell.domain or None,
+        "parameters": count_parameters(models[0]) if models else None,
+        "latency_ms": latency_ms(models[0]) if models else None,
+        "seconds": float((cell.folder / "seconds").read_text()),
+        "chance": chance,
+        "without": without,
+        "scores": {k: v["mean"] for k, v in scores.items()},
+        "intervals": {k: [v["low"], v["high"]] for k, v in scores.items() if v.get("low") is not None},
+    })  # fmt: skip
+    for fit in cell.fits:
+        shutil.rmtree(cell.run_of(fit) / "checkpoints", ignore_errors=True)
+
+
+def work(cell: StudentCell) -> str:
+    """Do what is left of a cell, and say how it ended."""
+
+    def do() -> None:
+        for needed in cell.needs.values():
+            prepare(needed)
+        for fit in cell.fits:
+            train(cell, fit)
+            if fit is not cell.fits[-1]:
+                export(cell, cell.run_of(fit), fit.get("export", "last"), f"{cell.run_of(fit)}/export")
+        without = []
+        for checkpoint in cell.export:
+            if checkpoint == "swad" and not average_is_there(cell.final):
+                without.append(checkpoint)
+            else:
+                score(cell, checkpoint)
+        finish(cell, without)
+
+    return attempt(cell, do)
+
+
+def tables(cells: list[StudentCell], columns: list[str]) -> str:
+    """A table a checkpoint, a row a method: of one seed with its 95% interval over items, of several the mean and their range."""
+    done = finished()
+    rows = [done[c.sha256] for c in cells if c.sha256 in done]
+    text = []
+    for checkpoint in dict.fromkeys(c for cell in cells for c in cell.export):
+        if any(k.startswith(f"{checkpoint}.") for r in rows for k in r["scores"]):
+            text.append(f"Checkpoint: {checkpoint}\n\n{_rows(cells, rows, checkpoint, columns)}")
+    return "\n".join(text)
+
+
+def _rows(cells: list[StudentCell], rows: list[dict[str, Any]], checkpoint: str, columns: list[str]) -> str:
+    domains = list(dict.fromkeys(c.domain for c in cells if c.domain))
+    of_domains = [f"without {d}" for d in domains] + ["mean"] if domains else []
+    names = [f"{d} {c}".removesuffix(" accuracy") for c in columns for d in of_domains] or columns
+    table = []
+    for method in dict.fromkeys(c.method for c in cells):
+        found = [r for r in rows if r["method"] == method]
+        if not any(k.startswith(f"{checkpoint}.") for r in found for k in r["scores"]):
+            continue
+        values = []
+        for column in columns:
+            key = f"{checkpoint}.{column}"
+            for domain in domains or [None]:
+                here = [r for r in found if r["domain"] == domain]
+                values.append(spread(here, key) if here else "-")
+            values += [spread(_means(found, domains, key), key)] if domains else []
+        inside = f"{checkpoint}.in_domain"
+        inner = _means(found, domains, inside) if domains else found
+        size, speed = (statistics.median(r[k] or 0 for r in found) for k in ("parameters", "latency_ms"))
+        about = [spread(inner, inside), f"{size / 1e6:.2f} M", f"{speed:.1f}" if speed else "-"]
+        table.append([method, str(len({r["seed"] for r in found})), *values, *about])
+    return markdown(["cell", "seeds", *names, "in domain", "parameters", "ms a picture"], table)
+
+
+def _means(rows: list[dict[str, Any]], domains: list[str], key: str) -> list[dict[str, Any]]:
+    """A row a seed that has all domains: the mean over them."""
+    means = []
+    for seed in sorted({r["seed"] for r in rows}):
+        of = [r["scores"].get(key) for r in rows if r["seed"] == seed]
+        if len(of) == len(domains) and None not in of:
+            means.append({"scores": {key: statistics.mean(of)}, "intervals": {}})
+    return means
+
+
+def forecast(cells: list[StudentCell]) -> str:
+    """How long the cells that have no row will take, by those of the same name that have one."""
+    done = finished()
+    table, total = [], 0.0
+    for method in dict.fromkeys(c.method for c in cells):
+        of = [c for c in cells if c.method == method]
+        spent = [done[c.sha256]["seconds"] for c in of if c.sha256 in done]
+        left = len(of) - len(spent)
+        each = statistics.mean(spent) if spent else None
+        total += left * (each or 0)
+        table.append(
+            [method, str(left), f"{each / 60:.1f}" if each else "?", f"{left * each / 3600:.2f}" if each else "?"]
+        )
+    table.append(["all that is known", "", "", f"{total / 3600:.2f}"])
+    return markdown(["cell", "left", "minutes each", "hours of one process"], table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("grid", help="such as conf/grid.yaml")
+    parser.add_argument("--nj", type=int, default=1, help="cells at once, a thread each")
+    parser.add_argument("--only", default="", help="cells whose name holds this")
+    parser.add_argument("--tables", action="store_true", help="print the tables of finished cells")
+    parser.add_argument("--forecast", action="store_true", help="print how long the others will take")
+    args = parser.parse_args()
+    cells = [c for c in read_cells(args.grid) if args.only in c.name]
+    if args.tables:
+        print(tables(cells, yaml.safe_load(Path(args.grid).read_text()).get("columns", ["accuracy"])))
+    elif args.forecast:
+        print(forecast(cells))
+    else:
+        work_through(unfinished(cells), args.nj, work)
+
+
+if __name__ == "__main__":
+    main()
