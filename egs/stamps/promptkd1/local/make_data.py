@@ -245,10 +245,11 @@ def divide(stamps: list[Stamp]) -> dict[str, str]:
             part_of[series] = part
             lacks[part] -= size
             empty = [p for p in empty if p != part]
-    for series, part in part_of.items():
-        if part == "pair":  # a long series would be the most of so small a set
-            held = len(members[series]) < LONG and share(f"pair-dev {series}") < PAIR_DEV
-            part_of[series] = "pair-dev" if held else "pair-train"
+    pair = sorted((s for s, part in part_of.items() if part == "pair"), key=lambda s: turn(f"pair-dev {s}"))
+    # a long series would be the most of so small a set
+    short = [s for s in pair if len(members[s]) < LONG and any(m.picture for m in members[s])]
+    held = set(short[: max(1, round(PAIR_DEV * len(short)))])
+    part_of |= {s: "pair-dev" if s in held else "pair-train" for s in pair}
     return part_of
 
 
