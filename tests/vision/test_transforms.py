@@ -153,7 +153,9 @@ def test_two_models_see_the_same_part(view: str, slopes: Image.Image) -> None:
 
 
 def test_bad_input(photo: Image.Image) -> None:
-    with pytest.raises(AudiokdError, match="there is no view string\n  views are crop, domainbed, weak, strong"):
+    with pytest.raises(
+        AudiokdError, match="there is no view string\n  views are crop, domainbed, unflipped, weak, strong"
+    ):
         random_view("string", photo, PLAIN, 0, 0, "a")
     for mode in ("L", "CMYK", "P", "RGBA", "I;16"):
         image = Image.new(mode, (40, 40))
