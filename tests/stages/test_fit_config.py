@@ -193,8 +193,8 @@ def test_an_unknown_packaged_config(sets: list[str], tmp_path: Path, capsys: pyt
 def test_an_unknown_method(capsys: pytest.CaptureFixture[str]) -> None:
     said = refused(capsys, "fit", "lm_spd")
     assert "unknown method 'lm_spd'; did you mean lm_spt?" in said
-    assert "methods: atst, classifier, detector, lm_spt" in said
-    assert "methods: atst, classifier, detector, lm_spt" in refused(capsys, "fit")
+    assert "methods: atst, classifier, detector, lit, lm_spt" in said
+    assert "methods: atst, classifier, detector, lit, lm_spt" in refused(capsys, "fit")
 
 
 @pytest.mark.parametrize("name", CONFIGS)
