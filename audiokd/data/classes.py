@@ -85,7 +85,7 @@ def check_names(classes: Mapping[str, str], where: str) -> None:
     """
     labels: dict[str, list[str]] = {}
     for label, name in classes.items():
-        labels.setdefault(" ".join(name.replace("_", " ").split()).casefold(), []).append(label)
+        labels.setdefault(" ".join(spoken(name).split()).casefold(), []).append(label)
     twice = [f"{name!r} for {', '.join(of)}" for name, of in labels.items() if len(of) > 1]
     if twice:
         raise AudiokdError(f"one name for several classes: {named(twice)}", where=where, fix="give each its own name")

@@ -19,6 +19,7 @@ from audiokd.data.classes import CLASSES, check_names, named, read_classes
 from audiokd.data.crops import duration_of, rng_of
 from audiokd.data.images import load_image
 from audiokd.data.inputs import open_input, quarantined
+from audiokd.data.item_inputs import holds_items
 from audiokd.data.items import ITEMS, Item, read_items
 from audiokd.data.labels import LABELS, read_labels
 from audiokd.data.utterance import Utterance
@@ -86,7 +87,7 @@ def open_media(
     """
     folder = Path(path)
     utterances: dict[str, Utterance] = {}
-    if folder.name.endswith(ITEMS) or (folder / ITEMS).is_file():
+    if holds_items(folder):
         kind: Literal["image", "audio"] = "image"
         root = folder if folder.is_dir() else folder.parent
         left_out = quarantined(root)

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from audiokd.data.crops import rng_of
 from audiokd.errors import AudiokdError
 from audiokd.eval.table import Summary, summarise, summarise_drawn
+from audiokd.nn.pooling import masked_mean
 
 DRAWS = 200
 #: names at once through a sentence encoder
@@ -112,7 +113,5 @@ def sentence_vectors(folder: str, names: Sequence[str], device: str = "cpu") -> 
         part = listed[k : k + BATCH]
         inputs = tokenizer(part, return_tensors="pt", padding=True, truncation=True).to(device)
         states = model(**{key: inputs[key] for key in ("input_ids", "attention_mask")}).last_hidden_state.float()
-        mask = inputs["attention_mask"][..., None]
-        mean = (states * mask).sum(1) / mask.sum(1).clamp(min=1)
-        found |= dict(zip(part, F.normalize(mean, dim=-1).cpu()))
+        found |= dict(zip(part, F.normalize(masked_mean(states, inputs["attention_mask"]), dim=-1).cpu()))
     return found

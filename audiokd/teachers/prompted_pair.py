@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from audiokd.data.classes import spoken
 from audiokd.errors import AudiokdError
 from audiokd.files import sha256_bytes, write_bytes
 from audiokd.nn.deep_prompts import DeepPrompts, prompted_images, prompted_texts
@@ -105,7 +106,7 @@ class PromptedPair(nn.Module):
 
     def texts_of(self, names: Sequence[str]) -> list[str]:
         """The text of each class by the name that a prompt calls it by."""
-        return [f"{self.shape.context} {name.replace('_', ' ')}." for name in names]
+        return [f"{self.shape.context} {spoken(name)}." for name in names]
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Embeddings [N, D] of length 1 of texts that begin with the context (`texts_of`).

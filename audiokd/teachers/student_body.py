@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Literal
@@ -22,7 +23,7 @@ from audiokd.vision.transforms import Preprocess, preprocess_of
 NOT_PLAIN = ("wavlm", "wav2vec2-bert", "wav2vec2-conformer")
 
 
-class StudentBody(nn.Module):
+class StudentBody(nn.Module, ABC):
     """A network whose output a head is put on.
 
     Args:
@@ -46,6 +47,7 @@ class StudentBody(nn.Module):
         super().__init__()
         self.shape = shape
 
+    @abstractmethod
     def forward(self, inputs: dict[str, Tensor], tokens: Tensor | None = None) -> Tensor:
         """[B, dim] of a batch, with learnt `tokens` [depth, count, prompt_dim] at the first layers.
 
@@ -53,7 +55,6 @@ class StudentBody(nn.Module):
             inputs: `pixel_values` [B, 3, H, W]; or `wav` [B, T] and `lengths` [B] samples.
             tokens: None where there are none.
         """
-        raise NotImplementedError
 
 
 class PairBody(StudentBody):

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from audiokd.data.classes import spoken
 from audiokd.errors import AudiokdError
 from audiokd.files import write_bytes
 from audiokd.nn.weights import weights_sha256
@@ -182,7 +183,7 @@ def fill(classes: Mapping[str, str] | Sequence[str], templates: str | Sequence[s
         templates = TEMPLATES[templates]
     if wrong := [t for t in templates if t.count("{}") != 1]:
         raise AudiokdError(f"template {wrong[0]!r} has {wrong[0].count('{}')} places for a name, one is due")
-    return {label: [t.replace("{}", name.replace("_", " ")) for t in templates] for label, name in names.items()}
+    return {label: [t.replace("{}", spoken(name)) for t in templates] for label, name in names.items()}
 
 
 def _once_each(names: Sequence[str], what: str) -> None:

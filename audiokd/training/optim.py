@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import nn
 
-from audiokd.training.schedules import warmup_cosine
-from audiokd.training.settings import AdamWSettings, RunSettings
+from audiokd.training.schedules import constant_then_cosine, warmup_cosine
+from audiokd.training.settings import AdamWSettings, PromptOptimSettings, RunSettings
 
 
 def matrices_decay(parameters: Iterable[nn.Parameter], optim: AdamWSettings) -> torch.optim.AdamW:
@@ -19,6 +19,16 @@ def matrices_decay(parameters: Iterable[nn.Parameter], optim: AdamWSettings) -> 
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=optim.lr, betas=(optim.beta1, optim.beta2), eps=optim.eps)
+
+
+def set_prompt_rate(step: int, optim: PromptOptimSettings, run: RunSettings, optimizer: torch.optim.Optimizer) -> float:
+    """Set every group of `optimizer` to the rate of `step` of `run` by `constant_then_cosine`, and return it."""
+    lr = constant_then_cosine(
+        step, first=optim.first_lr, peak=optim.lr, warmup_steps=optim.warmup_steps, total_steps=run.max_steps
+    )
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    return lr
 
 
 def set_learning_rate(

@@ -14,7 +14,7 @@ from audiokd.methods.promptkd.model import PromptKDModel
 from audiokd.methods.promptkd.settings import PromptKDSettings
 from audiokd.training.base import RunModule
 from audiokd.training.collapse import effective_rank
-from audiokd.training.schedules import constant_then_cosine
+from audiokd.training.optim import set_prompt_rate
 
 
 class PromptKDModule(RunModule):
@@ -64,12 +64,7 @@ class PromptKDModule(RunModule):
         self.reseed()
         o: Any = self.settings.optim
         optimizer: Any = self.optimizers()
-        steps = self.run.max_steps
-        lr = constant_then_cosine(
-            self.iteration, first=o.first_lr, peak=o.lr, warmup_steps=o.warmup_steps, total_steps=steps
-        )
-        for group in optimizer.param_groups:
-            group["lr"] = lr
+        lr = set_prompt_rate(self.iteration, o, self.run, optimizer)
         value = self.loss(self.model.embed(batch["student"]), *self.said(batch))
         loss = self.settings.objective.weight * value
         self.check_finite(loss, batch)

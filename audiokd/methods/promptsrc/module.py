@@ -12,8 +12,8 @@ from audiokd.losses.prompt_consistency import prompt_consistency
 from audiokd.methods.promptsrc.settings import PromptSRCSettings
 from audiokd.teachers.prompted_pair import PromptedPair
 from audiokd.training.base import RunModule
+from audiokd.training.optim import set_prompt_rate
 from audiokd.training.prompt_averaging import GaussianAverage
-from audiokd.training.schedules import constant_then_cosine
 
 
 class PromptSRCModule(RunModule):
@@ -51,11 +51,7 @@ class PromptSRCModule(RunModule):
         self.reseed()
         s, o = self.settings, self.settings.optim
         optimizer: Any = self.optimizers()
-        lr = constant_then_cosine(
-            self.iteration, first=o.first_lr, peak=o.lr, warmup_steps=o.warmup_steps, total_steps=s.run.max_steps
-        )
-        for group in optimizer.param_groups:
-            group["lr"] = lr
+        lr = set_prompt_rate(self.iteration, o, self.run, optimizer)
         parts = self.parts(batch)
         weights = {"ce": 1.0, "text": s.weights.text, "image": s.weights.image, "logits": s.weights.logits}
         loss = torch.stack([weights[k] * v for k, v in parts.items()]).sum()

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from audiokd.data.classes import spoken
 from audiokd.data.vocabulary import Vocabulary
 from audiokd.errors import AudiokdError
 from audiokd.methods.s3a.estimate_k import cluster, estimate_clusters
@@ -124,7 +125,7 @@ def embed_phrases(texts: Any, vocabulary: Vocabulary, phrases: Sequence[Phrase])
 def _fitting(texts: Any, template: str, name: str, phrase: str) -> str:
     words = phrase.split()
     while True:
-        text = template.format(name=name.replace("_", " "), phrase=" ".join(words))
+        text = template.format(name=spoken(name), phrase=" ".join(words))
         if len(words) < 2 or len(texts.tokenizer(text)["input_ids"]) <= texts.max_tokens:
             return text
         words.pop()
