@@ -23,6 +23,7 @@ from audiokd.methods.promptkd.config import PromptKDConfig
 from audiokd.methods.promptkd.model import PromptKDModel, projector, student_of
 from audiokd.nn.deep_prompts import prompted_images
 from audiokd.teachers.pair import ContrastivePair, load_pair
+from audiokd.teachers.pair_media import SCALES
 from audiokd.teachers.student_body import body_of_pair, sound_body, timm_body
 from audiokd.teachers.text_bank import TextBank, fill, make_text_bank
 from audiokd.vision.transforms import preprocess_of
@@ -116,6 +117,16 @@ def test_no_text_model_is_needed(pair: ContrastivePair, bank: TextBank, pictures
         torch.testing.assert_close(again.eval()(pictures), student(pictures))
     config = json.loads((tmp_path / "student" / "config.json").read_text())
     assert (config["labels"], config["bank_sha256"]) == (NAMES, bank.model_sha256)
+
+
+def test_the_whole_student_learns_but_what_never_does(pair: ContrastivePair, bank: TextBank) -> None:
+    student = of_pair(pair, bank, prompt_depth=2)
+    student.train_body(True)
+    still = {n.rsplit(".", 1)[-1] for n, p in student.body.named_parameters() if not p.requires_grad}
+    assert still <= set(SCALES)
+    assert "logit_scale" in still
+    student.train_body(False)
+    assert not [p for p in student.body.parameters() if p.requires_grad]
 
 
 def test_the_projectors_of_the_ablation() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from audiokd.data.audio import load_at
 from audiokd.data.utterance import Utterance
 from audiokd.errors import AudiokdError
+from audiokd.nn.weights import weights_sha256
 from audiokd.teachers.pair import ContrastivePair, load_pair
 
 FAMILIES = ("clip", "siglip", "clap", "lit_timm", "lit_vit", "lit_audio")
@@ -136,6 +137,31 @@ def test_bfloat16(folders: dict[str, Path], pictures: list[Any]) -> None:
         with torch.autocast("cpu", torch.bfloat16):
             rough = pair.embed_media(pair.preprocess(pictures))
     assert float((exact * rough.float()).sum(-1).min()) > 0.99
+
+
+def test_logits_are_float32_under_autocast(pair: ContrastivePair) -> None:
+    """Cosines of near classes, times a scale of 100: bfloat16 would round them to one."""
+    torch.manual_seed(0)
+    media, texts = (torch.nn.functional.normalize(torch.randn(n, pair.dim), dim=-1) for n in (4, 50))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        found = pair.logits(media.bfloat16(), texts)
+    with torch.no_grad():
+        expected = pair.logits(media.bfloat16().float(), texts)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_pair_published_in_half_precision(tmp_path: Path, dtype: torch.dtype) -> None:
+    from transformers import CLIPModel
+
+    folder = save_pair("clip", tmp_path / "clip")
+    half = CLIPModel.from_pretrained(folder).to(dtype)
+    half.save_pretrained(folder)
+    pair = load_pair(str(folder))
+    assert {p.dtype for p in pair.parameters()} == {torch.float32}
+    weight = half.visual_projection.weight
+    torch.testing.assert_close(pair.net.visual_projection.weight, weight.float())
+    assert weights_sha256(half) != weights_sha256(pair.net)  # other types are other weights; bfloat16 has a hash, too
 
 
 def test_what_is_refused(pair: ContrastivePair, folders: dict[str, Path], whisper_dir: Path, tmp_path: Path) -> None:

@@ -107,6 +107,9 @@ def test_prompts_begin_as_the_model_without_them(corpus: Path) -> None:
         offset = PromptedPair(pair, PromptShape(text_depth=0, visual_depth=0, offset=True))
         torch.testing.assert_close(offset.embed_texts(texts), pair.embed_texts(texts))
     assert [n for n, _ in offset.named_parameters()] == ["offset"]
+    other = PromptedPair(load_pair(str(save_pair("clip", corpus / "another", seed=7))), offset.shape)
+    assert other.identity() != offset.identity()  # the prompts of both are zeros
+    assert offset.identity() == PromptedPair(pair, offset.shape).identity()
     assert list(prompted.state_dict()) == ["text.tokens"]
 
 

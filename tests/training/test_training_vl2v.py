@@ -488,6 +488,8 @@ def test_what_is_refused_of_models(root: Path, aligned: Path, sound: Path, tmp_p
     model = {"model__aligned": str(aligned / "model")}
     with pytest.raises(AudiokdError, match="aligned without the domain turned, this run leaves out plain"):
         build(root, tmp_path / "run", "distill", data__leave_out="plain", **model)
+    with pytest.raises(AudiokdError, match="aligned on other items: some that this run selects by"):
+        build(root, tmp_path / "run", "distill", run__seed=1, **model)  # which holds other items out
     with pytest.raises(AudiokdError, match="aligned to other class vectors"):
         build(root, tmp_path / "run", "distill", teacher__bank=None, **model)
     folder = save_pair("clip", tmp_path / "smaller")
