@@ -1,9 +1,10 @@
-"""What a student of a pair model is built on: the image side of one, a timm backbone, or an audio encoder, behind one face."""
+"""What a student of a pair model is built on: the media side of one, a timm backbone, or an audio encoder, behind one face."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 from audiokd.errors import AudiokdError
 from audiokd.nn.deep_prompts import prompted_images
 from audiokd.nn.layer_prompts import layer_prompts, layers_of
+from audiokd.nn.waveforms import check_wav
 from audiokd.teachers.pair import ContrastivePair
 from audiokd.teachers.pair_media import build_media, copy_media, media_shape
 from audiokd.teachers.trainable import build_trainable, load_trainable, shape_of
@@ -35,6 +37,10 @@ class StudentBody(nn.Module, ABC):
         prompt_layers: layers that take tokens; 0 where none does.
         prompt_dim: size of such a token.
         preprocess: of pictures; None of sound.
+        sample_rate: Hz of sound; 0 of pictures.
+        min_samples: that `view_of` needs of sound.
+        frame_size: samples a frame of an encoder, or of what one embedding is made of.
+        max_duration_s: of sound; None is any.
     """
 
     kind: Literal["image", "audio"] = "image"
@@ -42,38 +48,60 @@ class StudentBody(nn.Module, ABC):
     prompt_layers: int = 0
     prompt_dim: int = 0
     preprocess: Preprocess | None = None
+    sample_rate: int = 0
+    min_samples: int = 1
+    frame_size: int = 1
+    max_duration_s: float | None = None
 
     def __init__(self, shape: dict[str, Any]):
         super().__init__()
         self.shape = shape
 
     @abstractmethod
-    def forward(self, inputs: dict[str, Tensor], tokens: Tensor | None = None) -> Tensor:
+    def forward(self, view: dict[str, Tensor], tokens: Tensor | None = None) -> Tensor:
         """[B, dim] of a batch, with learnt `tokens` [depth, count, prompt_dim] at the first layers.
 
         Args:
-            inputs: `pixel_values` [B, 3, H, W]; or `wav` [B, T] and `lengths` [B] samples.
+            view: `pixel_values` [B, 3, H, W]; `wav` [B, T] and `lengths` [B] samples; or what a pair model of sound makes of them.
             tokens: None where there are none.
         """
 
+    def view_of(self, x: Tensor, lengths: Tensor | None) -> dict[str, Tensor]:
+        """What `forward` takes, of pictures [B, 3, H, W] as `preprocess` has them, or of waveforms [B, T] with `lengths` [B]
+        samples, all of T by default."""
+        if self.kind == "image":
+            return {"pixel_values": x}
+        return {"wav": x, "lengths": check_wav(x, lengths, x.device)}
+
 
 class PairBody(StudentBody):
-    """The image side of a CLIP, SigLIP or LiT, `media`, up to its embedding of length 1."""
+    """The media side of a pair model, `media`, up to its embedding of length 1."""
 
-    def __init__(self, shape: dict[str, Any], media: ContrastivePair | None = None):
+    def __init__(self, shape: dict[str, Any]):
         super().__init__(shape)
-        self.media = build_media(shape["media"]) if media is None else media
-        net: Any = self.media.net
-        self.preprocess, self.dim = Preprocess(**shape["preprocess"]), self.media.dim
-        layers = getattr(getattr(net.vision_model, "encoder", None), "layers", ())
+        self.media = build_media(shape["media"])
+        self.kind, self.dim, self.sample_rate = self.media.kind, self.media.dim, self.media.sample_rate
+        if self.kind == "audio":
+            self.frame_size = self.media.window_samples
+            return
+        self.preprocess = Preprocess(**shape["preprocess"])
+        tower: Any = self.media.net.vision_model
+        layers = getattr(getattr(tower, "encoder", None), "layers", ())
         self.prompt_layers = len(layers)
-        self.prompt_dim = net.vision_model.config.hidden_size if layers else 0
+        self.prompt_dim = tower.config.hidden_size if layers else 0
 
-    def forward(self, inputs: dict[str, Tensor], tokens: Tensor | None = None) -> Tensor:
+    def forward(self, view: dict[str, Tensor], tokens: Tensor | None = None) -> Tensor:
         """As of `StudentBody`."""
         if tokens is not None:
-            return prompted_images(self.media.net, inputs["pixel_values"], tokens)
-        return self.media.embed_media(inputs)
+            return prompted_images(self.media.net, view["pixel_values"], tokens)
+        return self.media.embed_media(view)
+
+    def view_of(self, x: Tensor, lengths: Tensor | None) -> dict[str, Tensor]:
+        """As of `StudentBody`."""
+        view = super().view_of(x, lengths)
+        if self.kind == "image":
+            return view
+        return self.media.preprocess([wav[:n] for wav, n in zip(x.cpu(), view["lengths"].tolist())])
 
 
 class TimmBody(StudentBody):
@@ -84,9 +112,9 @@ class TimmBody(StudentBody):
         self.net = load_backbone(shape["name"]) if net is None else net
         self.preprocess, self.dim = Preprocess(**shape["preprocess"]), self.net.dim
 
-    def forward(self, inputs: dict[str, Tensor], tokens: Tensor | None = None) -> Tensor:
+    def forward(self, view: dict[str, Tensor], tokens: Tensor | None = None) -> Tensor:
         """As of `StudentBody`."""
-        return self.net(inputs["pixel_values"])
+        return self.net(view["pixel_values"])
 
 
 class SoundBody(StudentBody):
@@ -97,20 +125,69 @@ class SoundBody(StudentBody):
     def __init__(self, shape: dict[str, Any], encoder: nn.Module | None = None):
         super().__init__(shape)
         self.encoder: Any = build_trainable(shape["encoder"]) if encoder is None else encoder
+        if hasattr(self.encoder, "mask_embed"):
+            self.encoder.mask_embed.requires_grad_(False)  # of pretraining alone
         self.dim = self.encoder.clip_dim(shape["clip_blocks"])
         self._layers: Sequence[nn.Module] = ()
         if shape["encoder"]["model_type"] not in NOT_PLAIN:
             self.__dict__["_layers"] = layers_of(self.encoder)  # not a second time among the modules
         self.prompt_layers, self.prompt_dim = len(self._layers), self.encoder.dim
+        self.sample_rate, self.min_samples = self.encoder.sample_rate, self.encoder.min_samples
+        self.frame_size = self.encoder.frame_size
+        self.max_duration_s = getattr(self.encoder, "max_duration_s", None)
 
-    def forward(self, inputs: dict[str, Tensor], tokens: Tensor | None = None) -> Tensor:
+    def forward(self, view: dict[str, Tensor], tokens: Tensor | None = None) -> Tensor:
         """As of `StudentBody`; a clip that is too short is padded to what the encoder needs."""
-        wav, lengths, fewest = inputs["wav"], inputs["lengths"], self.encoder.min_samples
+        wav, lengths, fewest = view["wav"], view["lengths"], self.min_samples
         wav, lengths = F.pad(wav, (0, max(0, fewest - wav.shape[-1]))), lengths.clamp(min=fewest)
-        if tokens is None:
+        with nullcontext() if tokens is None else layer_prompts(self._layers, tokens):
             return self.encoder.extract_features(wav, lengths, self.shape["clip_blocks"]).clip
-        with layer_prompts(self._layers, tokens):
-            return self.encoder.extract_features(wav, lengths, self.shape["clip_blocks"]).clip
+
+
+class OnBody:
+    """What a model with a `body` says of itself to `extract`."""
+
+    body: Any
+
+    @property
+    def kind(self) -> Literal["image", "audio"]:
+        """What it takes."""
+        return self.body.kind
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How pictures become `pixel_values`."""
+        return self.body.preprocess
+
+    @property
+    def encoder(self) -> Any:
+        """Of sound, which says in what windows a long recording is heard; None where there is none."""
+        return getattr(self.body, "encoder", None)
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz of the waveform in; 0 of pictures."""
+        return self.body.sample_rate
+
+    @property
+    def min_samples(self) -> int:
+        """Samples that a clip needs in `extract`; a shorter one in `forward` is padded."""
+        return self.body.min_samples
+
+    @property
+    def max_duration_s(self) -> float | None:
+        """Seconds that a clip may have; None is any."""
+        return self.body.max_duration_s
+
+    @property
+    def frame_size(self) -> int:
+        """Samples a frame of the encoder; of a pair model, which has one embedding a clip, those of its window."""
+        return self.body.frame_size
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second."""
+        return self.sample_rate / self.frame_size
 
 
 BODIES: dict[str, type[StudentBody]] = {"pair": PairBody, "timm": TimmBody, "sound": SoundBody}
@@ -128,24 +205,17 @@ def build_body(shape: dict[str, Any]) -> Any:
 
 
 def body_of_pair(pair: ContrastivePair) -> PairBody:
-    """The image side of a pair model; its weights are copied, and trained where `requires_grad_` says so.
-
-    Raises:
-        AudiokdError: a pair model of sound, whose student is an audio encoder.
-    """
-    if pair.kind != "image":
-        fix = "give an audio encoder, one of ours or of transformers"
-        raise AudiokdError("a pair model of sound cannot be a student", where=pair.name, fix=fix)
-    shape = {"body": "pair", "media": media_shape(pair), "preprocess": asdict(preprocess_of(pair.processor))}
-    body = PairBody(shape)
+    """The media side of a pair model; its weights are copied, and trained where `requires_grad_` says so."""
+    seen = asdict(preprocess_of(pair.processor)) if pair.kind == "image" else None
+    body = PairBody({"body": "pair", "media": media_shape(pair), "preprocess": seen})
     copy_media(pair, body.media)
     return body
 
 
-def timm_body(name: str, weights: str = "") -> TimmBody:
-    """A timm backbone with weights (`audiokd.vision.backbones.load_backbone`)."""
+def timm_body(name: str, weights: str = "", size: int = 0) -> TimmBody:
+    """A timm backbone with weights (`audiokd.vision.backbones.load_backbone`) that sees pictures of `size` pixels; 0 is its own."""
     net = load_backbone(name, weights)
-    return TimmBody({"body": "timm", "name": name, "preprocess": asdict(net.preprocess)}, net)
+    return TimmBody({"body": "timm", "name": name, "preprocess": asdict(net.preprocess_at(size))}, net)
 
 
 def sound_body(name: str, clip_blocks: int = 1) -> SoundBody:

@@ -169,6 +169,8 @@ def test_what_is_refused(corpus: Path, readers: Path, tmp_path: Path) -> None:
         PromptKDRun(settings_of(corpus, model__backbone="test_resnet"), train, dev)
     with pytest.raises(AudiokdError, match=r"teacher takes image, and the set is of audio"):
         PromptKDRun(settings_of(corpus), str(readers / "train"), str(readers / "dev")).build(tmp_path)
+    with pytest.raises(AudiokdError, match="a pair model of sound cannot be a student"):
+        build(corpus, tmp_path, model__pair=str(corpus / "clap"))
     with pytest.raises(AudiokdError, match="student saw 400 test items"):
         build(corpus, tmp_path, data__test=(train,))
     build(corpus, tmp_path / "made")

@@ -17,13 +17,11 @@ from audiokd.methods.promptkd.config import PromptKDConfig
 from audiokd.nn.batch_norm import SyncBatchNorm1d
 from audiokd.nn.deep_prompts import DeepPrompts
 from audiokd.nn.tables import KeepsTables
-from audiokd.teachers.student_body import StudentBody, build_body
+from audiokd.teachers.student_body import OnBody, StudentBody, build_body
 from audiokd.teachers.text_bank import TextBank
-from audiokd.teachers.trainable import OnEncoder
-from audiokd.vision.transforms import Preprocess
 
 
-class PromptKDModel(KeepsTables, OnEncoder, PreTrainedModel):
+class PromptKDModel(KeepsTables, OnBody, PreTrainedModel):
     """Logits of classes from pictures or sound. The body is frozen until `train_body` says otherwise, and in eval mode until then.
 
     Args:
@@ -80,36 +78,23 @@ class PromptKDModel(KeepsTables, OnEncoder, PreTrainedModel):
         return self
 
     @property
-    def kind(self) -> str:
-        """What it takes, "image" or "audio"."""
-        return self.body.kind
-
-    @property
-    def preprocess(self) -> Preprocess:
-        """How pictures become `pixel_values`."""
-        return self.body.preprocess
-
-    @property
-    def encoder(self) -> Any:
-        """Of sound."""
-        return self.body.encoder
-
-    @property
     def labels(self) -> list[str]:
         """Names of the classes, in the order of the logits."""
         return self.config.labels
 
-    def embed(self, inputs: dict[str, Tensor]) -> Tensor:
+    def embed(self, view: dict[str, Tensor]) -> Tensor:
         """Directions [B, `teacher_dim`] of a batch (`StudentBody.forward`) in the space of the class vectors."""
         tokens = None if self.prompts is None else self.prompts.tokens
-        return F.normalize(self.projector(self.body(inputs, tokens)), dim=-1)
+        return F.normalize(self.projector(self.body(view, tokens)), dim=-1)
 
     def forward(
         self, pixel_values: Tensor | None = None, wav: Tensor | None = None, lengths: Tensor | None = None
     ) -> Tensor:
         """Logits [B, C] of pictures [B, 3, H, W], or of waveforms [B, T] with `lengths` [B] samples: the student's scale times
         cosines with the class vectors."""
-        return self.logits_of(self.embed(_inputs(pixel_values, wav, lengths)))
+        x = wav if pixel_values is None else pixel_values
+        assert x is not None
+        return self.logits_of(self.embed(self.body.view_of(x, lengths)))
 
     def logits_of(self, embedded: Tensor) -> Tensor:
         """Logits [B, C] of directions [B, `teacher_dim`], in float32 whatever the autocast."""
@@ -119,8 +104,7 @@ class PromptKDModel(KeepsTables, OnEncoder, PreTrainedModel):
     def extract(self, x: Tensor, lengths: Tensor | None, layer: str) -> tuple[Tensor, Tensor]:
         """One of `feature_layers` as one frame an item: [B, 1, D], and [B] ones, of pictures, which have no `lengths`, or of
         waveforms [B, T]."""
-        pictures = self.kind == "image"
-        found = self.embed(_inputs(x if pictures else None, None if pictures else x, lengths))
+        found = self.embed(self.body.view_of(x, lengths))
         found = self.logits_of(found) if layer == "logits" else found
         return found[:, None], torch.ones(len(found), dtype=torch.long, device=found.device)
 
@@ -128,15 +112,6 @@ class PromptKDModel(KeepsTables, OnEncoder, PreTrainedModel):
         """What is trained: prompts, where there are some, the projector, and the body where it learns."""
         parts: dict[str, nn.Module] = {} if self.prompts is None else {"prompts": self.prompts}
         return parts | {"projector": self.projector} | ({"body": self.body} if self.body_learns else {})
-
-
-def _inputs(pixel_values: Tensor | None, wav: Tensor | None, lengths: Tensor | None) -> dict[str, Tensor]:
-    if pixel_values is not None:
-        return {"pixel_values": pixel_values}
-    assert wav is not None
-    if lengths is None:
-        lengths = torch.full((len(wav),), wav.shape[-1], device=wav.device)
-    return {"wav": wav, "lengths": lengths}
 
 
 def projector(in_dim: int, hidden: tuple[int, ...], out_dim: int) -> nn.Sequential:

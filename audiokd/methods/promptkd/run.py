@@ -118,6 +118,9 @@ def student_body(s: PromptKDSettings) -> tuple[Any, float]:
     m = s.model
     if m.pair:
         pair = load_pair(m.pair)
+        if pair.kind != "image":
+            fix = "--model.encoder, one of ours or of transformers"
+            raise AudiokdError("a pair model of sound cannot be a student", where=m.pair, fix=fix)
         return body_of_pair(pair), float(pair.scale)
     return (timm_body(m.backbone, m.weights) if m.backbone else sound_body(m.encoder, m.clip_blocks)), 100.0
 

@@ -8,17 +8,13 @@ from transformers import PreTrainedConfig
 
 
 class VL2VConfig(PreTrainedConfig):
-    """A backbone (one of three), and a projection to class vectors or a linear head.
+    """A body, and a projection to class vectors or a linear head.
 
     Args:
-        backbone: timm's name of an image backbone.
-        encoder: an audio encoder's config as a dict, `model_type` in it.
-        tower: of VL2V-SD, what `audiokd.teachers.pair_media.build_media` takes.
-        clip_blocks: last blocks of the audio encoder that its clip embedding is made of.
-        preprocess: of pictures, `audiokd.vision.transforms.Preprocess` as a dict.
+        body: what the student is built on (`audiokd.teachers.student_body`); of VL2V-SD the pair model's own media side.
         labels: of the classes, in the order of the logits.
-        head: "cosine", a projection (none of a tower) and class vectors; "linear", of the baselines ERM and naive distillation, a
-            linear layer on the backbone's features.
+        head: "cosine", a projection (none on a pair model's side) and class vectors; "linear", of the baselines ERM and naive
+            distillation, a linear layer on the body's features.
         embed_dim: of the class vectors; 0 for a linear head.
         scale: what cosines are multiplied by, the teacher's.
         bank_sha256: of the model whose text encoder made the class vectors.
@@ -31,11 +27,7 @@ class VL2VConfig(PreTrainedConfig):
 
     def __init__(
         self,
-        backbone: str = "",
-        encoder: dict[str, Any] | None = None,
-        tower: dict[str, Any] | None = None,
-        clip_blocks: int = 1,
-        preprocess: dict[str, Any] | None = None,
+        body: dict[str, Any] | None = None,
         labels: list[str] | None = None,
         head: str = "cosine",
         embed_dim: int = 0,
@@ -45,8 +37,7 @@ class VL2VConfig(PreTrainedConfig):
         learnt_sha256: str = "",
         **kwargs: Any,
     ):
-        self.backbone, self.encoder, self.tower = backbone, encoder or {}, tower or {}
-        self.clip_blocks, self.preprocess, self.labels = clip_blocks, preprocess or {}, labels or []
+        self.body, self.labels = body or {}, labels or []
         self.head, self.embed_dim, self.scale = head, embed_dim, scale
         self.bank_sha256, self.left_out, self.learnt_sha256 = bank_sha256, left_out, learnt_sha256
         super().__init__(**kwargs)

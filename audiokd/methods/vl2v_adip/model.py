@@ -1,11 +1,11 @@
-"""VL2V's student: a backbone, a linear projection into the space of a pair model's texts, and its class vectors.
+"""VL2V's student: a body, a linear projection into the space of a pair model's texts, and its class vectors.
 
 It needs neither the pair model nor a text to be used. The baselines that learn no such space have a linear head instead.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,25 +15,25 @@ from transformers import PreTrainedModel
 from audiokd.errors import AudiokdError
 from audiokd.methods.vl2v_adip.config import VL2VConfig
 from audiokd.nn.tables import KeepsTables
-from audiokd.nn.waveforms import check_wav
-from audiokd.teachers.pair_media import build_media
-from audiokd.teachers.trainable import build_trainable
-from audiokd.vision.backbones import load_backbone
-from audiokd.vision.transforms import Preprocess
+from audiokd.teachers.student_body import OnBody, StudentBody, build_body
 
 
 class Answer(NamedTuple):
-    """Of a batch: the projected embeddings [B, D] (with a linear head the backbone's features), and logits [B, C]."""
+    """Of a batch: the projected embeddings [B, D] (with a linear head the body's features), and logits [B, C]."""
 
     embedding: Tensor
     logits: Tensor
 
 
-class VL2VModel(KeepsTables, PreTrainedModel):
+class VL2VModel(KeepsTables, OnBody, PreTrainedModel):
     """Logits of classes from pictures or sound.
 
+    Args:
+        config: of it.
+        body: with weights; built at random as the config has it by default.
+
     Raises:
-        AudiokdError: no classes, not one backbone, or no such head.
+        AudiokdError: no classes, a body of no known kind, or no such head.
     """
 
     config_class = VL2VConfig
@@ -43,22 +43,17 @@ class VL2VModel(KeepsTables, PreTrainedModel):
     #: layers whose dimensions are labels
     logit_layers = ("logits",)
 
-    def __init__(self, config: VL2VConfig):
+    def __init__(self, config: VL2VConfig, body: StudentBody | None = None):
         super().__init__(config)
-        made_of = [bool(x) for x in (config.backbone, config.encoder, config.tower)]
-        if not config.labels or sum(made_of) != 1 or config.head not in ("cosine", "linear"):
-            what = "labels, one of backbone, encoder and tower, and a head that is cosine or linear are due"
-            raise AudiokdError(what, where="vl2v config")
+        if not config.labels or config.head not in ("cosine", "linear"):
+            raise AudiokdError("labels, and a head that is cosine or linear are due", where="vl2v config")
         with self.tables():
-            self.backbone: Any = _backbone(config)
-        if config.encoder:
-            dim = self.backbone.clip_dim(config.clip_blocks)
-        else:
-            dim = self.backbone.dim
+            self.body = build_body(config.body) if body is None else body
         if config.head == "linear":
-            self.head = nn.Linear(dim, len(config.labels))
+            self.head = nn.Linear(self.body.dim, len(config.labels))
         else:
-            self.projection = nn.Identity() if config.tower else nn.Linear(dim, config.embed_dim)
+            own = config.body["body"] == "pair"  # its embeddings are in the space
+            self.projection = nn.Identity() if own else nn.Linear(self.body.dim, config.embed_dim)
             self.register_buffer("class_vectors", torch.zeros(len(config.labels), config.embed_dim))
         self.post_init()
 
@@ -66,59 +61,13 @@ class VL2VModel(KeepsTables, PreTrainedModel):
         """Nothing: the parts have begun by themselves."""
 
     @property
-    def kind(self) -> Literal["image", "audio"]:
-        """What it takes."""
-        return "audio" if self.config.encoder or getattr(self.backbone, "sample_rate", 0) else "image"
-
-    @property
-    def preprocess(self) -> Preprocess:
-        """How pictures become `pixel_values`."""
-        return Preprocess(**self.config.preprocess)
-
-    @property
     def labels(self) -> list[str]:
         """Of the classes, in the order of the logits."""
         return self.config.labels
 
-    @property
-    def sample_rate(self) -> int:
-        """Hz of the waveform in; 0 of pictures."""
-        return self.backbone.sample_rate if self.kind == "audio" else 0
-
-    @property
-    def min_samples(self) -> int:
-        """Samples that a clip needs in `extract`; a shorter one in `forward` is padded."""
-        return self.backbone.min_samples if self.config.encoder else 1
-
-    @property
-    def max_duration_s(self) -> float | None:
-        """Seconds that a clip may have; None is any."""
-        return getattr(self.backbone, "max_duration_s", None)
-
-    @property
-    def frame_size(self) -> int:
-        """Samples a frame of the encoder; of a CLAP's tower, which has one embedding a clip, those of its window."""
-        return self.backbone.frame_size if self.config.encoder else self.backbone.window_samples
-
-    @property
-    def frame_rate(self) -> float:
-        """Frames a second."""
-        return self.sample_rate / self.frame_size
-
-    def features(self, **view: Tensor) -> Tensor:
-        """The backbone's features [B, d] of a view: `pixel_values` [B, 3, H, W]; `wav` [B, T] with `lengths` [B]; of a
-        pair model of sound what its `preprocess` gives."""
-        if self.config.backbone:
-            return self.backbone(view["pixel_values"])
-        if self.config.tower:
-            return self.backbone.embed_media(view)
-        wav, fewest = view["wav"], self.backbone.min_samples
-        wav = F.pad(wav, (0, max(0, fewest - wav.shape[-1])))
-        return self.backbone.extract_features(wav, view["lengths"].clamp(min=fewest), self.config.clip_blocks).clip
-
     def answer(self, **view: Tensor) -> Answer:
-        """Embeddings and logits of a view, as `features` takes it."""
-        x = self.features(**view)
+        """Embeddings and logits of a view, as the body takes it."""
+        x = self.body(view)
         if self.config.head == "linear":
             return Answer(x, self.head(x))
         z = self.projection(x)
@@ -140,22 +89,9 @@ class VL2VModel(KeepsTables, PreTrainedModel):
         Returns:
             [B, 1, D], and [B] ones.
         """
-        if self.kind == "image":
-            view = {"pixel_values": x}
-        else:
-            n = check_wav(x, lengths, x.device)
-            view = {"wav": x, "lengths": n}
-            if self.config.tower:
-                view = self.backbone.preprocess([w[:k] for w, k in zip(x.cpu(), n.tolist())])
-        found = self.answer(**view)
+        found = self.answer(**self.body.view_of(x, lengths))
         if layer == "logits":
             out = found.logits
         else:
             out = found.embedding if self.config.head == "linear" else F.normalize(found.embedding, dim=-1)
         return out[:, None], torch.ones(len(out), dtype=torch.long, device=x.device)
-
-
-def _backbone(config: VL2VConfig) -> nn.Module:
-    if config.backbone:
-        return load_backbone(config.backbone)
-    return build_trainable(config.encoder) if config.encoder else build_media(config.tower)

@@ -99,7 +99,7 @@ class VL2VModule(RunModule):
         self.scale = bank.scale if bank else 1.0
         self.register_buffer("texts", bank.vectors.clone() if bank else torch.zeros(0, 0), persistent=False)
         if settings.step == "align":
-            model.backbone.requires_grad_(False)
+            model.body.requires_grad_(False)
         if settings.step == "distill":
             model.projection.requires_grad_(False)
         self.swad = Swad(settings.swad, model) if settings.swad.n_converge else None
@@ -109,11 +109,11 @@ class VL2VModule(RunModule):
     def train(self, mode: bool = True) -> VL2VModule:
         """A frozen backbone stays as it is used, and batch norm keeps its statistics where `model.freeze_bn` says so."""
         super().train(mode)
-        backbone = self.model.backbone
+        body = self.model.body
         if self.settings.step == "align":
-            backbone.eval()
+            body.eval()
         if self.settings.model.freeze_bn:
-            for m in backbone.modules():
+            for m in body.modules():
                 if isinstance(m, nn.modules.batchnorm._BatchNorm):
                     m.eval()
         return self

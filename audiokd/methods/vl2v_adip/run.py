@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -157,10 +156,7 @@ class VL2VRun:
         from audiokd.methods.vl2v_adip.model import VL2VModel
         from audiokd.teachers.base import load_pretrained
         from audiokd.teachers.black_box import weights_of
-        from audiokd.teachers.pair_media import copy_media, media_shape
-        from audiokd.teachers.trainable import load_trainable, shape_of
-        from audiokd.vision.backbones import load_backbone
-        from audiokd.vision.transforms import preprocess_of
+        from audiokd.teachers.student_body import body_of_pair, sound_body, timm_body
 
         s = self.settings
         net = weights_of(teacher, "VL2V-SD") if s.step == "sd" else None
@@ -179,21 +175,12 @@ class VL2VRun:
             if bank.vectors.shape[1] != teacher.dim:
                 what = f"class vectors of {bank.vectors.shape[1]} numbers, embeddings of {teacher.dim}"
                 raise AudiokdError(what, where=teacher.name)
-            if teacher.kind == "image":
-                about["preprocess"] = asdict(preprocess_of(teacher.processor))
-            model = VL2VModel(VL2VConfig(tower=media_shape(teacher), **about))
-            copy_media(teacher, model.backbone)
+            body: Any = body_of_pair(teacher)
         elif self.kind == "image":
-            backbone = load_backbone(s.model.backbone, s.model.weights)
-            about["preprocess"] = asdict(backbone.preprocess_at(s.model.size))
-            model = VL2VModel(VL2VConfig(backbone=s.model.backbone, **about))
-            model.backbone.load_state_dict(backbone.state_dict())
+            body = timm_body(s.model.backbone, s.model.weights, s.model.size)
         else:
-            encoder = load_trainable(s.model.encoder)
-            model = VL2VModel(VL2VConfig(encoder=shape_of(encoder), clip_blocks=s.model.clip_blocks, **about))
-            model.backbone.load_state_dict(encoder.state_dict())
-            if hasattr(model.backbone, "mask_embed"):
-                model.backbone.mask_embed.requires_grad_(False)  # of pretraining alone
+            body = sound_body(s.model.encoder, s.model.clip_blocks)
+        model = VL2VModel(VL2VConfig(body.shape, **about), body)
         if not linear:
             model.class_vectors.copy_(bank.vectors)
         return model
@@ -203,7 +190,7 @@ class VL2VRun:
 
     def _check_aligned(self, model: Any, bank: Any) -> None:
         config, where = model.config, self.settings.model.aligned
-        if config.head != "cosine" or config.tower:
+        if config.head != "cosine" or config.body["body"] == "pair":
             raise AudiokdError("no export of an align run", where=where, fix="audiokd fit vl2v --step align")
         if model.kind != self.kind:
             raise AudiokdError(f"the aligned model is of {model.kind}, the data of {self.kind}", where=where)
