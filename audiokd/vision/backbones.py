@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from audiokd.errors import AudiokdError
@@ -60,7 +61,8 @@ class Backbone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Features [B, D], pooled as the model does before its classifier, of `images` [B, 3, H, W] as `preprocess` makes them."""
-        return self.net(images)
+        # Depthwise convolutions train in half the time where the channels of a pixel lie together; other layers lose nothing.
+        return self.net(images.contiguous(memory_format=torch.channels_last))
 
 
 def load_backbone(name: str, weights: str = "") -> Backbone:

@@ -137,11 +137,12 @@ def test_both_towers_locked(corpus: Path, tmp_path: Path) -> None:
     """Heads alone learn, batch norms keep their statistics, each caption is read once, and validation wakes nothing."""
     options = ["--model.media", "test_efficientnet", "--model.media_weights", str(timm_weights(tmp_path))]
     few = "--model.lock_media true --run.max_steps 4 --run.val_every 2 --data.batch_size 8 --data.val_items 16"
-    finish(command(corpus, *options, *few.split()), tmp_path / "exp")
+    finish(command(corpus, *options, "--model.media_size", "64", *few.split()), tmp_path / "exp")
     s = settings(
         corpus,
         model__media="test_efficientnet",
         model__media_weights=options[3],
+        model__media_size=64,
         model__lock_media=True,
         data__batch_size=8,
     )
@@ -161,7 +162,9 @@ def test_both_towers_locked(corpus: Path, tmp_path: Path) -> None:
     assert module.model.visual_projection.training
     read: list[int] = []
     module.model.text_model.register_forward_hook(lambda *_: read.append(1))
-    media, texts, _ = module.embed(data.collate([data.train_set[0, i] for i in range(4)]))
+    batch = data.collate([data.train_set[0, i] for i in range(4)])
+    assert batch["media"]["pixel_values"].shape[-2:] == (64, 64)
+    media, texts, _ = module.embed(batch)
     (media @ texts.T).sum().backward()
     assert read == []
     takes = {n for n, p in module.model.named_parameters() if p.grad is not None}
@@ -227,6 +230,7 @@ def test_what_is_refused(corpus: Path, tmp_path: Path) -> None:
         ({"model__lock_media": True}, "vit would be locked with random weights"),
         ({"model__media": "resnet18", "model__lock_media": True}, "resnet18 would be locked with random weights"),
         ({"model__media_weights": "x.pth"}, "model.media_weights are of timm's backbones"),
+        ({"model__media_size": 64}, "model.media_size is of timm's backbones"),
         ({"vit__patch_size": 7}, r"vit.image_size 32 is no multiple of vit.patch_size 7"),
     ):
         with pytest.raises(ConfigError, match=said):

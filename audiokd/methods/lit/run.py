@@ -132,7 +132,7 @@ def build_model(s: LitSettings) -> tuple[Any, Any]:
         media = shape_of(tower)
     else:
         tower = load_backbone(m.media, m.media_weights)
-        media, preprocess = {"model_type": TIMM, "architecture": m.media}, asdict(tower.preprocess)
+        media, preprocess = {"model_type": TIMM, "architecture": m.media}, asdict(tower.preprocess_at(m.media_size))
     heads = {"media_hidden": m.media_hidden, "text_hidden": m.text_hidden, "projection_dim": m.projection_dim}
     model = LitModel(LitConfig(media, text.config, **heads, clip_blocks=m.clip_blocks, preprocess=preprocess))
     model.text_model.load_state_dict(text.state_dict())
@@ -162,6 +162,9 @@ def _check(s: LitSettings) -> None:
         raise ConfigError(f"{m.media} would be locked with random weights", fix=fix)
     if m.media_weights and (m.media == VIT or _is_encoder(m.media)):
         raise ConfigError(f"model.media_weights are of timm's backbones, and {m.media} is none", fix="leave them out")
+    if m.media_size and (m.media == VIT or _is_encoder(m.media)):
+        fix = "--vit.image_size" if m.media == VIT else "leave it out"
+        raise ConfigError(f"model.media_size is of timm's backbones, and {m.media} is none", fix=fix)
     if m.media == VIT and s.vit.image_size % s.vit.patch_size:
         raise ConfigError(f"vit.image_size {s.vit.image_size} is no multiple of vit.patch_size {s.vit.patch_size}")
 

@@ -16,6 +16,7 @@ class LitShape:
         media: an image backbone by timm's name; vit, a small one that begins at random; or the folder or hub id of an audio
             encoder, ours or one of transformers'.
         media_weights: of timm's backbone, a file, folder or hub id; empty draws them at random.
+        media_size: height and width of the pictures that timm's backbone sees, pixels; 0 is its own.
         text: folder or hub id of a text encoder built as BERT is, with its tokenizer.
         lock_media: leave the media tower as it is and learn its head alone.
         lock_text: the same of the text encoder, which then reads each caption once.
@@ -27,6 +28,7 @@ class LitShape:
 
     media: str = ""
     media_weights: str = ""
+    media_size: int = 0
     text: str = ""
     lock_media: bool = True
     lock_text: bool = True
