@@ -185,6 +185,12 @@ def load_model(name: str | os.PathLike[str], device: str = "cpu") -> Any:
 
         return _on(LogMelEncoder().eval(), device)
     if os.path.isdir(name):
+        from audiokd.teachers.prompted_pair import is_prompted
+
+        if is_prompted(name):
+            from audiokd.teachers.zero_shot import load_zero_shot
+
+            return load_zero_shot(name, device)
         _check_folder(Path(name))
     elif not os.path.isfile(name) and (name.count("/") != 1 or name.startswith((".", "/"))):
         raise AudiokdError("no such folder", where=name, fix="give a folder that 'audiokd export' wrote, or a hub id")

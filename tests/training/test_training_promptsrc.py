@@ -16,15 +16,22 @@ from tiny_pictures import teach, write_digits
 from torch.nn import functional as F
 from whole_runs import assert_same_run, finish, kill_at, rows
 
+from audiokd.data.images import load_image
+from audiokd.data.items import read_items
 from audiokd.errors import AudiokdError
+from audiokd.hub.auto import load_model
 from audiokd.methods.promptsrc.run import PromptSRCRun
 from audiokd.methods.promptsrc.settings import PromptSRCSettings
 from audiokd.nn.deep_prompts import prompted_images, prompted_texts
+from audiokd.stages.classify import classify
 from audiokd.stages.export import export
+from audiokd.stages.extract import extract
 from audiokd.teachers.pair import load_pair
 from audiokd.teachers.prompted_pair import PromptedPair, PromptShape, load_any_pair, load_prompted
 from audiokd.teachers.text_bank import fill, load_text_bank, make_text_bank
+from audiokd.tokens.remote import open_store
 from audiokd.training.prompt_averaging import GaussianAverage
+from audiokd.vision.transforms import plain_view, preprocess_of
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +150,33 @@ def test_an_export_is_read_with_its_pair_model(corpus: Path, trained: Path, tmp_
         load_prompted(tmp_path / "prompts", pair=str(corpus / "other"))
     with pytest.raises(AudiokdError, match="does not begin with 'a photo of a'"):
         prompted.embed_texts(["this is the sound of rain"])
+
+
+def test_an_export_names_items(corpus: Path, trained: Path, tmp_path: Path) -> None:
+    """It is extracted and scored as any classifier: its logits are the prompted model's cosines with its bank's vectors."""
+    export(str(trained), str(tmp_path / "prompts"), "last")
+    logits, embeddings = str(tmp_path / "logits"), str(tmp_path / "embeddings")
+    extract(str(tmp_path / "prompts"), str(corpus / "test"), logits, "logits", batch_size=4)
+    extract(str(tmp_path / "prompts"), str(corpus / "test"), embeddings, "embedding")
+    prompted, bank = load_prompted(tmp_path / "prompts"), load_text_bank(tmp_path / "prompts" / "text_bank.safetensors")
+    store, said = open_store(logits), open_store(embeddings)
+    assert store.meta["labels"] == list(bank.names) == ["dog", "cat", "rain", "clock"]
+    for item in read_items(corpus / "test")[:3]:
+        seen = plain_view(load_image(item), preprocess_of(prompted.processor))[None]
+        media = prompted.embed_media({"pixel_values": seen})
+        torch.testing.assert_close(torch.tensor(said[item.id].array), media, atol=1e-5, rtol=1e-4)
+        due = prompted.logits(media, bank.vectors)
+        torch.testing.assert_close(torch.tensor(store[item.id].array), due, atol=1e-3, rtol=1e-4)
+    found = classify(logits, [str(corpus / "test")], str(tmp_path / "scores.json"), base_novel=True)
+    assert found["base_novel"]["base"]["accuracy"] > 0.6
+
+    bank_of = tmp_path / "prompts" / "text_bank.safetensors"
+    make_text_bank(prompted.pair, fill(bank.names, "photo"), bank.scale).save(bank_of)
+    with pytest.raises(AudiokdError, match="the text bank was made by model"):
+        load_model(tmp_path / "prompts")
+    bank_of.unlink()
+    with pytest.raises(AudiokdError, match="prompts without vectors of class names"):
+        load_model(tmp_path / "prompts")
 
 
 def test_the_average(corpus: Path) -> None:
