@@ -101,6 +101,15 @@ class StoredBlackBox(BlackBox):
         return _unit(found if views is None else found.to(_device(views)), ids, self.name)
 
 
+def black_box(pair: Any) -> CallableBlackBox:
+    """The embeddings of a pair model and nothing else of it; it goes where the views are."""
+
+    def ask(views: Mapping[str, Tensor]) -> Tensor:
+        return pair.to(next(iter(views.values())).device).embed_media(views)
+
+    return CallableBlackBox(ask, pair.name)
+
+
 def weights_of(teacher: Any, why: str) -> Any:
     """The network behind a teacher that has one, `net`.
 

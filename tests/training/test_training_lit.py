@@ -15,6 +15,7 @@ from whole_runs import assert_same_run, checkpoint, finish, kill_at, rows
 from audiokd.data.images import load_image
 from audiokd.data.items import Item, read_items, write_items
 from audiokd.errors import AudiokdError, ConfigError
+from audiokd.losses.embedding_cosine import embedding_cosine
 from audiokd.methods.atst.config import ATSTConfig
 from audiokd.methods.atst.model import ATSTModel
 from audiokd.methods.lit.run import LitRun, build_model, write_model
@@ -108,6 +109,46 @@ def test_digits_find_their_captions(corpus: Path, digits: Path) -> None:
     assert all(torch.equal(v, after[f"model.{k}"]) for k, v in before.items())
     state = begun.state_dict()["vision_model.embeddings.patch_embedding.weight"]
     assert not torch.equal(state, after["model.vision_model.embeddings.patch_embedding.weight"])
+
+
+def test_a_tower_learns_from_another_pair_model(corpus: Path, digits: Path, tmp_path: Path) -> None:
+    """A ViT is drawn to the embeddings that the first one has of the same view; that one stays as it is and in no checkpoint."""
+    goal = str(digits / "model")
+    words = (
+        f"--run.max_steps 60 --run.val_every 30 --data.batch_size 32 --teacher.pair {goal} --teacher.weight 5".split()
+    )
+    finish(command(corpus, *words), tmp_path / "exp")
+    found = {k: float(v) for k, v in rows(tmp_path / "exp").items()}
+    first, last = (sum(found[s, "train", "embedding"] for s in of) / 5 for of in (range(1, 6), range(56, 61)))
+    assert last < 0.5 * first
+    for step in (1, 60):
+        parts = found[step, "train", "contrastive"] + found[step, "train", "embedding"]
+        assert found[step, "train", "loss"] == pytest.approx(parts, rel=1e-5)
+    state = checkpoint(tmp_path / "exp", "last")["state_dict"]
+    begun, _ = build_model(settings(corpus))
+    assert {k.removeprefix("model.") for k in state} == set(begun.state_dict())
+
+    s = settings(corpus, teacher__pair=goal, teacher__weight=5.0, data__batch_size=8)
+    module, data = LitRun(s, str(corpus / "train"), str(corpus / "dev")).build(tmp_path)
+    module.on_fit_start()
+    batch = data.collate([data.train_set[0, i] for i in range(8)])
+    assert torch.equal(batch["media"]["pixel_values"], batch["teacher"]["pixel_values"])  # one size, one random view
+    pair = load_pair(goal)
+    with torch.no_grad():
+        media = module.embed(batch)[0]
+        due = 5 * (1 - (media * pair.embed_media(batch["teacher"])).sum(-1).mean())
+        said = module.teacher.embed(batch["ids"], batch["teacher"])
+    assert due == pytest.approx(float(5 * (1 + embedding_cosine(media, said, said, 1.0))), rel=1e-4)
+    for changes, message in (
+        ({"model__projection_dim": 16}, "embeddings have 32 numbers, model.projection_dim is 16"),
+        ({"teacher__pair": str(digits / "nothing")}, "nothing"),
+    ):
+        s = settings(corpus, **({"teacher__pair": goal} | changes))
+        with pytest.raises(AudiokdError, match=message):
+            LitRun(s, str(corpus / "train"), str(corpus / "dev")).build(tmp_path)
+    s = settings(corpus, model__media=str(corpus / "encoder"), model__lock_media=False, teacher__pair=goal)
+    with pytest.raises(AudiokdError, match="the teacher is of image, the data of audio"):
+        LitRun(s, str(corpus / "sound_train"), str(corpus / "sound_dev")).build(tmp_path)
 
 
 @torch.no_grad()
@@ -230,6 +271,10 @@ def test_what_is_refused(corpus: Path, tmp_path: Path) -> None:
         ({"model__lock_media": True}, "vit would be locked with random weights"),
         ({"model__media": "resnet18", "model__lock_media": True}, "resnet18 would be locked with random weights"),
         ({"model__media_weights": "x.pth"}, "model.media_weights are of timm's backbones"),
+        (
+            {"teacher__pair": "x", "model__media": "resnet18", "model__media_weights": "y", "model__lock_media": True},
+            "a teacher of a media tower that is locked",
+        ),
         ({"model__media_size": 64}, "model.media_size is of timm's backbones"),
         ({"vit__patch_size": 7}, r"vit.image_size 32 is no multiple of vit.patch_size 7"),
     ):

@@ -9,10 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audiokd.losses.contrastive import contrastive_loss
+from audiokd.losses.embedding_cosine import embedding_cosine
 from audiokd.methods.lit.captions import Captions
 from audiokd.methods.lit.model import LitModel
 from audiokd.methods.lit.settings import LitSettings
 from audiokd.nn.retrieval import recall_at_1
+from audiokd.teachers.black_box import BlackBox
 from audiokd.training.base import RunModule
 from audiokd.training.optim import matrices_decay, set_learning_rate
 
@@ -28,6 +30,7 @@ class LitModule(RunModule):
         settings: configuration.
         model: the pair model.
         captions: of all items.
+        teacher: gives embeddings of the view `teacher` that the media tower is drawn to; None is none.
 
     Attributes:
         locked: towers that stay as they are: in eval mode, no parameter takes a gradient.
@@ -36,9 +39,9 @@ class LitModule(RunModule):
     shown = ("loss", "media_to_text_r1", "text_to_media_r1")
     exported = "model."
 
-    def __init__(self, settings: LitSettings, model: LitModel, captions: Captions):
+    def __init__(self, settings: LitSettings, model: LitModel, captions: Captions, teacher: BlackBox | None = None):
         super().__init__(settings.run)
-        self.settings, self.model, self.captions = settings, model, captions
+        self.settings, self.model, self.captions, self.teacher = settings, model, captions, teacher
         m = settings.model
         towers: list[tuple[nn.Module, bool]] = [(model.media_tower, m.lock_media), (model.text_model, m.lock_text)]
         self.locked = [tower.eval().requires_grad_(False) for tower, locked in towers if locked]
@@ -88,14 +91,18 @@ class LitModule(RunModule):
         lr = set_learning_rate(self.iteration, o, self.run, optimizer)
         media, texts, numbers = self.embed(batch)
         scale = self.model.logit_scale.exp()
-        loss = contrastive_loss(media, texts, scale, numbers)
-        self.check_finite(loss, batch)
+        parts = {"contrastive": contrastive_loss(media, texts, scale, numbers)}
+        if self.teacher is not None:
+            said = self.teacher.embed(batch["ids"], batch["teacher"])
+            parts["embedding"] = self.settings.teacher.weight * (1 + embedding_cosine(media, said, said, 1.0))
+        loss = torch.stack([*parts.values()]).sum()
+        self.check_finite(loss, batch, parts)
         optimizer.zero_grad()
         self.manual_backward(loss)
         norm = self.clip_gradient(self.model.parameters(), o.grad_clip, batch)
         optimizer.step()
         self.model.clamp_scale()
-        self.step_done({"loss": loss, "scale": scale, "grad_norm": norm, "lr": lr})
+        self.step_done({"loss": loss, **(parts if self.teacher else {}), "scale": scale, "grad_norm": norm, "lr": lr})
 
     def validate_batch(self, batch: dict[str, Any]) -> None:
         media, texts, numbers = self.embed(batch)

@@ -63,14 +63,19 @@ class LitRun:
         return found
 
     def build(self, folder: Path) -> tuple[Any, Any]:
-        """The module, with the towers' weights and heads that `run.seed` gives, and its data."""
+        """The module, with the towers' weights and heads that `run.seed` gives, and its data.
+
+        Raises:
+            AudiokdError: a tower, the tokenizer or the teacher cannot be loaded, or the teacher's embeddings are no goal.
+        """
         from lightning.pytorch.utilities import rank_zero_only
 
         from audiokd.methods.lit.captions import Captions
         from audiokd.methods.lit.module import LitModule
+        from audiokd.teachers.black_box import black_box
         from audiokd.teachers.pair import text_limit
         from audiokd.training.shape_file import write_shape
-        from audiokd.training.views import PictureView, SoundView, ViewDataModule
+        from audiokd.training.views import PictureView, SoundView, ViewDataModule, pair_view
         from audiokd.vision.transforms import Preprocess
 
         s = self.settings
@@ -79,15 +84,37 @@ class LitRun:
             write_shape(folder, model.config)
             tokenizer.save_pretrained(folder / TOKENIZER)
         captions = Captions(self.captions, tokenizer, text_limit(model.config.text_config))
+        changed = "" if s.data.view == "plain" else s.data.view
         if model.config.pairs == "image":
             seen = Preprocess(**model.config.preprocess)
-            train_view: Any = PictureView(seen, "" if s.data.view == "plain" else s.data.view, s.run.seed)
-            dev_view: Any = PictureView(seen)
+            train_views: dict[str, Any] = {"media": PictureView(seen, changed, s.run.seed)}
+            dev_views: dict[str, Any] = {"media": PictureView(seen)}
         else:
-            train_view = dev_view = SoundView(model.sample_rate)
-        views = {"media": train_view}, {"media": dev_view}
-        data = ViewDataModule(self.sets["train"], self.sets["dev"], *views, s.data, s.run, folder)
-        return LitModule(s, model, captions), data
+            train_views = dev_views = {"media": SoundView(model.sample_rate)}
+        teacher = load_goal(s, model.config.pairs)
+        if teacher is not None:
+            train_views = train_views | {"teacher": pair_view(teacher, changed, s.run.seed)}
+        data = ViewDataModule(self.sets["train"], self.sets["dev"], train_views, dev_views, s.data, s.run, folder)
+        return LitModule(s, model, captions, None if teacher is None else black_box(teacher)), data
+
+
+def load_goal(s: LitSettings, pairs: str) -> Any:
+    """The pair model whose embeddings are learnt, too; None where there is none.
+
+    Raises:
+        AudiokdError: it cannot be loaded, is of other media than `pairs`, or its embeddings have another size.
+    """
+    from audiokd.teachers.pair import load_pair
+
+    if not s.teacher.pair:
+        return None
+    teacher = load_pair(s.teacher.pair)
+    if teacher.kind != pairs:
+        raise AudiokdError(f"the teacher is of {teacher.kind}, the data of {pairs}", where=s.teacher.pair)
+    if teacher.dim != s.model.projection_dim:
+        what = f"the teacher's embeddings have {teacher.dim} numbers, model.projection_dim is {s.model.projection_dim}"
+        raise AudiokdError(what, where=s.teacher.pair, fix=f"--model.projection_dim {teacher.dim}")
+    return teacher
 
 
 def build_model(s: LitSettings) -> tuple[Any, Any]:
@@ -165,6 +192,8 @@ def _check(s: LitSettings) -> None:
     if m.media_size and (m.media == VIT or _is_encoder(m.media)):
         fix = "--vit.image_size" if m.media == VIT else "leave it out"
         raise ConfigError(f"model.media_size is of timm's backbones, and {m.media} is none", fix=fix)
+    if s.teacher.pair and m.lock_media:
+        raise ConfigError("a teacher of a media tower that is locked", fix="--model.lock_media false")
     if m.media == VIT and s.vit.image_size % s.vit.patch_size:
         raise ConfigError(f"vit.image_size {s.vit.image_size} is no multiple of vit.patch_size {s.vit.patch_size}")
 

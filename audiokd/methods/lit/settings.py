@@ -58,6 +58,19 @@ class VitShape:
 
 
 @dataclass
+class LitTeacher:
+    """A pair model that the media tower is drawn to beside its captions, as in feature distillation of CLIP (arXiv 2307.12732).
+
+    Args:
+        pair: folder or hub id of it; empty is none. Its embeddings are of `model.projection_dim` numbers.
+        weight: of 1 - cosine with its embedding of the same view; the contrastive loss has 1.
+    """
+
+    pair: str = ""
+    weight: float = 1.0
+
+
+@dataclass
 class LitDataSettings(MediaSettings):
     """Pictures or crops of sound, and how pictures are seen in training.
 
@@ -88,6 +101,7 @@ class LitSettings:
     Args:
         model: towers and heads.
         vit: sizes of a media tower that begins at random.
+        teacher: another pair model to learn from, or none.
         data: pictures or crops of sound.
         optim: optimiser.
         run: how long and where.
@@ -95,6 +109,7 @@ class LitSettings:
 
     model: LitShape = field(default_factory=LitShape)
     vit: VitShape = field(default_factory=VitShape)
+    teacher: LitTeacher = field(default_factory=LitTeacher)
     data: LitDataSettings = field(default_factory=LitDataSettings)
     optim: LitOptimSettings = field(default_factory=LitOptimSettings)
     run: RunSettings = field(default_factory=lambda: RunSettings(max_steps=10_000))

@@ -88,7 +88,7 @@ class VL2VRun:
         from lightning.pytorch.utilities import rank_zero_only
 
         from audiokd.methods.vl2v_adip.module import VL2VModule
-        from audiokd.teachers.black_box import BlackBox, StoredBlackBox
+        from audiokd.teachers.black_box import BlackBox, StoredBlackBox, black_box
         from audiokd.teachers.pair import load_pair
         from audiokd.training.shape_file import write_shape
         from audiokd.training.views import ViewDataModule
@@ -234,16 +234,6 @@ class VL2VRun:
                 what = f"the student sees {seen.size} pixels, the teacher {theirs.size}"
                 raise AudiokdError(what, where="teacher.preprocess", fix="--teacher.preprocess own")
         return views, {"student": PictureView(seen)}
-
-
-def black_box(pair: Any) -> Any:
-    """The embeddings of a pair model and nothing else of it; it goes where the views are."""
-    from audiokd.teachers.black_box import CallableBlackBox
-
-    def ask(views: dict[str, Any]) -> Any:
-        return pair.to(next(iter(views.values())).device).embed_media(views)
-
-    return CallableBlackBox(ask, pair.name)
 
 
 def check_settings(s: VL2VSettings) -> None:

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Deep visual prompts: a small ViT pair model, and PromptKD of run.sh's teacher into it. After `./run.sh`. See README.md.
+# Deep visual prompts: a small ViT pair model, distilled from the first, and PromptKD of run.sh's teacher into it. After `./run.sh`. See README.md.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . ../../../recipes/path.sh
 
 [ -e exp/vit_pair/export/config.json ] || {
-  audiokd fit lit --config conf/vit_pair.yaml --train data/pair-train --dev data/pair-dev --exp_dir exp/vit_pair
+  audiokd fit lit --config conf/vit_pair.yaml --teacher.pair exp/pair/export \
+    --train data/pair-train --dev data/pair-dev --exp_dir exp/vit_pair
   audiokd export exp/vit_pair exp/vit_pair/export --checkpoint best
 }
 mkdir -p exp/vit
