@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Deep visual prompts: a small ViT pair model, distilled from the first, and PromptKD of run.sh's teacher into it. After `./run.sh`. See README.md.
+# Deep visual prompts: a small ViT pair model, distilled from the first, then PromptKD of run.sh's teacher into it. After `./run.sh`.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . ../../../recipes/path.sh
