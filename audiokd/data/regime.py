@@ -1,14 +1,16 @@
 """The data regime of a run: which labels and which unlabelled items each step of a method saw, and what it is tested on.
 
 It is written beside a run before the first step: a run that would see its test items does not start. Of each set of items the
-file has the number, the sha256 of the sorted ids, and how many there are of each label that was seen.
+file has the number, the sha256 of the sorted ids, and how many there are of each label that was seen. An exported model takes its
+run's along, and a run that builds on it has it under `before`.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +19,7 @@ from audiokd import objects
 from audiokd.data.classes import named
 from audiokd.data.items import Item
 from audiokd.errors import AudiokdError
-from audiokd.files import sha256_bytes, write_json
+from audiokd.files import sha256_bytes, write_bytes, write_json
 
 REGIME = "regime.json"  # its name in a run's folder
 
@@ -30,18 +32,21 @@ class Seen:
         step: its name.
         labelled: trained on, with their labels.
         unlabelled: trained on without.
+        captioned: trained on with their captions.
         selection: held out, for choosing a checkpoint or a setting.
     """
 
     step: str
     labelled: Sequence[Item] = ()
     unlabelled: Sequence[Item] = ()
+    captioned: Sequence[Item] = ()
     selection: Sequence[Item] = ()
 
     def uses(self) -> Iterator[tuple[str, Sequence[Item]]]:
         """Each use and its items."""
         yield "labelled", self.labelled
         yield "unlabelled", self.unlabelled
+        yield "captioned", self.captioned
         yield "selection", self.selection
 
 
@@ -61,8 +66,13 @@ class Regime:
     test: Sequence[Item]
 
 
-def write_regime(run: str | os.PathLike[str], regime: Regime) -> None:
+def write_regime(run: str | os.PathLike[str], regime: Regime, before: Mapping[str, str] | None = None) -> None:
     """Write RUN/regime.json, once `check_disjoint` and `check_setting` have passed.
+
+    Args:
+        run: folder.
+        regime: of its own steps.
+        before: folders of models that it builds on, by what they are to it; what their regime.json says is taken along.
 
     Raises:
         AudiokdError: they have not.
@@ -71,7 +81,17 @@ def write_regime(run: str | os.PathLike[str], regime: Regime) -> None:
     check_setting(regime)
     steps = [{"name": s.step} | {use: _summary(items, use) for use, items in s.uses() if items} for s in regime.steps]
     about = {"setting": regime.setting, "steps": steps, "test": _summary(regime.test, "test")}
+    known = {name: Path(folder) / REGIME for name, folder in (before or {}).items() if folder}
+    if found := {name: json.loads(path.read_text()) for name, path in known.items() if path.is_file()}:
+        about["before"] = found
     write_json(Path(run) / REGIME, about)
+
+
+def keep_regime(run: str | os.PathLike[str], model_dir: str | os.PathLike[str]) -> None:
+    """Copy a run's regime.json, where it has one, into the folder of its model."""
+    path = Path(run) / REGIME
+    if path.is_file():
+        write_bytes(Path(model_dir) / REGIME, path.read_bytes())
 
 
 def check_disjoint(regime: Regime) -> None:
@@ -89,7 +109,7 @@ def check_disjoint(regime: Regime) -> None:
     ]
     learnt: set[str] = set()  # a step builds on what those before it learnt
     for step in regime.steps:
-        learnt |= {key for item in (*step.labelled, *step.unlabelled) for key in _keys(item)}
+        learnt |= {key for item in (*step.labelled, *step.unlabelled, *step.captioned) for key in _keys(item)}
         found = [i.id for i in step.selection if not learnt.isdisjoint(_keys(i))]
         wrong += [f"{step.step} selects by {len(found)} items that were learnt from: {named(found)}"] if found else []
     if wrong:
@@ -124,7 +144,7 @@ def check_setting(regime: Regime) -> None:
 def _summary(items: Sequence[Item], use: str) -> dict[str, Any]:
     ids = sorted(i.id for i in items)
     about: dict[str, Any] = {"count": len(ids), "sha256": sha256_bytes("".join(f"{i}\n" for i in ids).encode())}
-    if use != "unlabelled":  # the labels of those were not seen
+    if use not in ("unlabelled", "captioned"):  # the labels of those were not seen
         about["labels"] = dict(Counter(i.label for i in items if i.label is not None))
     return about
 

@@ -23,6 +23,7 @@ def export(exp_dir: str, model_dir: str, checkpoint: Literal["best", "last", "sw
     Raises:
         AudiokdError: there is no such run or checkpoint, or no average in it.
     """
+    from audiokd.data.regime import keep_regime
     from audiokd.stages.fit import read_settings
 
     method, settings = read_settings(exp_dir)
@@ -48,6 +49,7 @@ def export(exp_dir: str, model_dir: str, checkpoint: Literal["best", "last", "sw
         state = averaged(state, str(path), part(method, "module").exported)
     if "export" in METHODS[method]:
         part(method, "export")(Path(exp_dir), settings, state, Path(model_dir), checkpoint)
+        keep_regime(exp_dir, model_dir)
         return
     L.seed_everything(settings.run.seed, workers=True, verbose=False)
     config = part(method, "config")(**dataclasses.asdict(settings.model))

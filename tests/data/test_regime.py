@@ -10,7 +10,7 @@ import pytest
 
 from audiokd.data.draws import base_novel, few_shot, hold_out
 from audiokd.data.items import Item
-from audiokd.data.regime import Regime, Seen, check_disjoint, check_setting, write_regime
+from audiokd.data.regime import Regime, Seen, check_disjoint, check_setting, keep_regime, write_regime
 from audiokd.errors import AudiokdError
 
 CLASSES = ("ant", "bee", "cat", "dog")
@@ -54,7 +54,23 @@ def test_what_is_written(tmp_path: Path) -> None:
     assert (tmp_path / "regime.json").read_bytes() != before
 
 
-@pytest.mark.parametrize("use", ["labelled", "unlabelled", "selection"])
+def test_what_models_before_it_saw(tmp_path: Path) -> None:
+    """A model takes its run's regime along; captions are named as such, and labels that lie beside them are not."""
+    pair = Regime("inductive", [Seen("pair", captioned=items("captioned"))], ())
+    write_regime(tmp_path, pair)
+    (tmp_path / "model").mkdir()
+    keep_regime(tmp_path, tmp_path / "model")
+    (tmp_path / "student").mkdir()
+    write_regime(tmp_path / "student", promptkd(), {"teacher": str(tmp_path / "model"), "other": "", "hub": "a/b"})
+    about = json.loads((tmp_path / "student" / "regime.json").read_text())
+    assert about["before"] == {"teacher": json.loads((tmp_path / "regime.json").read_text())}
+    assert about["before"]["teacher"]["steps"][0]["captioned"].keys() == {"count", "sha256"}
+    (tmp_path / "bare").mkdir()
+    keep_regime(tmp_path / "bare", tmp_path / "student")  # a run without one leaves what is there
+    assert json.loads((tmp_path / "student" / "regime.json").read_text()) == about
+
+
+@pytest.mark.parametrize("use", ["labelled", "unlabelled", "captioned", "selection"])
 def test_a_test_item_that_was_seen(tmp_path: Path, use: str) -> None:
     test = items("test")
     seen = Seen("student", **{use: [*items("train"), test[3], test[12]]})  # type: ignore[arg-type]

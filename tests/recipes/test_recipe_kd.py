@@ -67,6 +67,8 @@ def test_promptkd_on_a_set_of_coop(tmp_path: Path) -> None:
     assert {k: found["base_novel"][k]["items"] for k in ("base", "novel")} == {"base": 6, "novel": 6}
     regime = json.loads((task / "exp/promptkd/teacher/regime.json").read_text())
     assert regime["steps"][0]["labelled"]["labels"] == {"dog": 4, "cat": 4}
+    student = json.loads((task / "exp/promptkd/student/regime.json").read_text())
+    assert student["before"]["teacher.pair"] == regime  # what the teacher learnt from goes with it
     said = run(task, *options)  # all of it is done
     assert said.stderr.count("stage 5: fit") == 2
     assert "2 steps are done already" in said.stdout

@@ -10,6 +10,7 @@ from typing import Any
 
 from audiokd.data.classes import named
 from audiokd.data.media import MediaSet, open_media
+from audiokd.data.regime import Regime, Seen, write_regime
 from audiokd.errors import AudiokdError, ConfigError
 from audiokd.methods.lit.settings import LitSettings
 
@@ -81,6 +82,8 @@ class LitRun:
         s = self.settings
         model, tokenizer = build_model(s)
         if rank_zero_only.rank == 0:
+            learnt = Seen("pair", captioned=self.sets["train"].items, selection=self.sets["dev"].items)
+            write_regime(folder, Regime("inductive", [learnt], ()), {"teacher.pair": s.teacher.pair})
             write_shape(folder, model.config)
             tokenizer.save_pretrained(folder / TOKENIZER)
         captions = Captions(self.captions, tokenizer, text_limit(model.config.text_config))

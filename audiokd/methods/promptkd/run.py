@@ -80,7 +80,7 @@ class PromptKDRun:
         prompts = {"prompts": s.model.prompts, "prompt_depth": s.model.prompt_depth}
         model = student_of(body, bank, scale, projector_hidden=s.model.projector_hidden, **prompts)
         if rank_zero_only.rank == 0:
-            write_regime(folder, self.regime)
+            write_regime(folder, self.regime, {"teacher.pair": s.teacher.pair, "model.pair": s.model.pair})
             write_shape(folder, model.config)
         if body.preprocess is not None:
             students: Any = PictureView(body.preprocess, d.view, s.run.seed), PictureView(body.preprocess)

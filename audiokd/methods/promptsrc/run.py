@@ -75,7 +75,7 @@ class PromptSRCRun:
         pair = load_pair(s.model.pair)
         check_kind(pair, self.sets["train"])
         if rank_zero_only.rank == 0:
-            write_regime(folder, self.regime)
+            write_regime(folder, self.regime, {"model.pair": s.model.pair})
             write_classes(folder / CLASSES, self.classes)
         taught = {label: self.classes[label] for label in self.taught}
         frozen = make_text_bank(pair, fill(taught, s.model.templates), float(pair.scale))

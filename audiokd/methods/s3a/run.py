@@ -97,7 +97,7 @@ class S3ARun:
         if torch.cuda.is_available() and s.run.accelerator in ("auto", "gpu", "cuda"):
             pair.to("cuda")
         if rank_zero_only.rank == 0:
-            write_regime(folder, self.regime())
+            write_regime(folder, self.regime(), {"pair": s.pair})
             write_vocabulary(folder / VOCABULARY, self.vocabulary)
         bank = self._bank(folder, pair, sha256)
         model = model_of(pair, bank).to(pair.device)

@@ -114,7 +114,8 @@ class VL2VRun:
         L.seed_everything(s.run.seed, workers=True, verbose=False)
         model = self._student(pair if teacher is None else teacher, bank)
         if rank_zero_only.rank == 0:
-            write_regime(folder, Regime("inductive", [Seen(s.step, train.items, selection=dev.items)], self.left))
+            regime = Regime("inductive", [Seen(s.step, train.items, selection=dev.items)], self.left)
+            write_regime(folder, regime, {"teacher.pair": t.pair, "model.aligned": s.model.aligned})
             write_shape(folder, model.config)
         texts = len({p for of in bank.prompts for p in of}) if bank is not None and not t.bank else 0
         number = {label: k for k, label in enumerate(self.classes)}
