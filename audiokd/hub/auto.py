@@ -35,6 +35,14 @@ METHODS: dict[str, dict[str, str]] = {
         "run": "audiokd.methods.classifier.run:ClassifierRun",
         "export": "audiokd.methods.classifier.run:write_model",
     },
+    "dbfad": {
+        "settings": "audiokd.methods.dbfad.settings:DBFADSettings",
+        "module": "audiokd.methods.dbfad.module:DBFADModule",
+        "config": "audiokd.methods.dbfad.config:DBFADConfig",
+        "model": "audiokd.methods.dbfad.model:DBFADModel",
+        "run": "audiokd.methods.dbfad.run:DBFADRun",
+        "export": "audiokd.methods.dbfad.run:write_model",
+    },
     "detector": {
         "settings": "audiokd.methods.detector.settings:DetectorSettings",
         "module": "audiokd.methods.detector.module:DetectorModule",

@@ -23,7 +23,8 @@ def extract(
     split: str = "",
     batch_size: int | None = None,
 ) -> dict[str, Any]:
-    """Turn a corpus into a feature store, [T', D] an utterance, [1, D] a picture. Resumes and checks as `tokenize` does.
+    """Turn a corpus into a feature store, [T', D] an utterance, [1, D] a picture, [H, W] a picture's anomaly map. Resumes and
+    checks as `tokenize` does.
 
     Recordings longer than the model's window go through it window by window, which the store's meta has as window_s and hop_s
     (`audiokd.nn.windows`).
@@ -87,6 +88,8 @@ def extract(
     if pictures:
         require_timm()
         meta["media"] = "image"
+        if getattr(model, "thresholds", None):  # of an anomaly detector
+            meta["thresholds"] = model.thresholds
     else:
         window_s, hop_s = window_of(model)
         meta |= {k: getattr(model, k) for k in ("sample_rate", "frame_rate", "frame_size")}
