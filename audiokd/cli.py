@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "classify": ("classify:classify", ("stores",), "score a fine-tuned classifier's logits: accuracy, mAP"),
     "name": ("name:name", ("store",), "score names of a whole vocabulary: accuracy, clustering, IoU, similarity"),
     "detect": ("detect:detect", ("store",), "how well sound events and their times are found, from frame logits"),
+    "anomalies": ("anomalies:anomalies", ("store",), "how well defects are found, and where, from anomaly maps"),
     "slm": ("slm:slm", ("model_dir", "store"), "score a speech language model: bits, and error rates both ways"),
     "report": ("report:report", ("exp_dir",), "the page of a run: curves, samples, codebooks, scores"),
     "store ls": ("store:ls", ("store",), "what is in a token store"),

@@ -165,6 +165,18 @@ class Report:
         """
         self._add(title, "".join(map(_sample, samples)) + _caption(caption))
 
+    def add_picture(self, title: str, uri: str, alt: str, caption: str = "") -> None:
+        """A picture.
+
+        Args:
+            title: of the section.
+            uri: its data: address, such as `audiokd.report.heat_maps.png_uri` gives.
+            alt: what it shows, in words.
+            caption: under it.
+        """
+        image = f'<img class="picture" alt="{escape(alt)}" src="{escape(uri)}">'
+        self._add(title, f"<figure>{image}</figure>\n{_caption(caption)}")
+
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the page, atomically."""
         folder = Path(__file__).parent

@@ -8,7 +8,9 @@ from audiokd.errors import ConfigError
 
 
 def convert(
-    what: Literal["whisper_ct2", "lm_spt", "lm_spt_official", "atst", "atst_official", "mert"],
+    what: Literal[
+        "whisper_ct2", "lm_spt", "lm_spt_official", "atst", "atst_official", "mert", "dbfad_onnx", "dbfad_pt2"
+    ],
     src: str,
     dst: str,
     branch: Literal["teacher", "student"] = "teacher",
@@ -22,7 +24,8 @@ def convert(
             LM-SPT checkpoint (weights and yaml) to a model folder. lm_spt_official: a model folder to an official
             checkpoint. atst: an official ATST-Clip or ATST-Frame checkpoint file (Lightning's, the first code's, weights only, or
             the bare encoder) to a model folder. atst_official: a model folder to such a file. mert: MERT's Hugging Face folder
-            or fairseq checkpoint to a model folder, which transformers' HubertModel loads too.
+            or fairseq checkpoint to a model folder, which transformers' HubertModel loads too. dbfad_onnx, dbfad_pt2: an anomaly
+            detector's folder to an ONNX file or a program of torch.export, and FILE.json with preprocessing and thresholds.
         src: folder or file to read.
         dst: folder or file to write.
         branch: atst: which of the two networks of a checkpoint.
@@ -46,6 +49,10 @@ def convert(
         from audiokd.methods.atst.convert import convert_atst as run
     elif what == "mert":
         from audiokd.methods.mert.convert import convert_mert as run
+    elif what == "dbfad_onnx":
+        from audiokd.methods.dbfad.convert import convert_dbfad_onnx as run
+    elif what == "dbfad_pt2":
+        from audiokd.methods.dbfad.convert import convert_dbfad_pt2 as run
     else:
         from audiokd.methods.atst.convert import convert_atst_official as run
     run(src, dst, **given)

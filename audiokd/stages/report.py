@@ -62,7 +62,7 @@ def report(
     Reads what the recipe's stages left in EXP_DIR: config.yaml, metrics.csv; of a tokenizer tokens/SET,
     scores/SET/<system>.json, semantics/SET/<system>.json and wav/SET/<system>/; of a speech language model scores/SET.json
     and scores/SET/; of an encoder probes-<checkpoint>/<task>.json; of a classifier classified/<task>.json; of a detector
-    detected/<set>.json.
+    detected/<set>.json; of an anomaly detector anomalies/<set>.json and anomalies/<set>/sheet.png.
 
     Args:
         exp_dir: folder of the run.
@@ -101,6 +101,7 @@ def report(
         "rvq_vae": _codec_lead,
         "classifier": _classifier_lead,
         "detector": _detector_lead,
+        "dbfad": _anomaly_lead,
     }
     page = Report(f"{config['method']}: {exp.name}", leads.get(config["method"], _lead)(config))
 
@@ -123,6 +124,7 @@ def report(
     _add_probes(page, exp)
     _add_classified(page, exp)
     _add_detections(page, exp)
+    _add_anomalies(page, exp)
     if (exp / "metrics.csv").exists():
         known = read_metrics(exp / "metrics.csv")
         page.add_curves("Training", exp / "metrics.csv", [n for n in CURVES if n in known])
@@ -220,6 +222,42 @@ def _add_detections(page: Any, exp: Path) -> None:
         )
         page.add_table("Sound events", headers, rows, caption)
         print(_text_table(headers, rows))
+
+
+def _add_anomalies(page: Any, exp: Path) -> None:
+    """How well an anomaly detector finds defects, and its contact sheets."""
+    from PIL import Image
+
+    from audiokd.eval.table import Summary
+    from audiokd.report.heat_maps import png_uri
+    from audiokd.stages.anomalies import COLUMNS
+
+    paths = sorted((exp / "anomalies").glob("*.json"))
+    found = {p: json.loads(p.read_text()) for p in paths}
+    names = [k for k in COLUMNS if any(k in r["scores"] for r in found.values())]
+    if not found:
+        return
+    headers = ["set", "normal", "defects", *(COLUMNS[k] for k in names)]
+    rows = []
+    for path, r in found.items():
+        cells = [Summary(**r["scores"][k]).text() if k in r["scores"] else "-" for k in names]
+        rows.append([path.stem, str(r["normal"]), str(r["defects"]), *cells])
+    caption = "With a 95% bootstrap interval over pictures; the oracle's threshold is of the test set."
+    page.add_table("Defects", headers, rows, caption)
+    print(_text_table(headers, rows))
+    for path in paths:
+        sheet = path.with_suffix("") / "sheet.png"
+        if sheet.exists():
+            with Image.open(sheet) as image:
+                uri = png_uri(image)
+            caption = "Picture, anomaly map over it and mask: the least and the most of pictures with defects, then of normal ones."
+            page.add_picture(f"{path.stem}: anomaly maps", uri, f"contact sheet of {path.stem}", caption)
+
+
+def _anomaly_lead(config: dict[str, Any]) -> str:
+    m, run, data = config["model"], config["run"], config["inputs"]
+    pictures = f"{data['train']['items']} normal pictures of {', '.join(data['domains'])}"
+    return f"{m['kind']} with {m['backbone']} at {m['size']} pixels on {pictures}; {run['max_steps']} steps, seed {run['seed']}."
 
 
 def _detector_lead(config: dict[str, Any]) -> str:
