@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Distil pair models of one recipe in many ways: a grid that goes on where it stopped, on any machine.
+"""Train models of one recipe in many ways: a grid that goes on where it stopped, on any machine.
 
     cd egs/digits/vl2v1 && ../../../recipes/kd_grid.py conf/grid.yaml --nj 2
 
@@ -10,7 +10,7 @@ name. A cell is made once for each of its `domains` (all by default) and `seeds`
               the method's own name and the grid's sets: `name`, `train`, `dev`. The last run is what is scored; of the others the
               checkpoint `export` (last by default) is what later ones find
     export    checkpoints of the last run that are scored: last, best, swad, init; last and best by default
-    score     classify (the grid's, by default), name; or {classify: {base_novel: true}} with options of it
+    score     classify (the grid's, by default), name, anomalies; or {classify: {base_novel: true}} with options of it
 
 `shared` holds runs by name that many cells stand on, written as those of `fits`; each is made once, by the first cell that needs
 it, and found again by its hash. Texts may hold {seed}, {domain} and the names of shared and of earlier runs, which stand for their
@@ -262,8 +262,9 @@ def score(cell: StudentCell, checkpoint: str) -> None:
     model, (command, given) = cell.model(checkpoint), cell.score
     export(cell, cell.final, checkpoint, model)
     for test in map(cell.filled, cell.test):
-        store, out = f"{cell.folder}/logits/{checkpoint}-{Path(test).name}", cell.result(checkpoint, test)
-        run(cell, "extract", model, test, store, "--layer", "logits")
+        layer = LAYERS.get(command, "logits")
+        store, out = f"{cell.folder}/{layer}/{checkpoint}-{Path(test).name}", cell.result(checkpoint, test)
+        run(cell, "extract", model, test, store, "--layer", layer)
         words = ["--data", f"[{test}]" if command == "classify" else test, "--out", str(out), *options(given)]
         run(cell, command, store, *words)
 
@@ -277,7 +278,9 @@ def of_classify(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 #: scores of a command's result
-SCORES = {"classify": of_classify, "name": lambda found: found["scores"]}
+SCORES = {"classify": of_classify, "name": lambda found: found["scores"], "anomalies": lambda found: found["scores"]}
+#: layer that a command scores, where it is not the logits
+LAYERS = {"anomalies": "map"}
 
 
 def in_domain(run_folder: Path, checkpoint: str) -> float | None:
@@ -304,7 +307,7 @@ def latency_ms(model_dir: str) -> float | None:
     with torch.inference_mode():
         for _ in range(WARM_UP + TIMED):
             began = time.thread_time()  # the machine may have other work
-            model.extract(x, None, "logits")
+            model.extract(x, None, model.feature_layers[0])
             times.append(time.thread_time() - began)
     return round(1000 * statistics.median(times[WARM_UP:]), 2)
 
@@ -320,7 +323,7 @@ def finish(cell: StudentCell, without: list[str]) -> None:
             found = json.loads(cell.result(checkpoint, test).read_text())
             prefix = checkpoint if len(cell.test) == 1 else f"{checkpoint}.{Path(test).name}"
             scores |= {f"{prefix}.{k}": v for k, v in SCORES[cell.score[0]](found).items()}
-            chance = found["chance"]
+            chance = found.get("chance")
         if (value := in_domain(cell.final, checkpoint)) is not None:
             scores[f"{checkpoint}.in_domain"] = {"mean": value}
     models = [cell.model(c) for c in scored]

@@ -1,4 +1,4 @@
-"""Whether the picture of an item can be used: it is read in full, and what is wrong or odd is said."""
+"""Whether the picture of an item can be used, and a labelled one's mask: both are read in full, what is wrong or odd is said."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import PurePath
 
 from audiokd.data.images import open_picture, read_picture
 from audiokd.data.items import Item
+from audiokd.data.masks import load_mask
 from audiokd.errors import ImageError
 from audiokd.files import sha256_bytes
 
@@ -40,7 +41,10 @@ def check_image(item: Item) -> ImageReport:
         with open_picture(item) as f:
             data = f.read()
         image = read_picture(io.BytesIO(data), item)
+        if item.mask is not None and item.label is not None:  # where a defect is; other masks may have many classes
+            load_mask(item, (image.height, image.width))
     except (ImageError, OSError) as e:  # OSError: a folder, a disk that fails
+        where = e.where if isinstance(e, ImageError) and e.where == item.mask else where
         return ImageReport(item, where, e.what if isinstance(e, ImageError) else f"cannot be read ({e.strerror or e})")
     with Image.open(io.BytesIO(data)) as raw:
         kind, mode = str(raw.format), raw.mode

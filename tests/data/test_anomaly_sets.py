@@ -17,6 +17,7 @@ from audiokd.data.masks import at_size, load_mask
 from audiokd.data.media import open_media
 from audiokd.data.tiles import places, read_tiles, resized, stitch, write_tiles
 from audiokd.errors import AudiokdError
+from audiokd.stages.validate import validate
 
 
 @pytest.fixture
@@ -140,8 +141,19 @@ def test_masks(tmp_path: Path) -> None:
     with pytest.raises(AudiokdError, match="no such file"):
         load_mask(Item("a", picture, "hole", mask=str(tmp_path / "none.png")))
     (tmp_path / "bad.png").write_bytes(b"nothing")
-    with pytest.raises(AudiokdError, match="bad.png: not an image"):
+    with pytest.raises(AudiokdError, match=r"bad.png: not an image"):
         load_mask(Item("a", picture, "hole", mask=str(tmp_path / "bad.png")))
+
+
+def test_validate_looks_at_masks(mvtec: Path, tmp_path: Path) -> None:
+    write_image_set(tmp_path / "data", mvtec_set(mvtec))
+    data = str(tmp_path / "data" / "test")
+    assert validate(data)["images"] == []
+    path = mvtec / "tile" / "ground_truth" / "spot" / "000_mask.png"
+    save(path, np.full((64, 64), 40, np.uint8))
+    report = validate(data, max_error_rate=0.2)
+    assert [(r["id"], r["where"]) for r in report["images"]] == [("tile/test/spot/000", str(path))]
+    assert "a mask of the values 40" in report["images"][0]["what"]
 
 
 def test_a_mask_at_a_maps_size() -> None:
@@ -179,7 +191,7 @@ def test_tiles_and_back(coffee: Path, tmp_path: Path) -> None:
     assert stitch(half, list(of.values())).shape == (80, 112)
     lost = dict(maps)
     lost.pop("big@0.0")
-    with pytest.raises(AudiokdError, match="no map of the tile big@0.0"):
+    with pytest.raises(AudiokdError, match=r"no map of the tile big@0.0"):
         stitch(lost, list(of.values()))
     assert places(100, 64, 32) == [0, 32, 36]
     for size, step, said in ((64, 65, "a step of 65"), (200, 1, "tiles of 200 pixels, a picture of 100")):
