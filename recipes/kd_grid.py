@@ -3,8 +3,9 @@
 
     cd egs/digits/vl2v1 && ../../../recipes/kd_grid.py conf/grid.yaml --nj 2
 
-conf/grid.yaml holds `train`, `dev` and `test` (a set, or several), `domains` where one after another is left out, and the cells by
-name. A cell is made once for each of its `domains` (all by default) and `seeds` (0 by default):
+conf/grid.yaml holds `train`, `dev` and `test` (a set, or several), `domains` where one after another is left out (or, with
+`each: on`, tested on alone), and the cells by name. A cell is made once for each of its `domains` (all by default) and `seeds` (0
+by default):
 
     fits      runs of `audiokd fit`, one after another: `method`, `config` (a file or several), `options`, and where they are not
               the method's own name and the grid's sets: `name`, `train`, `dev`. The last run is what is scored; of the others the
@@ -370,20 +371,20 @@ def work(cell: StudentCell) -> str:
     return attempt(cell, do)
 
 
-def tables(cells: list[StudentCell], columns: list[str]) -> str:
+def tables(cells: list[StudentCell], columns: list[str], each: str = "without") -> str:
     """A table a checkpoint, a row a method: of one seed with its 95% interval over items, of several the mean and their range."""
     done = finished()
     rows = [done[c.sha256] for c in cells if c.sha256 in done]
     text = []
     for checkpoint in dict.fromkeys(c for cell in cells for c in cell.export):
         if any(k.startswith(f"{checkpoint}.") for r in rows for k in r["scores"]):
-            text.append(f"Checkpoint: {checkpoint}\n\n{_rows(cells, rows, checkpoint, columns)}")
+            text.append(f"Checkpoint: {checkpoint}\n\n{_rows(cells, rows, checkpoint, columns, each)}")
     return "\n".join(text)
 
 
-def _rows(cells: list[StudentCell], rows: list[dict[str, Any]], checkpoint: str, columns: list[str]) -> str:
+def _rows(cells: list[StudentCell], rows: list[dict[str, Any]], checkpoint: str, columns: list[str], each: str) -> str:
     domains = list(dict.fromkeys(c.domain for c in cells if c.domain))
-    of_domains = [f"without {d}" for d in domains] + ["mean"] if domains else []
+    of_domains = [f"{each} {d}" for d in domains] + ["mean"] if domains else []
     names = [f"{d} {c}".removesuffix(" accuracy") for c in columns for d in of_domains] or columns
     table = []
     for method in dict.fromkeys(c.method for c in cells):
@@ -442,7 +443,8 @@ def main() -> None:
     args = parser.parse_args()
     cells = [c for c in read_cells(args.grid) if args.only in c.name]
     if args.tables:
-        print(tables(cells, yaml.safe_load(Path(args.grid).read_text()).get("columns", ["accuracy"])))
+        tree = yaml.safe_load(Path(args.grid).read_text())
+        print(tables(cells, tree.get("columns", ["accuracy"]), tree.get("each", "without")))
     elif args.forecast:
         print(forecast(cells))
     else:

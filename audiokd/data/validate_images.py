@@ -44,7 +44,8 @@ def check_image(item: Item) -> ImageReport:
         if item.mask is not None and item.label is not None:  # where a defect is; other masks may have many classes
             load_mask(item, (image.height, image.width))
     except (ImageError, OSError) as e:  # OSError: a folder, a disk that fails
-        where = e.where if isinstance(e, ImageError) and e.where == item.mask else where
+        if isinstance(e, ImageError) and item.mask is not None and e.where == item.mask:
+            where = item.mask
         return ImageReport(item, where, e.what if isinstance(e, ImageError) else f"cannot be read ({e.strerror or e})")
     with Image.open(io.BytesIO(data)) as raw:
         kind, mode = str(raw.format), raw.mode

@@ -15,8 +15,11 @@ import torch
 import yaml
 from tiny_digits import save_digits
 from tiny_pairs import bert, tokenizer
+from tiny_textures import write_mvtec
 
 from audiokd.cli import main
+from audiokd.data.anomaly_sets import mvtec_set
+from audiokd.data.image_sets import ImageSet, write_image_set
 from audiokd.data.items import read_items, write_items
 from audiokd.errors import ConfigError
 
@@ -183,3 +186,36 @@ def test_cells_that_cannot_be(grid: ModuleType, recipe: Path) -> None:
         Path("grid.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
         with pytest.raises(ConfigError, match=said):
             grid.read_cells("grid.yaml")
+
+
+def test_detectors_are_scored_by_their_maps(
+    grid: ModuleType, coffee: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for category in ("cup", "table"):
+        write_mvtec(tmp_path / "set", coffee, category, 4, 2)
+    images = mvtec_set(tmp_path / "set")
+    of = {f"test-{d}": [i for i in images.splits["test"] if i.domain == d] for d in ("cup", "table")}
+    for splits in (images.splits, of):
+        write_image_set(tmp_path / "data", ImageSet(splits, images.classes))
+    options = {
+        "run.max_steps": 2,
+        "run.accelerator": "cpu",
+        "data.category": "{domain}",
+        "data.test": ["data/test-{domain}"],
+    }
+    tree = {
+        "train": "data/train", "dev": "data/train", "test": "data/test-{domain}", "domains": ["cup", "table"], "each": "on",
+        "score": "anomalies", "columns": ["auroc", "aupro"],
+        "cells": {"dbfad": {"export": ["last"], "fits": [{"method": "dbfad", "config": "dbfad/debug", "options": options}]}},
+    }  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    Path("grid.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    start(grid, monkeypatch)
+    rows = [json.loads(line) for line in Path("results.jsonl").read_text().splitlines()]
+    assert [r["domain"] for r in rows] == ["cup", "table"]
+    for row in rows:
+        assert set(row["scores"]) == {f"last.{k}" for k in ("auroc", "pixel_auroc", "aupro", "f1", "f1_oracle")}
+        assert row["latency_ms"] > 0
+    capsys.readouterr()
+    start(grid, monkeypatch, "--tables")
+    assert "| on cup auroc | on table auroc | mean auroc | on cup aupro |" in capsys.readouterr().out
