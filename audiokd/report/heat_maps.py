@@ -40,13 +40,8 @@ def heat_map(picture: Image.Image, values: np.ndarray, low: float, high: float) 
     from matplotlib import colormaps
     from PIL import Image
 
-    share = np.clip((values - low) / max(high - low, 1e-12), 0, 1)
-    big = np.asarray(
-        Image.fromarray((share * 65535).astype(np.int32), "I")
-        .convert("F")
-        .resize(picture.size, Image.Resampling.BILINEAR)
-    )
-    big = np.clip(big / 65535, 0, 1)
+    share = np.clip((values - low) / max(high - low, 1e-12), 0, 1).astype(np.float32)
+    big = np.asarray(Image.fromarray(share).resize(picture.size, Image.Resampling.BILINEAR)).clip(0, 1)
     colours = colormaps["inferno"](0.25 + 0.75 * big)[..., :3] * 255
     alpha = (SHARE * np.minimum(1, 2 * big))[..., None]
     mixed = np.asarray(picture.convert("RGB"), float) * (1 - alpha) + colours * alpha

@@ -17,6 +17,7 @@ from tiny_textures import write_mvtec
 
 from audiokd.data.items import read_items
 from audiokd.data.masks import load_mask
+from audiokd.data.tiles import read_tiles, stitch
 from audiokd.methods.dbfad.run import check_settings
 from audiokd.stages.fit import read_config
 
@@ -70,6 +71,28 @@ def test_sound_as_pictures(two_cities: Path, tmp_path: Path) -> None:
     item = read_items(task / "data" / "train")[0]
     with Image.open(item.path) as image:
         assert (image.mode, image.height) == ("L", 128)
+
+
+def test_fabrics_in_tiles(tmp_path: Path) -> None:
+    """AITEX, cut: the test pictures of each fabric can be stitched back."""
+    grey = np.random.default_rng(0).integers(60, 120, (32, 96)).astype(np.uint8)
+    mask = np.zeros((32, 96), np.uint8)
+    mask[4:8, 70:80] = 255
+    names = [f"NODefect_images/f/{k:04d}_000_00" for k in range(4)] + ["Defect_images/0010_006_00"]
+    for name, x in (*((n, grey) for n in names), ("Mask_images/0010_006_00_mask", mask)):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(x).save(tmp_path / f"{name}.png")
+    script = REPO / "egs" / "mvtec" / "ad1" / "local" / "make_data.py"
+    command = [sys.executable, str(script), "aitex", str(tmp_path), str(tmp_path / "data"), "32"]
+    done = subprocess.run(command, env={**ENV, "PYTHONPATH": str(REPO)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    places = read_tiles(tmp_path / "data" / "test-fabric00")
+    assert {i.id for i in read_items(tmp_path / "data" / "test-fabric00")} == places.keys()
+    whole = stitch({i: np.full((32, 32), 1.0) for i in places}, [t for t in places.values() if "0010_006" in t.source])
+    assert whole.shape == (32, 96)
+    bad = [i for i in read_items(tmp_path / "data" / "test") if i.label != "good"]
+    assert [i.id.split("@")[1] for i in bad] == ["0.48", "0.64"]
+    assert {i.source for i in bad} <= {i.id for i in read_items(tmp_path / "data" / "test-whole")}
 
 
 @pytest.mark.parametrize("recipe", ["mvtec", "dcase_task2"])

@@ -287,5 +287,9 @@ def test_defects_are_not_learnt_from(root: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     with pytest.raises(AudiokdError, match="fit saw 12 test items"):
         leaking.build(tmp_path / "run")
+    (tmp_path / "sound").mkdir()
+    (tmp_path / "sound" / "wav.scp").write_text("a a.wav\n")
+    with pytest.raises(AudiokdError, match="sound, and a detector looks at pictures"):
+        DBFADRun(s, str(tmp_path / "sound"), str(root / "train"))
     with pytest.raises(ConfigError, match="no weights"):
         DBFADRun(settings(model__weights=""), str(root / "train"), str(root / "train"))

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from audiokd.data.anomaly_sets import aitex_set, mvtec_set, tilda_set
 from audiokd.data.image_sets import ImageSet, write_image_set
-from audiokd.data.tiles import write_tiles
+from audiokd.data.tiles import TILES, read_tiles, write_tiles
+from audiokd.files import jsonl, write_bytes
 
 
 def main(name: str, root: str, data: str, tile: str = "0", categories: str = "") -> None:
@@ -26,6 +27,10 @@ def main(name: str, root: str, data: str, tile: str = "0", categories: str = "")
     for item in images.splits["test"]:
         of.setdefault(f"test-{item.domain}", []).append(item)
     write_image_set(data, ImageSet(of, images.classes))
+    if int(tile):  # so that maps can be stitched: --score_args "--whole data/test-whole"
+        places = read_tiles(Path(data) / "test")
+        for split, items in of.items():
+            write_bytes(Path(data) / split / TILES, jsonl([places[i.id]._asdict() for i in items]))
 
 
 if __name__ == "__main__":
