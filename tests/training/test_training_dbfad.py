@@ -152,19 +152,32 @@ def test_it_trains_right_after_validation(root: Path, tmp_path: Path, monkeypatc
     """The official bug is a flag: with it batch norm stands still from the first validation on."""
     for quirk in (False, True):
         seen: list[tuple[int, bool]] = []
-        step = DBFADModule.training_step
+        distance = DBFADModule.distance
 
-        def look(self: Any, batch: Any, batch_idx: int, seen: Any = seen, step: Any = step) -> None:
-            modes = {m.training for m in self.student.modules()}
-            assert len(modes) == 1
-            assert not self.teacher.net.training
-            seen.append((self.iteration, modes.pop()))
-            step(self, batch, batch_idx)
+        def look(self: Any, mine: Any, theirs: Any, seen: Any = seen, distance: Any = distance) -> Any:
+            if torch.is_grad_enabled():  # a step, no validation
+                modes = {m.training for m in self.student.modules()}
+                assert len(modes) == 1
+                assert not self.teacher.net.training
+                seen.append((self.iteration, modes.pop()))
+            return distance(self, mine, theirs)
 
         with monkeypatch.context() as m:
-            m.setattr(DBFADModule, "training_step", look)
+            m.setattr(DBFADModule, "distance", look)
             train(root, tmp_path / str(quirk), quirks__eval_after_val=quirk)
         assert seen == [(0, True), (1, True), (2, not quirk), (3, not quirk)]
+
+
+def test_the_quirk_goes_on_after_a_kill(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run with the official bug that is started again in the middle trains on in eval mode, too."""
+    changes = {"quirks__eval_after_val": True, "run__max_steps": 6}
+    train(root, tmp_path / "whole", **changes)
+    interrupted(root, tmp_path / "killed", 5, monkeypatch, **changes)
+    assert rows(tmp_path / "whole") == rows(tmp_path / "killed")
+    mine, theirs = (checkpoint(tmp_path / e, "last")["state_dict"] for e in ("whole", "killed"))
+    assert differences(mine, theirs) == []
+    counts = {int(v) for k, v in mine.items() if k.endswith("num_batches_tracked")}
+    assert counts == {2}  # of the steps before the first validation
 
 
 def interrupted(root: Path, exp: Path, at: int, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:

@@ -71,6 +71,7 @@ class DBFADModule(RunModule):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         self.reseed()
+        self.train()  # whatever a validation or a resumed run left it in
         optimizer: Any = self.optimizers()
         lr = self.settings.optim.lr * self.plateau.scale
         for group in optimizer.param_groups:
@@ -84,7 +85,6 @@ class DBFADModule(RunModule):
         norm = self.clip_gradient(self.student.parameters(), 0.0, batch)
         optimizer.step()
         self.step_done({"loss": loss, "grad_norm": norm, "lr": lr})
-        self.train()  # with the quirk, from the step of the first validation on
 
     def validate_batch(self, batch: dict[str, Any]) -> None:
         images = batch["student"]["pixel_values"]
