@@ -85,6 +85,21 @@ def test_every_student_follows_its_teacher(name: str, kind: str) -> None:
         assert all(bool((m < 0).any()) == s for m, s in zip(mine, teacher.signed()))
 
 
+def test_a_student_of_bottleneck_blocks() -> None:
+    """As RD4AD's for Wide ResNet-50-2, in the small: half of the width inside, three, four and six blocks."""
+    torch.manual_seed(0)
+    teacher = FeaturePyramid("test_resnet", stem=False).eval()
+    config = DBFADConfig("rd4ad", "test_resnet", "", False, teacher.signed(), depths=(3, 4, 6), block="bottleneck")
+    student = build_student(config, teacher)
+    x = torch.randn(2, 3, 64, 64)
+    theirs = teacher(x)
+    assert [m.shape for m in student(x, theirs)] == [m.shape for m in theirs]
+    assert [len(stage) for stage in student.decoder.stages] == [3, 4, 6]
+    first = student.decoder.stages[0][0].branch
+    coarse = teacher.levels[-1].channels
+    assert (first[0].in_channels, first[0].out_channels, first[3].stride) == (2 * coarse, coarse // 2, (2, 2))
+
+
 def test_residual_paths_and_gates_are_flags() -> None:
     shape = ((8, 8, 16, 32), (4, 4, 8, 16), (False,) * 4)
     sizes = {
