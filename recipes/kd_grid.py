@@ -290,6 +290,15 @@ def in_domain(run_folder: Path, checkpoint: str) -> float | None:
     return max(values) if checkpoint == "best" else values[-1]
 
 
+def parameters(model_dir: str) -> int:
+    """Numbers that a model needs to answer; of a teacher with prompts no text side."""
+    if (Path(model_dir) / "config.json").exists():
+        return count_parameters(model_dir)
+    from audiokd.teachers.zero_shot import load_zero_shot
+
+    return load_zero_shot(model_dir).num_parameters()
+
+
 def latency_ms(model_dir: str) -> float | None:
     """Median time that one thread computes on one picture, milliseconds; None of sound."""
     import torch
@@ -334,7 +343,7 @@ def finish(cell: StudentCell, without: list[str]) -> None:
         "system": f"grid/{cell.name}",
         "method": cell.method,
         "domain": cell.domain or None,
-        "parameters": count_parameters(models[0]) if models else None,
+        "parameters": parameters(models[0]) if models else None,
         "latency_ms": latency_ms(models[0]) if models else None,
         "seconds": float((cell.folder / "seconds").read_text()),
         "chance": chance,
