@@ -225,6 +225,8 @@ def test_what_is_refused(corpus: Path, readers: Path, tmp_path: Path) -> None:
     train, dev = str(corpus / "train"), str(corpus / "dev")
     with pytest.raises(AudiokdError, match="no pair model"):
         PromptSRCRun(PromptSRCSettings(), train, dev)
+    with pytest.raises(AudiokdError, match="an average of 20 points over a run of 4 steps"):
+        build(corpus, tmp_path, run__max_steps=4)
     with pytest.raises(AudiokdError, match="60 shots are asked for: cat has 40, dog has 40"):
         build(corpus, tmp_path, data__shots=60)
     with pytest.raises(AudiokdError, match="visual prompts for 9 layers; its visual tower has 2"):
