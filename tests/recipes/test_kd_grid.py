@@ -57,13 +57,15 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     items = read_items(tmp_path / "data" / "all")
     for domain in ("turned", "inverted"):
         write_items(tmp_path / "data" / domain, [i for i in items if i.domain == domain])
-    write_items(tmp_path / "data" / "pair", [i.with_(caption=f"a photo of a {i.label}.") for i in items])
+    captioned = [i.with_(caption=f"a photo of a {i.label}.") for i in items]
+    write_items(tmp_path / "data" / "pair", captioned[::2])
+    write_items(tmp_path / "data" / "pair-dev", captioned[1::2])
     torch.manual_seed(0)
     AutoModel.from_config(AutoConfig.for_model(**bert())).save_pretrained(tmp_path / "text")
     tokenizer(20).save_pretrained(tmp_path / "text")
     (tmp_path / "student.yaml").write_text(yaml.safe_dump(STUDENT | LEAVE | {"data.leave_out": ""}))
     debug: dict[str, Any] = {"method": "vl2v", "config": "vl2v/debug"}
-    sets = {"train": "data/pair", "dev": "data/pair"}
+    sets = {"train": "data/pair", "dev": "data/pair-dev"}
     tree = {
         "train": "data/all", "dev": "data/all", "test": "data/{domain}", "domains": ["turned", "inverted"],
         "shared": {"pair": {"method": "lit", "config": ["lit/debug"], **sets, "options": {"model.text": "text", **RUN}}},
