@@ -79,7 +79,7 @@ def load_backbone(name: str, weights: str = "") -> Backbone:
             first differences are named).
     """
     timm = require_timm()
-    _check_name(name)
+    check_name(name)
     if not weights:
         return Backbone(timm.create_model(name, num_classes=0))
     path = _local(weights)
@@ -98,7 +98,12 @@ def load_backbone(name: str, weights: str = "") -> Backbone:
     return Backbone(net)
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """That timm has such a model, and such weights of it where a tag names some.
+
+    Raises:
+        AudiokdError: it has not; the near ones are named.
+    """
     timm = require_timm()
     arch, _, tag = name.partition(".")
     if not timm.is_model(arch):
