@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Distil pair models of one recipe in many ways: a grid that goes on where it stopped, on any machine.
+"""Distil models of one recipe in many ways: a grid that goes on where it stopped, on any machine.
 
     cd egs/digits/vl2v1 && ../../../recipes/kd_grid.py conf/grid.yaml --nj 2
 
@@ -10,7 +10,7 @@ name. A cell is made once for each of its `domains` (all by default) and `seeds`
               the method's own name and the grid's sets: `name`, `train`, `dev`. The last run is what is scored; of the others the
               checkpoint `export` (last by default) is what later ones find
     export    checkpoints of the last run that are scored: last, best, swad, init; last and best by default
-    score     classify (the grid's, by default), name; or {classify: {base_novel: true}} with options of it
+    score     classify (the grid's, by default), name, segments; or {classify: {base_novel: true}} with options of it
 
 `shared` holds runs by name that many cells stand on, written as those of `fits`; each is made once, by the first cell that needs
 it, and found again by its hash. Texts may hold {seed}, {domain} and the names of shared and of earlier runs, which stand for their
@@ -145,14 +145,14 @@ def read_cells(path: str) -> list[StudentCell]:
     """
     tree = yaml.safe_load(Path(path).read_text())
     domains, tests = tree.get("domains", [""]), tree["test"]
-    shared = {name: _fits([{**fit, "name": name}], tree, path) for name, fit in tree.get("shared", {}).items()}
+    shared = {name: fits_of([{**fit, "name": name}], tree, path) for name, fit in tree.get("shared", {}).items()}
     cells = []
     for name, made in tree["cells"].items():
         if strange := sorted(made.keys() - CELL_KEYS):
             raise ConfigError(
                 f"cell {name} has {', '.join(strange)}; known are {', '.join(sorted(CELL_KEYS))}", where=path
             )
-        fits, how = _fits(made.get("fits", []), tree, path), made.get("score", tree.get("score", "classify"))
+        fits, how = fits_of(made.get("fits", []), tree, path), made.get("score", tree.get("score", "classify"))
         command, given = next(iter(how.items())) if isinstance(how, dict) else (how, {})
         if command not in SCORES:
             raise ConfigError(f"cell {name} is scored by {command}, not {' or '.join(SCORES)}", where=path)
@@ -168,7 +168,12 @@ def read_cells(path: str) -> list[StudentCell]:
     return sorted(cells, key=lambda c: c.seed)
 
 
-def _fits(fits: list[dict[str, Any]], tree: dict[str, Any], path: str) -> tuple[dict[str, Any], ...]:
+def fits_of(fits: list[dict[str, Any]], tree: dict[str, Any], path: str) -> tuple[dict[str, Any], ...]:
+    """Runs of a cell as `Runs.fits` has them.
+
+    Raises:
+        ConfigError: no run, one without a method, an unknown key, two of one name.
+    """
     if not fits or any("method" not in f for f in fits):
         raise ConfigError(
             "a cell without runs, or a run without a method", where=path, fix="fits: [{method: vl2v, ...}]"
@@ -274,14 +279,23 @@ def of_classify(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return scores
 
 
+def of_segments(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Scores of `audiokd segments` by name: `f1` over all pixels, `f1_per_image`, `f1_low` and so on over those of a stratum."""
+    scores = {**found["micro"]} | {f"{k}_per_image": v for k, v in found["per_image"].items()}
+    for stratum, of in found.get("by_height", {}).items():
+        scores |= {f"{k}_{stratum}": v for k, v in of["micro"].items()}
+    return scores
+
+
 #: scores of a command's result
-SCORES = {"classify": of_classify, "name": lambda found: found["scores"]}
+SCORES = {"classify": of_classify, "name": lambda found: found["scores"], "segments": of_segments}
 
 
 def in_domain(run_folder: Path, checkpoint: str) -> float | None:
     """The validation score of a checkpoint: of the domains that were trained on, items that were held out."""
     metrics = run_folder / "metrics.csv"
-    known = read_metrics(metrics).get("score", {}).get("val") if metrics.exists() else None
+    found = read_metrics(metrics) if metrics.exists() else {}
+    known = found.get("score", found.get("iou", {})).get("val")
     if known is None or checkpoint not in ("last", "best"):
         return None
     values = known[1].tolist()

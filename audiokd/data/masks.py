@@ -75,7 +75,7 @@ def one_channel(path: str | os.PathLike[str]) -> np.ndarray:
 
     with Image.open(path) as image:
         colours = np.asarray(image.convert("RGB"))
-    inside = colours.any(axis=-1)
+    inside = np.asarray(colours.any(axis=-1))
     found = np.unique(colours[inside].reshape(-1, 3), axis=0)
     if len(found) > 1:
         shown = "; ".join(str(tuple(map(int, c))) for c in found[:_MANY])
