@@ -125,7 +125,9 @@ def test_a_teacher_is_frozen_and_nobodys(root: Path, noisy: Path, tmp_path: Path
     bce = nn.functional.binary_cross_entropy_with_logits(logits, batch["masks"])
     assert float(parts["labels"]) == pytest.approx(0.75 * float(bce), rel=1e-5)
     assert float(parts["teacher"]) == pytest.approx(0.25 * float(bernoulli_kl(logits, said, 2.0)), rel=1e-5)
-    train(root, tmp_path / "exp", "kd", teacher__model=str(noisy), run__max_steps=3)
+    found = train(root, tmp_path / "exp", "kd", teacher__model=str(noisy), run__max_steps=3)
+    before_it = {k: float(v) for k, v in rows(noisy.parent / "exp").items()}
+    assert found["teacher_iou"] == pytest.approx(before_it[60, "val", "iou"], abs=1e-6)  # beside the student's
     assert not any("teacher" in k for k in checkpoint(tmp_path / "exp", "last")["state_dict"])
 
 

@@ -65,6 +65,11 @@ class BuildingModule(RunModule):
         if self.peer is not None:
             yield "peer", self.peer
 
+    def _scored(self) -> Iterator[tuple[str, BuildingModel]]:
+        yield from self._learners()
+        if self.teacher is not None:
+            yield "teacher", self.teacher
+
     @property
     def phase(self) -> int:
         """Stages of the encoder that learn, from the deepest on."""
@@ -176,9 +181,9 @@ class BuildingModule(RunModule):
         return norm
 
     def validate_batch(self, batch: dict[str, Any]) -> None:
-        """Counts of pixels: hits, false positives, false negatives; and the labels' loss, a mean over batches' pictures."""
+        """Counts of pixels, hits, false positives and false negatives, and the labels' loss; the teacher's beside the student's."""
         y = batch["masks"] > 0.5
-        for name, model in self._learners():
+        for name, model in self._scored():
             logits = model(batch["pixel_values"]).float()
             said = logits > 0
             counts = [float(x.sum()) for x in (said & y, said & ~y, ~said & y)]
@@ -188,14 +193,14 @@ class BuildingModule(RunModule):
                 sums[k] += v
 
     def val_means(self) -> dict[str, float]:
-        """`iou`, `f1` and `loss`; of dml those of the peer too."""
+        """`iou`, `f1` and `loss`, the mean over pictures; of dml those of the peer too, of kd those of the teacher."""
         parts, self._counts = self.of_processes(self._counts), {}
         if not any(parts):
             return super().val_means()  # which says why
         found: dict[str, float] = {}
-        for name, _ in self._learners():
+        for name, _ in self._scored():
             tp, fp, fn, loss, rows = (sum(p[name][k] for p in parts if name in p) for k in range(5))
-            prefix = "" if name == "model" else "peer_"
+            prefix = "" if name == "model" else f"{name}_"
             found |= {
                 f"{prefix}iou": tp / max(tp + fp + fn, 1.0),
                 f"{prefix}f1": 2 * tp / max(2 * tp + fp + fn, 1.0),
