@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from audiokd.errors import AudiokdError
 from audiokd.nn.weights import check_weights
 from audiokd.vision.backbones import FIX, check_name, load_backbone
-from audiokd.vision.transforms import require_timm
+from audiokd.vision.transforms import Preprocess, require_timm
 
 #: the strides of their inputs are 32, of pspnet 8 (three stages of the encoder), of deeplabv3plus 16 (its last stage is dilated)
 NETWORKS = ("unet", "unetplusplus", "unet3plus", "linknet", "pspnet", "fpn", "deeplabv3plus", "manet")
@@ -106,14 +106,17 @@ def build_segmenter(network: str, encoder: str, weights: str = "") -> Segmenter:
         what = f"{network} cannot be built on {name}: {' '.join(str(e).split())[:200]}"
         fix = "take another of the two; deeplabv3plus needs an encoder that can be dilated (not DenseNet, HRNet, DPN)"
         raise AudiokdError(what, where=f"{network} on {name}", fix=fix) from e
+    segmenter = Segmenter(net)
     if weights:
-        _load_encoder(net.encoder, name, weights)
-    return Segmenter(net)
+        seen = _load_encoder(net.encoder, name, weights)
+        segmenter.mean, segmenter.std = seen.mean, seen.std
+    return segmenter
 
 
-def _load_encoder(encoder: nn.Module, name: str, weights: str) -> None:
-    """Weights of timm's whole model into the part of it that gives maps."""
-    whole = load_backbone(name, weights).net.state_dict()  # which checks them to the last tensor
+def _load_encoder(encoder: nn.Module, name: str, weights: str) -> Preprocess:
+    """Weights of timm's whole model into the part of it that gives maps; how they were trained to see pictures."""
+    backbone = load_backbone(name, weights)  # which checks them to the last tensor
+    whole = backbone.net.state_dict()
     expected = encoder.model.state_dict()
     # where timm takes a sequence apart, stages.0.conv is named stages_0.conv
     flat = {k.replace(".", "_", 1): v for k, v in whole.items()}
@@ -121,6 +124,7 @@ def _load_encoder(encoder: nn.Module, name: str, weights: str) -> None:
     kept: Mapping[str, Tensor] = {k: v for k, v in found.items() if v is not None}
     check_weights(expected, kept, where=weights, fix=FIX)
     nn.Module.load_state_dict(encoder.model, kept)
+    return backbone.preprocess
 
 
 def require_smp() -> ModuleType:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import tiny_backbones  # noqa: F401  registers them
@@ -22,9 +22,11 @@ from audiokd.errors import AudiokdError, ConfigError
 from audiokd.losses.bernoulli_kl import bernoulli_kl
 from audiokd.methods.building_sda.module import BuildingModule, statistics_kept
 from audiokd.methods.building_sda.run import BuildingRun, check_settings
+from audiokd.methods.building_sda.settings import Network
 from audiokd.stages.export import export
 from audiokd.stages.fit import fit
 from audiokd.training.schedules import slanted_triangular
+from audiokd.vision.segmenter import NETWORKS
 
 RESNET = "audiokd_tiny_resnet"
 
@@ -228,6 +230,10 @@ def test_the_plateau_lowers_the_rate(root: Path, tmp_path: Path, monkeypatch: py
     train(root, tmp_path / "exp", optim__patience=1, run__max_steps=6, run__val_every=1)
     rates = [float(rows(tmp_path / "exp")[s, "train", "lr"]) for s in range(1, 7)]
     assert rates == pytest.approx([1e-3, 1e-3, 1e-3, 1e-4, 1e-4, 1e-5])
+
+
+def test_settings_name_every_network() -> None:
+    assert get_args(Network) == ("", *NETWORKS)
 
 
 def test_slanted_triangular() -> None:

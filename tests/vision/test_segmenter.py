@@ -87,6 +87,23 @@ def test_names(tmp_path: Path) -> None:
         build_segmenter("unet", "tu-resnet81")
 
 
+@pytest.mark.parametrize("encoder", [RESNET, "tinynet_e", "mobilevit_xxs", "test_byobnet"])
+def test_weights_of_whole_models(tmp_path: Path, encoder: str) -> None:
+    """Whatever timm calls the parts of what it takes apart."""
+    torch.manual_seed(0)
+    backbone = load_backbone(encoder)
+    for p in backbone.net.buffers():  # statistics that no other model has
+        if p.is_floating_point():
+            p.uniform_(0.5, 1.5)
+    save_file({k: v.contiguous() for k, v in backbone.net.state_dict().items()}, tmp_path / "whole.safetensors")
+    model = build_segmenter("unet", encoder, str(tmp_path / "whole.safetensors"))
+    mine = {k.replace(".", "_"): v for k, v in model.net.encoder.model.state_dict().items()}
+    theirs = {k.replace(".", "_"): v for k, v in backbone.net.state_dict().items()}
+    assert mine.keys() <= theirs.keys()
+    assert all(torch.equal(v, theirs[k]) for k, v in mine.items())
+    assert (model.mean, model.std) == (backbone.preprocess.mean, backbone.preprocess.std)
+
+
 def test_weights_are_strict(tmp_path: Path) -> None:
     torch.manual_seed(0)
     backbone = load_backbone(RESNET)
