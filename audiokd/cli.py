@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "probe": ("probe:probe", (), "what a linear probe of extracted features knows: classes, tags, frames"),
     "classify": ("classify:classify", ("stores",), "score a fine-tuned classifier's logits: accuracy, mAP"),
     "name": ("name:name", ("store",), "score names of a whole vocabulary: accuracy, clustering, IoU, similarity"),
+    "segments": ("segments:segments", ("store",), "how well pixels of buildings are found: IoU and F1, by height"),
     "detect": ("detect:detect", ("store",), "how well sound events and their times are found, from frame logits"),
     "anomalies": ("anomalies:anomalies", ("store",), "how well defects are found, and where, from anomaly maps"),
     "slm": ("slm:slm", ("model_dir", "store"), "score a speech language model: bits, and error rates both ways"),

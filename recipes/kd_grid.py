@@ -11,7 +11,7 @@ by default):
               the method's own name and the grid's sets: `name`, `train`, `dev`. The last run is what is scored; of the others the
               checkpoint `export` (last by default) is what later ones find
     export    checkpoints of the last run that are scored: last, best, swad, init; last and best by default
-    score     classify (the grid's, by default), name, anomalies; or {classify: {base_novel: true}} with options of it
+    score     classify (the grid's, by default), name, segments, anomalies; or {classify: {base_novel: true}} with options of it
 
 `shared` holds runs by name that many cells stand on, written as those of `fits`; each is made once, by the first cell that needs
 it, and found again by its hash. Texts may hold {seed}, {domain} and the names of shared and of earlier runs, which stand for their
@@ -40,18 +40,16 @@ from cells import (
     add_row,
     attempt,
     file_sha256,
-    finished,
     making,
     options,
     run,
-    spread,
     unfinished,
     work_through,
 )  # fmt: skip
+from kd_tables import forecast, tables
 
 from audiokd.errors import ConfigError
 from audiokd.eval.bitrate import count_parameters
-from audiokd.eval.table import markdown
 from audiokd.report.page import read_metrics
 from audiokd.stages.fit import source
 
@@ -148,14 +146,14 @@ def read_cells(path: str) -> list[StudentCell]:
     """
     tree = yaml.safe_load(Path(path).read_text())
     domains, tests = tree.get("domains", [""]), tree["test"]
-    shared = {name: _fits([{**fit, "name": name}], tree, path) for name, fit in tree.get("shared", {}).items()}
+    shared = {name: fits_of([{**fit, "name": name}], tree, path) for name, fit in tree.get("shared", {}).items()}
     cells = []
     for name, made in tree["cells"].items():
         if strange := sorted(made.keys() - CELL_KEYS):
             raise ConfigError(
                 f"cell {name} has {', '.join(strange)}; known are {', '.join(sorted(CELL_KEYS))}", where=path
             )
-        fits, how = _fits(made.get("fits", []), tree, path), made.get("score", tree.get("score", "classify"))
+        fits, how = fits_of(made.get("fits", []), tree, path), made.get("score", tree.get("score", "classify"))
         command, given = next(iter(how.items())) if isinstance(how, dict) else (how, {})
         if command not in SCORES:
             raise ConfigError(f"cell {name} is scored by {command}, not {' or '.join(SCORES)}", where=path)
@@ -171,7 +169,12 @@ def read_cells(path: str) -> list[StudentCell]:
     return sorted(cells, key=lambda c: c.seed)
 
 
-def _fits(fits: list[dict[str, Any]], tree: dict[str, Any], path: str) -> tuple[dict[str, Any], ...]:
+def fits_of(fits: list[dict[str, Any]], tree: dict[str, Any], path: str) -> tuple[dict[str, Any], ...]:
+    """Runs of a cell as `Runs.fits` has them.
+
+    Raises:
+        ConfigError: no run, one without a method, an unknown key, two of one name.
+    """
     if not fits or any("method" not in f for f in fits):
         raise ConfigError(
             "a cell without runs, or a run without a method", where=path, fix="fits: [{method: vl2v, ...}]"
@@ -278,8 +281,21 @@ def of_classify(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return scores
 
 
+def of_segments(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Scores of `audiokd segments` by name: `f1` over all pixels, `f1_per_image`, `f1_low` and so on over those of a stratum."""
+    scores = {**found["micro"]} | {f"{k}_per_image": v for k, v in found["per_image"].items()}
+    for stratum, of in found.get("by_height", {}).items():
+        scores |= {f"{k}_{stratum}": v for k, v in of["micro"].items()}
+    return scores
+
+
 #: scores of a command's result
-SCORES = {"classify": of_classify, "name": lambda found: found["scores"], "anomalies": lambda found: found["scores"]}
+SCORES = {
+    "classify": of_classify,
+    "name": lambda found: found["scores"],
+    "segments": of_segments,
+    "anomalies": lambda found: found["scores"],
+}
 #: layer that a command scores, where it is not the logits
 LAYERS = {"anomalies": "map"}
 
@@ -287,11 +303,21 @@ LAYERS = {"anomalies": "map"}
 def in_domain(run_folder: Path, checkpoint: str) -> float | None:
     """The validation score of a checkpoint: of the domains that were trained on, items that were held out."""
     metrics = run_folder / "metrics.csv"
-    known = read_metrics(metrics).get("score", {}).get("val") if metrics.exists() else None
+    found = read_metrics(metrics) if metrics.exists() else {}
+    known = found.get("score", found.get("iou", {})).get("val")
     if known is None or checkpoint not in ("last", "best"):
         return None
     values = known[1].tolist()
     return max(values) if checkpoint == "best" else values[-1]
+
+
+def parameters(model_dir: str) -> int:
+    """Numbers that a model needs to answer; of a teacher with prompts no text side."""
+    if (Path(model_dir) / "config.json").exists():
+        return count_parameters(model_dir)
+    from audiokd.teachers.zero_shot import load_zero_shot
+
+    return load_zero_shot(model_dir).num_parameters()
 
 
 def latency_ms(model_dir: str) -> float | None:
@@ -338,7 +364,7 @@ def finish(cell: StudentCell, without: list[str]) -> None:
         "system": f"grid/{cell.name}",
         "method": cell.method,
         "domain": cell.domain or None,
-        "parameters": count_parameters(models[0]) if models else None,
+        "parameters": parameters(models[0]) if models else None,
         "latency_ms": latency_ms(models[0]) if models else None,
         "seconds": float((cell.folder / "seconds").read_text()),
         "chance": chance,
@@ -369,68 +395,6 @@ def work(cell: StudentCell) -> str:
         finish(cell, without)
 
     return attempt(cell, do)
-
-
-def tables(cells: list[StudentCell], columns: list[str], each: str = "without") -> str:
-    """A table a checkpoint, a row a method: of one seed with its 95% interval over items, of several the mean and their range."""
-    done = finished()
-    rows = [done[c.sha256] for c in cells if c.sha256 in done]
-    text = []
-    for checkpoint in dict.fromkeys(c for cell in cells for c in cell.export):
-        if any(k.startswith(f"{checkpoint}.") for r in rows for k in r["scores"]):
-            text.append(f"Checkpoint: {checkpoint}\n\n{_rows(cells, rows, checkpoint, columns, each)}")
-    return "\n".join(text)
-
-
-def _rows(cells: list[StudentCell], rows: list[dict[str, Any]], checkpoint: str, columns: list[str], each: str) -> str:
-    domains = list(dict.fromkeys(c.domain for c in cells if c.domain))
-    of_domains = [f"{each} {d}" for d in domains] + ["mean"] if domains else []
-    names = [f"{d} {c}".removesuffix(" accuracy") for c in columns for d in of_domains] or columns
-    table = []
-    for method in dict.fromkeys(c.method for c in cells):
-        found = [r for r in rows if r["method"] == method]
-        if not any(k.startswith(f"{checkpoint}.") for r in found for k in r["scores"]):
-            continue
-        values = []
-        for column in columns:
-            key = f"{checkpoint}.{column}"
-            for domain in domains or [None]:
-                here = [r for r in found if r["domain"] == domain]
-                values.append(spread(here, key) if here else "-")
-            values += [spread(_means(found, domains, key), key)] if domains else []
-        inside = f"{checkpoint}.in_domain"
-        inner = _means(found, domains, inside) if domains else found
-        size, speed = (statistics.median(r[k] or 0 for r in found) for k in ("parameters", "latency_ms"))
-        about = [spread(inner, inside), f"{size / 1e6:.2f} M", f"{speed:.1f}" if speed else "-"]
-        table.append([method, str(len({r["seed"] for r in found})), *values, *about])
-    return markdown(["cell", "seeds", *names, "in domain", "parameters", "ms a picture"], table)
-
-
-def _means(rows: list[dict[str, Any]], domains: list[str], key: str) -> list[dict[str, Any]]:
-    """A row a seed that has all domains: the mean over them."""
-    means = []
-    for seed in sorted({r["seed"] for r in rows}):
-        of = [r["scores"].get(key) for r in rows if r["seed"] == seed]
-        if len(of) == len(domains) and None not in of:
-            means.append({"scores": {key: statistics.mean(of)}, "intervals": {}})
-    return means
-
-
-def forecast(cells: list[StudentCell]) -> str:
-    """How long the cells that have no row will take, by those of the same name that have one."""
-    done = finished()
-    table, total = [], 0.0
-    for method in dict.fromkeys(c.method for c in cells):
-        of = [c for c in cells if c.method == method]
-        spent = [done[c.sha256]["seconds"] for c in of if c.sha256 in done]
-        left = len(of) - len(spent)
-        each = statistics.mean(spent) if spent else None
-        total += left * (each or 0)
-        table.append(
-            [method, str(left), f"{each / 60:.1f}" if each else "?", f"{left * each / 3600:.2f}" if each else "?"]
-        )
-    table.append(["all that is known", "", "", f"{total / 3600:.2f}"])
-    return markdown(["cell", "left", "minutes each", "hours of one process"], table)
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ class ImageReport:
 
 
 def check_image(item: Item) -> ImageReport:
-    """Read the picture of an item."""
+    """Read the picture of an item, and its mask where it has one."""
     from PIL import Image
 
     where = item.where or item.path
@@ -41,12 +41,12 @@ def check_image(item: Item) -> ImageReport:
         with open_picture(item) as f:
             data = f.read()
         image = read_picture(io.BytesIO(data), item)
-        if item.mask is not None and item.label is not None:  # where a defect is; other masks may have many classes
+        if item.mask is not None:
             load_mask(item, (image.height, image.width))
     except (ImageError, OSError) as e:  # OSError: a folder, a disk that fails
-        if isinstance(e, ImageError) and item.mask is not None and e.where == item.mask:
-            where = item.mask
-        return ImageReport(item, where, e.what if isinstance(e, ImageError) else f"cannot be read ({e.strerror or e})")
+        what = e.what if isinstance(e, ImageError) else f"cannot be read ({e.strerror or e})"
+        of_mask = isinstance(e, ImageError) and e.where == item.mask and item.mask is not None
+        return ImageReport(item, where, f"{what} ({item.mask})" if of_mask else what)
     with Image.open(io.BytesIO(data)) as raw:
         kind, mode = str(raw.format), raw.mode
         # Pillow itself brings the colours of 16 bits down to 8, and tells of it in the decoder's arguments alone

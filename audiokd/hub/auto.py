@@ -27,6 +27,14 @@ METHODS: dict[str, dict[str, str]] = {
         "config": "audiokd.methods.atst.config:ATSTConfig",
         "model": "audiokd.methods.atst.model:ATSTModel",
     },
+    "building_sda": {
+        "settings": "audiokd.methods.building_sda.settings:BuildingSettings",
+        "module": "audiokd.methods.building_sda.module:BuildingModule",
+        "config": "audiokd.methods.building_sda.config:BuildingConfig",
+        "model": "audiokd.methods.building_sda.model:BuildingModel",
+        "run": "audiokd.methods.building_sda.run:BuildingRun",
+        "export": "audiokd.methods.building_sda.run:write_model",
+    },
     "classifier": {
         "settings": "audiokd.methods.classifier.settings:ClassifierSettings",
         "module": "audiokd.methods.classifier.module:ClassifierModule",

@@ -120,6 +120,7 @@ def _scored(
 
     from audiokd.data.anomaly_labels import is_normal
     from audiokd.data.classes import named
+    from audiokd.data.images import load_image
     from audiokd.data.masks import at_size, load_mask
     from audiokd.eval.anomaly_pictures import auroc
 
@@ -137,7 +138,13 @@ def _scored(
         raise AudiokdError(what, where=items[0].where, fix="give them all, or none: then pictures alone are scored")
     masks = None
     if are_maps and all(with_mask):
-        masks = [at_size(load_mask(i), m.shape) if b else np.zeros(m.shape, bool) for i, m, b in zip(items, maps, bad)]
+        masks = []
+        for item, found, is_bad in zip(items, maps, bad):
+            if is_bad:
+                picture = load_image(item)
+                masks.append(at_size(load_mask(item, (picture.height, picture.width)), found.shape))
+            else:
+                masks.append(np.zeros(found.shape, bool))
         if empty := [i.id for i, b, m in zip(items, bad, masks) if b and not m.any()]:
             raise AudiokdError(
                 f"masks without a defect: {named(empty)}", where=items[0].where, fix="label them good, or mend them"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from audiokd.tokens.store import StoreItem
 
 
 class PictureWorker(Worker):
-    """As `Worker`, of items in the place of utterances: a picture [3, H, W] in that of a waveform, one frame [1, D] of each."""
+    """As `Worker`, of items in the place of utterances: a picture [3, H, W] in that of a waveform, one frame [1, D] of each, or its
+    rows [H, W] by a model of pixels."""
 
     def _set_up(self) -> None:
         self.sample_rate = 1  # a store has one; with no samples the seconds are 0
@@ -31,11 +33,13 @@ class PictureWorker(Worker):
     def _read(self, batch: list[Any]) -> Read:
         from audiokd.vision.transforms import plain_view
 
+        # a model of pixels sees pictures as large as they are
+        view = getattr(self.model, "view", None) or (lambda picture: plain_view(picture, self.model.preprocess))
         views: list[tuple[Any, np.ndarray | None]] = []
         errors = {}
         for item in batch:
             try:
-                views.append((item, plain_view(load_image(item), self.model.preprocess).numpy()))
+                views.append((item, view(load_image(item)).numpy()))
             except ImageError as e:
                 row = error_row(item, e)  # names the file, and a store holds no path
                 errors[item.id] = row | {"error": row["error"].replace(item.path, os.path.basename(item.path))}
@@ -47,5 +51,8 @@ class PictureWorker(Worker):
     def _run(self, wavs: list[np.ndarray]) -> list[np.ndarray]:
         import torch
 
-        batch = torch.from_numpy(np.stack(wavs)).to(self.device)
-        return [self._numpy(f) for f in self.model.extract(batch, None, self.job.layer)[0]]
+        found: list[np.ndarray] = []
+        for _, alike in groupby(wavs, key=lambda w: w.shape):
+            batch = torch.from_numpy(np.stack([*alike])).to(self.device)
+            found += [self._numpy(f) for f in self.model.extract(batch, None, self.job.layer)[0]]
+        return found

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from audiokd.errors import AudiokdError
+from audiokd.teachers.pair_media import TEXT_SIDE
 from audiokd.teachers.prompted_pair import PromptedPair, load_prompted
 from audiokd.teachers.text_bank import BANK, TextBank, load_text_bank
 from audiokd.vision.transforms import Preprocess, preprocess_of
@@ -123,6 +124,13 @@ class ZeroShot(NamesMedia, nn.Module):
         self.register_buffer("class_vectors", bank.vectors)
         self.config = ZeroShotConfig(list(bank.names), bank.model_sha256)
         self.eval()
+
+    def num_parameters(self) -> int:
+        """Numbers that an answer takes: of the media side, its prompts and the vectors; no text is read any more."""
+        own = self.pair.pair.net.state_dict()
+        of_media = sum(v.numel() for k, v in own.items() if k.split(".")[0] not in TEXT_SIDE)
+        prompts = 0 if self.pair.visual is None else self.pair.visual.tokens.numel()
+        return of_media + prompts + self.class_vectors.numel()
 
     @property
     def labels(self) -> list[str]:

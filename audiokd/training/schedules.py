@@ -42,3 +42,11 @@ def exponential_ramp(step: int, *, peak: float, ramp_steps: int) -> float:
     """exp(-5 (1 - t)^2) of `peak`, t from 0 to 1 over `ramp_steps`, then `peak` (Laine and Aila, arXiv 1610.02242)."""
     share = min(1.0, (step + 1) / max(1, ramp_steps))
     return peak * math.exp(-5.0 * (1.0 - share) ** 2)
+
+
+def slanted_triangular(step: int, *, peak: float, total_steps: int, cut: float = 0.1, ratio: float = 32.0) -> float:
+    """Linear from `peak` / `ratio` up to `peak` over the share `cut` of `total_steps`, then linear down to where it began
+    (ULMFiT, arXiv 1801.06146, equation 3, whose cut and ratio these are)."""
+    top = max(1.0, cut * total_steps)
+    share = step / top if step < top else max(0.0, 1 - (step - top) / max(1.0, total_steps - top))
+    return peak * (1 + share * (ratio - 1)) / ratio

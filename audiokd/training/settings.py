@@ -73,6 +73,25 @@ class MediaSettings:
 
 
 @dataclass
+class MaskSettings:
+    """Pictures with masks.
+
+    Args:
+        batch_size: pictures a device and step.
+        num_workers: loader processes a device; the batches are the same whatever it is.
+        crop: side of a random training crop, pixels; 0 takes whole pictures, which are then of one size.
+        symmetries: turn and mirror training pictures at random.
+        val_items: of the validation set at most.
+    """
+
+    batch_size: int = 16
+    num_workers: int = 2
+    crop: int = 256
+    symmetries: bool = True
+    val_items: int = 1_000_000
+
+
+@dataclass
 class AdamWSettings:
     """AdamW, warmed up, then along a half cosine to the last step.
 

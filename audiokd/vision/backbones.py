@@ -99,6 +99,11 @@ def load_backbone(name: str, weights: str = "") -> Backbone:
 
 
 def check_name(name: str) -> None:
+    """That timm has such a model, and such weights of it where a tag names some.
+
+    Raises:
+        AudiokdError: it has not; the near ones are named.
+    """
     timm = require_timm()
     arch, _, tag = name.partition(".")
     if not timm.is_model(arch):

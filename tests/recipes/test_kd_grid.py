@@ -14,7 +14,8 @@ import pytest
 import torch
 import yaml
 from tiny_digits import save_digits
-from tiny_pairs import bert, tokenizer
+from tiny_pairs import bert, save_pair, tokenizer
+from tiny_pictures import write_digits
 from tiny_textures import write_mvtec
 
 from audiokd.cli import main
@@ -59,13 +60,15 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     items = read_items(tmp_path / "data" / "all")
     for domain in ("turned", "inverted"):
         write_items(tmp_path / "data" / domain, [i for i in items if i.domain == domain])
-    write_items(tmp_path / "data" / "pair", [i.with_(caption=f"a photo of a {i.label}.") for i in items])
+    captioned = [i.with_(caption=f"a photo of a {i.label}.") for i in items]
+    write_items(tmp_path / "data" / "pair", captioned[::2])
+    write_items(tmp_path / "data" / "pair-dev", captioned[1::2])
     torch.manual_seed(0)
     AutoModel.from_config(AutoConfig.for_model(**bert())).save_pretrained(tmp_path / "text")
     tokenizer(20).save_pretrained(tmp_path / "text")
     (tmp_path / "student.yaml").write_text(yaml.safe_dump(STUDENT | LEAVE | {"data.leave_out": ""}))
     debug: dict[str, Any] = {"method": "vl2v", "config": "vl2v/debug"}
-    sets = {"train": "data/pair", "dev": "data/pair"}
+    sets = {"train": "data/pair", "dev": "data/pair-dev"}
     tree = {
         "train": "data/all", "dev": "data/all", "test": "data/{domain}", "domains": ["turned", "inverted"],
         "shared": {"pair": {"method": "lit", "config": ["lit/debug"], **sets, "options": {"model.text": "text", **RUN}}},
@@ -150,6 +153,53 @@ def test_every_cell_is_a_row_once(
     assert "Checkpoint: swad" not in table
     start(grid, monkeypatch, "--forecast")
     assert "| broken | 1 | ? | ? |" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_prompts_students_and_names(
+    grid: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No domain; runs with sets of their own; init is scored; scores of several columns, each with its interval."""
+    monkeypatch.chdir(write_digits(tmp_path, {"train": 6, "dev": 4, "test": 5}))
+    save_pair("clip", tmp_path / "clip")
+    (tmp_path / "words.txt").write_text("dog\ncat\nrain\nclock\nfish\nbird\n")
+    few = {"run.max_steps": 2, "run.val_every": 2, "run.ckpt_every": 2, "run.accelerator": "cpu"}
+    taught = {
+        "name": "taught", "method": "promptsrc", "config": "promptsrc/debug",
+        "options": {"model.pair": "clip", "data.test": "[test]", "data.shots": 4, "average.points": 2, **few},
+    }  # fmt: skip
+    learns = {"teacher.pair": "{taught}", "model.backbone": "test_resnet", "model.prompts": 0, **few}
+    words = {"pair": "clip", "vocabulary.source": "list", "vocabulary.path": "words.txt", **few}
+    tree = {
+        "train": "train", "dev": "dev", "test": "test", "score": {"classify": {"base_novel": True}},
+        "columns": ["base", "novel", "harmonic_mean"],
+        "cells": {
+            "teacher": {"export": ["init", "last"], "fits": [taught]},
+            "student": {
+                "export": ["last"],
+                "fits": [taught, {"method": "promptkd", "config": "promptkd/debug", "options": learns}],
+            },
+            "names": {
+                "export": ["init"], "score": "name",
+                "fits": [{"method": "s3a", "config": "s3a/debug", "options": words}],
+            },
+        },
+    }  # fmt: skip
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    start(grid, monkeypatch)
+    rows = {r["method"]: r for r in map(json.loads, Path("results.jsonl").read_text().splitlines())}
+    assert set(rows) == {"teacher", "student", "names"}
+    sides = {f"{c}.{s}" for c in ("init", "last") for s in ("accuracy", "base", "novel", "harmonic_mean")}
+    assert sides | {"last.in_domain"} == set(rows["teacher"]["scores"])
+    assert sides <= set(rows["teacher"]["intervals"])
+    assert {"init.accuracy", "init.clustering", "init.iou"} <= set(rows["names"]["scores"])
+    assert all(r["parameters"] > 0 and r["latency_ms"] > 0 for r in rows.values())
+    capsys.readouterr()
+    start(grid, monkeypatch, "--tables")
+    first, last = capsys.readouterr().out.split("Checkpoint: last")
+    low, high = rows["teacher"]["intervals"]["init.novel"]
+    assert f"{rows['teacher']['scores']['init.novel']:.3f} [{low:.3f}, {high:.3f}]" in first
+    assert "| student | 1 |" in last
 
 
 def test_what_makes_a_cell(grid: ModuleType, recipe: Path) -> None:

@@ -54,7 +54,8 @@ def test_fit_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = ask(capsys, "fit", "--help")
     assert (code, out.splitlines()[-1]) == (
         0,
-        "methods: atst, classifier, detector, lit, lm_spt, mert, promptkd, promptsrc, rvq_vae, s3a, speech_lm, vl2v",
+        "methods: atst, building_sda, classifier, dbfad, detector, lit, lm_spt, mert, promptkd, promptsrc, rvq_vae, s3a, "
+        "speech_lm, vl2v",
     )
     code, out, _ = ask(capsys, "fit", "lm_spt", "--help")
     assert code == 0

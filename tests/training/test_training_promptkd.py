@@ -153,6 +153,14 @@ def test_a_cnn_and_an_audio_encoder(corpus: Path, readers: Path, tmp_path: Path)
     assert module.model.prompts.tokens.grad.abs().sum() > 0
 
 
+def test_a_backbone_at_another_size(corpus: Path, tmp_path: Path) -> None:
+    changes = {"model__pair": "", "model__backbone": "test_resnet", "model__size": 64, "model__prompts": 0}
+    module, data = build(corpus, tmp_path, model__learns="projector", **changes)
+    batch = data.collate([data.train_set[0, i] for i in (0, 8)])
+    assert batch["student"]["pixel_values"].shape == (2, 3, 64, 64)
+    assert module.model.preprocess.size == (64, 64)
+
+
 def test_bfloat16(corpus: Path, tmp_path: Path) -> None:
     finish(
         [*command(corpus), "--run.max_steps", "2", "--run.val_every", "2", "--run.precision", "bf16-mixed"],
@@ -167,6 +175,8 @@ def test_what_is_refused(corpus: Path, readers: Path, tmp_path: Path) -> None:
         PromptKDRun(PromptKDSettings(), train, dev)
     with pytest.raises(ConfigError, match="no student, or several"):
         PromptKDRun(settings_of(corpus, model__backbone="test_resnet"), train, dev)
+    with pytest.raises(ConfigError, match="a size without a backbone"):
+        PromptKDRun(settings_of(corpus, model__size=64), train, dev)
     with pytest.raises(AudiokdError, match=r"teacher takes image, and the set is of audio"):
         PromptKDRun(settings_of(corpus), str(readers / "train"), str(readers / "dev")).build(tmp_path)
     with pytest.raises(AudiokdError, match="a pair model of sound cannot be a student"):

@@ -28,7 +28,9 @@ from audiokd.stages.export import export
 from audiokd.stages.extract import extract
 from audiokd.teachers.pair import load_pair
 from audiokd.teachers.prompted_pair import PromptedPair, PromptShape, load_any_pair, load_prompted
+from audiokd.teachers.student_body import body_of_pair
 from audiokd.teachers.text_bank import fill, load_text_bank, make_text_bank
+from audiokd.teachers.zero_shot import load_zero_shot
 from audiokd.tokens.remote import open_store
 from audiokd.training.prompt_averaging import GaussianAverage
 from audiokd.vision.transforms import plain_view, preprocess_of
@@ -170,6 +172,11 @@ def test_an_export_names_items(corpus: Path, trained: Path, tmp_path: Path) -> N
     found = classify(logits, [str(corpus / "test")], str(tmp_path / "scores.json"), base_novel=True)
     assert found["base_novel"]["base"]["accuracy"] > 0.6
 
+    student = body_of_pair(prompted.pair)
+    of_media = sum(v.numel() for v in student.state_dict().values())
+    visual = prompted.visual.tokens.numel()
+    assert load_zero_shot(tmp_path / "prompts").num_parameters() == of_media + visual + bank.vectors.numel()
+
     bank_of = tmp_path / "prompts" / "text_bank.safetensors"
     make_text_bank(prompted.pair, fill(bank.names, "photo"), bank.scale).save(bank_of)
     with pytest.raises(AudiokdError, match="the text bank was made by model"):
@@ -218,6 +225,8 @@ def test_what_is_refused(corpus: Path, readers: Path, tmp_path: Path) -> None:
     train, dev = str(corpus / "train"), str(corpus / "dev")
     with pytest.raises(AudiokdError, match="no pair model"):
         PromptSRCRun(PromptSRCSettings(), train, dev)
+    with pytest.raises(AudiokdError, match="an average of 20 points over a run of 4 steps"):
+        build(corpus, tmp_path, run__max_steps=4)
     with pytest.raises(AudiokdError, match="60 shots are asked for: cat has 40, dog has 40"):
         build(corpus, tmp_path, data__shots=60)
     with pytest.raises(AudiokdError, match="visual prompts for 9 layers; its visual tower has 2"):

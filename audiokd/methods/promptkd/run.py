@@ -33,6 +33,8 @@ class PromptKDRun:
             raise ConfigError("no teacher", fix="--teacher.pair FOLDER, a pair model or an export of fit promptsrc")
         if sum(map(bool, (m.pair, m.backbone, m.encoder))) != 1:
             raise ConfigError("no student, or several", fix="one of --model.pair, --model.backbone, --model.encoder")
+        if m.size and not m.backbone:
+            raise ConfigError("a size without a backbone", where="model.size", fix="leave it out, or --model.backbone")
         how = (allow_pipes, d.classes or None, d.same_names)
         self.sets = {k: open_media(p, *how) for k, p in {"train": train, "dev": dev}.items()}
         self.classes = self.sets["train"].classes
@@ -122,7 +124,8 @@ def student_body(s: PromptKDSettings) -> tuple[Any, float]:
             fix = "--model.encoder, one of ours or of transformers"
             raise AudiokdError("a pair model of sound cannot be a student", where=m.pair, fix=fix)
         return body_of_pair(pair), float(pair.scale)
-    return (timm_body(m.backbone, m.weights) if m.backbone else sound_body(m.encoder, m.clip_blocks)), 100.0
+    body = timm_body(m.backbone, m.weights, m.size) if m.backbone else sound_body(m.encoder, m.clip_blocks)
+    return body, 100.0
 
 
 def write_model(exp_dir: Path, settings: PromptKDSettings, state: dict[str, Any] | None, out: Path, name: str) -> None:

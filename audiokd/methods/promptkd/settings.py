@@ -16,6 +16,7 @@ class StudentSettings:
         pair: folder or hub id of a CLIP, SigLIP or LiT, whose image side it is.
         backbone: timm's name of an image network.
         weights: its file, folder or hub id; empty draws them at random.
+        size: height and width of the pictures that it sees, pixels; 0 is its own.
         encoder: folder or hub id of an audio encoder, ours or one of transformers'.
         clip_blocks: last layers of the encoder that the clip embedding is made of.
         prompts: tokens of a layer; 0 where the network takes none.
@@ -27,6 +28,7 @@ class StudentSettings:
     pair: str = ""
     backbone: str = ""
     weights: str = ""
+    size: int = 0
     encoder: str = ""
     clip_blocks: int = 1
     prompts: int = 4

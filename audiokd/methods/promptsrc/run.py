@@ -26,13 +26,18 @@ class PromptSRCRun:
         allow_pipes: run shell commands in wav.scp.
 
     Raises:
-        AudiokdError: no pair model, items without labels, fewer than the shots, other classes in one set than in the other.
+        AudiokdError: no pair model, more points of the average than steps, items without labels, fewer than the shots, other
+            classes in one set than in the other.
     """
 
     def __init__(self, settings: PromptSRCSettings, train: str, dev: str, allow_pipes: bool = False):
         d = settings.data
         if not settings.model.pair:
             raise AudiokdError("no pair model", fix="--model.pair FOLDER, a CLIP, SigLIP, CLAP or LiT")
+        a, steps = settings.average, settings.run.max_steps
+        if not 0 <= a.points <= steps or a.std <= 0:
+            what = f"an average of {a.points} points over a run of {steps} steps, with a width of {a.std}"
+            raise AudiokdError(what, where="average", fix="--average.points of run.max_steps at most; 0 is no average")
         self.settings = settings
         how = (allow_pipes, d.classes or None, d.same_names)
         sets = {k: open_media(p, *how) for k, p in {"train": train, "dev": dev}.items()}

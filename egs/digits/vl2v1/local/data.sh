@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Handwritten digits of six domains from Python packages, 6,600 digits drawn from Debian's fonts with captions, EfficientNet-Lite0
+# Handwritten digits of six domains from Python packages, 22,000 digits drawn from Debian's fonts with captions, EfficientNet-Lite0
 # and MiniLM. Writes data/all, data/<domain> for each of mnist, sklearn, rotated, inverted, noisy and coloured, data/pair-train,
 # data/pair-dev (of fonts that pair-train has not) and downloads/.
 #   --each N     pictures of a class in a domain, 100 at most
 #   --pairs N    of pair-train; pair-dev has a tenth of it
 set -euo pipefail
 each=100
-pairs=6000
+pairs=20000
 . ../../../recipes/lib.sh
 read_options "$@"
 

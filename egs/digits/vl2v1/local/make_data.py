@@ -222,7 +222,7 @@ class Pictures:
         return path
 
 
-def main(downloads: str, data: str, each: str = "100", train: str = "6000", dev: str = "600") -> None:
+def main(downloads: str, data: str, each: str = "100", train: str = "20000", dev: str = "2000") -> None:
     pictures, splits = Pictures(Path(data)), {}
     for domain, label, picture in domains(Path(downloads), int(each)):
         items = splits.setdefault(domain, [])
