@@ -1,4 +1,4 @@
-"""A learning rate that falls where the validation loss stands still, and that a kill does not change.
+"""A learning rate that falls where the validation loss stands still: the same for a run that was killed.
 
 torch's `ReduceLROnPlateau` counts its calls, and a resumed run may validate one step twice: this one goes by the step.
 """

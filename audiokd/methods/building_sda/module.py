@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from audiokd.losses.bernoulli_kl import bernoulli_kl
 from audiokd.losses.mask_loss import mask_loss
 from audiokd.methods.building_sda.model import BuildingModel
 from audiokd.methods.building_sda.settings import BuildingOptim, BuildingSettings
 from audiokd.training.base import RunModule
+from audiokd.training.plateau import Plateau
 from audiokd.training.schedules import slanted_triangular
 
 NORMS = nn.modules.batchnorm._NormBase
@@ -49,9 +49,9 @@ class BuildingModule(RunModule):
         # past nn.Module's registry: no optimiser, checkpoint or .train() reaches it
         self.__dict__["teacher"] = None if teacher is None else teacher.eval().requires_grad_(False)
         self.stages = {k: m.segmenter.blocks() for k, m in self._learners()}
-        self.schedulers: dict[str, ReduceLROnPlateau] = {}
-        self._plateaus: dict[str, dict[str, float]] = {}
-        self._judged = 0
+        o = settings.optim
+        falls = o.schedule == "plateau"
+        self.plateaus = {k: Plateau(o.patience, o.factor) for k, _ in self._learners()} if falls else {}
         self._counts: dict[str, list[float]] = {}
         self._set_phase()
 
@@ -106,10 +106,6 @@ class BuildingModule(RunModule):
                 for k, part in enumerate(parts)
             ]
             optimizers.append(optimizer_of(o, groups))
-            if o.schedule == "plateau":
-                self.schedulers[name] = ReduceLROnPlateau(optimizers[-1], "max", o.factor, o.patience)
-                for key, value in self._plateaus.get(name, {}).items():  # of the checkpoint that the run goes on from
-                    setattr(self.schedulers[name], key, value)
         return optimizers
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
@@ -118,10 +114,13 @@ class BuildingModule(RunModule):
             self._set_phase()
         found: Any = self.optimizers()
         optimizers = found if isinstance(found, list) else [found]
+        rate = self.settings.optim.lr
         if self.settings.optim.schedule == "slanted_triangular":
-            peak = slanted_triangular(self.iteration, peak=self.settings.optim.lr, total_steps=self.run.max_steps)
-            for group in (g for o in optimizers for g in o.param_groups):
-                group["lr"] = peak * group["scale"]
+            rate = slanted_triangular(self.iteration, peak=rate, total_steps=self.run.max_steps)
+        for optimizer, (name, _) in zip(optimizers, self._learners()):
+            scale = self.plateaus[name].scale if self.plateaus else 1.0
+            for group in optimizer.param_groups:
+                group["lr"] = rate * scale * group["scale"]
         rates = {"lr": optimizers[0].param_groups[0]["lr"]}
         if self.peer is not None:
             self.step_done(self._mutual(batch, optimizers) | rates)
@@ -210,25 +209,20 @@ class BuildingModule(RunModule):
 
     def on_validation_epoch_end(self) -> None:
         super().on_validation_epoch_end()
-        if self.iteration > self._judged:  # a run that goes on validates once more where it stopped
-            self._judged = self.iteration
-            for name, scheduler in self.schedulers.items():
-                scheduler.step(self.val_metrics["iou" if name == "model" else "peer_iou"])
+        for name, plateau in self.plateaus.items():
+            plateau.judge(1 - self.val_metrics["iou" if name == "model" else "peer_iou"], self.iteration)
 
     def criterion(self) -> float:
         return -self.val_metrics["iou"]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
-        checkpoint["judged"] = self._judged
-        checkpoint["plateaus"] = {
-            name: {k: getattr(s, k) for k in ("best", "num_bad_epochs")} for name, s in self.schedulers.items()
-        }
+        checkpoint["plateaus"] = {name: plateau.state_dict() for name, plateau in self.plateaus.items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
-        self._judged = checkpoint["judged"]
-        self._plateaus = checkpoint["plateaus"]
+        for name, plateau in self.plateaus.items():
+            plateau.load_state_dict(checkpoint["plateaus"][name])
         self._set_phase()
 
 

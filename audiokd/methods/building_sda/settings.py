@@ -90,7 +90,7 @@ class BuildingOptim:
         weight_decay: added to the gradient.
         momentum: of sgd and rmsprop.
         schedule: plateau divides the rate when the validation IoU has not grown; slanted_triangular is ULMFiT's; or constant.
-        patience: of plateau, validations without a better one.
+        patience: of plateau, validations in a row without a better one that are let go; 0 leaves the rate as it is.
         factor: of plateau, what the rate is multiplied by.
         block_decay: rate of an encoder's stage over that of the one after it, decoder and head having the whole: discriminative
             rates; 1 is one rate for all.
