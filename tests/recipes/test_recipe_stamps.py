@@ -170,11 +170,30 @@ METHODS_OF = {
 METHODS_OF |= {"speech_pair": "lit", "speech_teacher": "promptsrc", "speech_student": "promptkd"}
 
 
-@pytest.mark.parametrize("file", sorted(TASKS.glob("*/conf/*.yaml")), ids=lambda p: f"{p.parts[-3]}-{p.stem}")
+CONFS = sorted(TASKS.glob("*/conf/*.yaml"))
+GRIDS = [p for p in CONFS if p.stem.endswith("grid")]
+
+
+@pytest.mark.parametrize("file", [p for p in CONFS if p not in GRIDS], ids=lambda p: f"{p.parts[-3]}-{p.stem}")
 def test_keys_of_the_conf_files(file: Path) -> None:
     flat = read_config(str(file))
     known = flatten(dataclasses.asdict(part(METHODS_OF[file.stem], "settings")()))
     assert not set(flat) - set(known)
+
+
+@pytest.mark.parametrize("file", GRIDS, ids=lambda p: f"{p.parts[-3]}-{p.stem}")
+def test_cells_of_the_grids(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every run of every cell is of a file that is there and of keys that its method knows; three seeds of what is compared."""
+    monkeypatch.syspath_prepend(REPO / "recipes")
+    monkeypatch.chdir(file.parents[1])
+    import kd_grid
+
+    cells = kd_grid.read_cells(f"conf/{file.name}")
+    assert {c.seed for c in cells} == {0, 1, 2}
+    for fit in (f for c in cells for run in (c, *c.needs.values()) for f in run.fits):
+        assert Path(fit["config"]).is_file()
+        known = flatten(dataclasses.asdict(part(fit["method"], "settings")()))
+        assert not set(fit.get("options", {})) - set(known)
 
 
 @pytest.mark.parametrize("task", ["promptkd1", "s3a1"])
