@@ -47,6 +47,16 @@ def test_features_are_what_the_classifier_gets(name: str, tmp_path: Path) -> Non
     assert features.shape == (2, net.dim)
 
 
+def test_channels_lie_together() -> None:
+    """The layout that depthwise convolutions are fast in reaches the network, and the picture's own is left alone."""
+    net, seen = load_backbone("mobilenetv3_small_050").eval(), []
+    net.net.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    images = torch.randn(2, 3, 64, 64)
+    net(images)
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+    assert images.is_contiguous()
+
+
 def test_preprocessing_is_that_of_the_weights() -> None:
     for name, mean, interpolation, crop in [
         ("vit_small_patch16_224.augreg_in1k", 0.5, "bicubic", 0.9),
