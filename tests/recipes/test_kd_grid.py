@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,12 +11,12 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from grid_scripts import load_grid
 from tiny_digits import save_digits
 from tiny_pairs import bert, save_pair, tokenizer
 from tiny_pictures import write_digits
 from tiny_textures import write_mvtec
 
-from audiokd.cli import main
 from audiokd.data.anomaly_sets import mvtec_set
 from audiokd.data.image_sets import ImageSet, write_image_set
 from audiokd.data.items import read_items, write_items
@@ -33,22 +31,7 @@ TEACHER = {"teacher.pair": "{pair}"}
 
 @pytest.fixture
 def grid(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The script as a module; its commands run in this process, for a start of Python takes longer than a debug step."""
-    monkeypatch.syspath_prepend(RECIPES)
-    monkeypatch.delitem(sys.modules, "kd_grid", raising=False)
-    module = importlib.import_module("kd_grid")
-    module.said = []
-
-    def command(words: Sequence[str], log: Path) -> int:
-        module.said.append(list(words))
-        try:
-            main(list(words))
-        except SystemExit as e:
-            return int(e.code or 0)
-        return 0
-
-    monkeypatch.setattr(sys.modules["cells"], "command", command)
-    return module
+    return load_grid("kd_grid", monkeypatch)
 
 
 @pytest.fixture

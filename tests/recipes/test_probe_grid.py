@@ -6,15 +6,14 @@ import importlib
 import json
 import shutil
 import sys
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import yaml
+from grid_scripts import load_grid
 
-from audiokd.cli import main
 from audiokd.errors import ConfigError
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -26,22 +25,7 @@ PRETRAIN = {"model": {"dim": 24, "depth": 2, "heads": 2}, "heads": {"hidden": 16
 
 @pytest.fixture
 def grid(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The script as a module; its commands run in this process, for a start of Python takes longer than a debug step."""
-    monkeypatch.syspath_prepend(RECIPES)
-    monkeypatch.delitem(sys.modules, "probe_grid", raising=False)
-    module = importlib.import_module("probe_grid")
-    module.said = []
-
-    def command(words: Sequence[str], log: Path) -> int:
-        module.said.append(list(words))
-        try:
-            main(list(words))
-        except SystemExit as e:
-            return int(e.code or 0)
-        return 0
-
-    monkeypatch.setattr(sys.modules["cells"], "command", command)
-    return module
+    return load_grid("probe_grid", monkeypatch)
 
 
 @pytest.fixture
