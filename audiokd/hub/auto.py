@@ -131,6 +131,8 @@ METHODS: dict[str, dict[str, str]] = {
 
 #: the encoder without weights, where a folder or hub id stands for others
 LOG_MEL = "log_mel"
+#: the encoder of published FIDs; inception:FILE for weights that lie elsewhere
+INCEPTION = "inception"
 CONFIGS = "transformers.models.auto.configuration_auto"
 MODELS = "transformers.models.auto.modeling_auto"
 
@@ -188,7 +190,9 @@ def load_model(name: str | os.PathLike[str], device: str = "cpu") -> Any:
 
     Encoders of transformers (`audiokd.teachers.auto.FAMILIES`) get the face of ours (`audiokd.teachers.encoder`), codecs of
     transformers (`audiokd.teachers.codecs.CODECS`) that of our tokenizers (`audiokd.teachers.frozen_codec`). The name
-    log_mel is an encoder without weights, the floor of every probe (`audiokd.hub.log_mel`).
+    log_mel is an encoder without weights, the floor of every probe (`audiokd.hub.log_mel`); inception, or inception:FILE, the
+    network of published FIDs (`audiokd.hub.inception`); timm/NAME, or a folder as timm's hub has it, a backbone
+    (`audiokd.hub.timm_encoder`).
 
     Raises:
         AudiokdError: no such folder, no config.json, no weights, or a model of another kind; the kinds that are known are named; or
@@ -200,6 +204,14 @@ def load_model(name: str | os.PathLike[str], device: str = "cpu") -> Any:
         from audiokd.hub.log_mel import LogMelEncoder
 
         return _on(LogMelEncoder().eval(), device)
+    if name.partition(":")[0] == INCEPTION:
+        from audiokd.hub.inception import InceptionEncoder
+
+        return _on(InceptionEncoder(name.partition(":")[2]).eval(), device)
+    if name.startswith("timm/") or _is_timms(Path(name)):
+        from audiokd.hub.timm_encoder import TimmEncoder
+
+        return _on(TimmEncoder(name).eval().requires_grad_(False), device)
     if os.path.isdir(name):
         from audiokd.teachers.prompted_pair import is_prompted
 
@@ -230,6 +242,15 @@ def load_model(name: str | os.PathLike[str], device: str = "cpu") -> Any:
         raise AudiokdError(f"a {family} model is none that audiokd knows", where=name, fix=fix)
     model = load_pretrained(AutoModel, name, "the model", ENCODERS)
     return _on(model.eval().requires_grad_(False), device)
+
+
+def _is_timms(path: Path) -> bool:
+    """Whether a folder is one of timm's hub: its config.json names an architecture and no family of transformers."""
+    try:
+        config = json.loads((path / "config.json").read_text())
+    except (OSError, ValueError):  # what is wrong with it is said where it is looked for as ours
+        return False
+    return isinstance(config, dict) and "architecture" in config and "model_type" not in config
 
 
 def _on(model: Any, device: str) -> Any:

@@ -47,7 +47,7 @@ def classify(
     paths = [stores] if isinstance(stores, str) else stores
     if base_novel and len(paths) > 1:
         raise ConfigError("base and novel classes are scored of one store", fix="give the stores one by one")
-    folds = [_score(path, data, base_novel) for path in paths]
+    folds = [score_store(path, data, base_novel) for path in paths]
     found = folds[0]
     if len(folds) > 1:
         # a label's score over the folds that have it
@@ -97,8 +97,8 @@ def _labels(data: list[str], names: list[str]) -> tuple[dict[str, tuple[str, ...
     return labels, domains
 
 
-def _score(store: str, data: list[str], base_novel: bool) -> dict[str, Any]:
-    """What one store of logits scores."""
+def score_store(store: str, data: list[str], base_novel: bool) -> dict[str, Any]:
+    """What one store of logits scores, as `classify` has it for one; without a file."""
     import torch
 
     from audiokd.eval.base_novel import base_novel_scores, domain_scores
