@@ -110,17 +110,10 @@ def generate(
                 drawn = [rng_of(seed, "noise", i, k).standard_normal(shape, np.float32) for i, _ in batch]
                 return torch.from_numpy(np.stack(drawn))
 
-            found = pipeline.decode(
-                pipeline.sample(
-                    [p.text(by_label) for _, p in batch],
-                    noise(0),
-                    steps or None,
-                    guidance,
-                    sampler or None,
-                    timestep_spacing or None,
-                    noise,
-                )
-            )
+            how = (steps or None, guidance, sampler or None, timestep_spacing or None, noise)
+            with torch.no_grad():
+                latents = pipeline.sample([p.text(by_label) for _, p in batch], noise(0), *how)
+                found = pipeline.decode(latents)
             _write(pipeline, found, [(i, paths[i]) for i, _ in batch], folder if save_mel else None)
             bar.advance(len(batch))
     items = [Item(i, str(paths[i]), label=p.label, caption=p.caption) for i, p in wanted]

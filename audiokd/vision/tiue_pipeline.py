@@ -190,7 +190,6 @@ class TiUEPipeline(DiffusionPipeline):
             z = a * z + b * answer(z, t)
         return z
 
-    @torch.no_grad()
     def decode(self, found: Tensor) -> Tensor:
         """Pictures [B, C, H, W] in [-1, 1], or log-mel spectrograms [B, 1, frames, n_mels], of what `sample` gives."""
         if self.vae is None:
@@ -219,6 +218,7 @@ class TiUEPipeline(DiffusionPipeline):
             spectrograms = torch.from_numpy(np.stack(scaled))[:, None]
         return self.vocoder(spectrograms[:, 0].to(self.vocoder.device, self.vocoder.dtype)).float().cpu().numpy()
 
+    @torch.no_grad()
     def __call__(self, prompts: Sequence[str], seed: int = 0, **how: Any) -> np.ndarray:
         """Pictures uint8 [B, H, W, C], or sounds float32 [B, T], of labels or texts.
 
