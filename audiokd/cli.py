@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "kmeans": ("kmeans:kmeans", ("input", "model_dir"), "cluster frames of music: a tokenizer without a network"),
     "tokenize": ("tokenize:tokenize", ("model_dir", "input", "store"), "a corpus to tokens"),
     "extract": ("extract:extract", ("model_dir", "input", "store"), "a corpus to features"),
+    "generate": ("generate:generate", ("model", "input", "out"), "pictures or sounds of prompts, by a diffusion model"),
     "decode": ("decode:decode", ("model_dir", "store", "wav_dir"), "tokens back to sound"),
     "anchor": ("anchor:anchor", ("kind", "input", "wav_dir"), "references of a corpus: original, Griffin-Lim"),
     "score": ("score:score", (), "compare rebuilt audio with the original"),

@@ -119,6 +119,12 @@ METHODS: dict[str, dict[str, str]] = {
         "run": "audiokd.methods.speech_lm.run:SpeechLMRun",
         "export": "audiokd.methods.speech_lm.export:write_model",
     },
+    "tiue": {
+        "settings": "audiokd.methods.tiue.settings:TiUESettings",
+        "module": "audiokd.methods.tiue.module:DiffusionModule",
+        "run": "audiokd.methods.tiue.run:TiUERun",
+        "export": "audiokd.methods.tiue.run:write_model",
+    },
     "vl2v": {
         "settings": "audiokd.methods.vl2v_adip.settings:VL2VSettings",
         "module": "audiokd.methods.vl2v_adip.module:VL2VModule",
