@@ -29,7 +29,11 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "segments": ("segments:segments", ("store",), "how well pixels of buildings are found: IoU and F1, by height"),
     "detect": ("detect:detect", ("store",), "how well sound events and their times are found, from frame logits"),
     "anomalies": ("anomalies:anomalies", ("store",), "how well defects are found, and where, from anomaly maps"),
-    "fidelity": ("fidelity:fidelity", ("generated", "real"), "how near generated pictures or sounds are to real ones: FID, ..."),
+    "fidelity": (
+        "fidelity:fidelity",
+        ("generated", "real"),
+        "how near generated pictures or sounds are to real ones: FID, ...",
+    ),
     "slm": ("slm:slm", ("model_dir", "store"), "score a speech language model: bits, and error rates both ways"),
     "report": ("report:report", ("exp_dir",), "the page of a run: curves, samples, codebooks, scores"),
     "store ls": ("store:ls", ("store",), "what is in a token store"),

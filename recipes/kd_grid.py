@@ -11,7 +11,10 @@ by default):
               the method's own name and the grid's sets: `name`, `train`, `dev`. The last run is what is scored; of the others the
               checkpoint `export` (last by default) is what later ones find
     export    checkpoints of the last run that are scored: last, best, swad, init; last and best by default
-    score     classify (the grid's, by default), name, segments, anomalies; or {classify: {base_novel: true}} with options of it
+    score     classify (the grid's, by default), name, segments, anomalies, fidelity; or {classify: {base_novel: true}} with options
+    model     in the place of fits: what is scored, such as "{teacher}"
+    generate  of fidelity: options of `audiokd generate`. The grid's `reference` (`model`, and such options) is the system whose time
+              latency_ratio is measured against, in turn with the cell's own
 
 `shared` holds runs by name that many cells stand on, written as those of `fits`; each is made once, by the first cell that needs
 it, and found again by its hash. Texts may hold {seed}, {domain} and the names of shared and of earlier runs, which stand for their
@@ -29,6 +32,7 @@ import re
 import shutil
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,6 +50,7 @@ from cells import (
     unfinished,
     work_through,
 )  # fmt: skip
+from kd_generated import latencies_ms, score_generated, unet_parameters
 from kd_tables import forecast, tables
 
 from audiokd.errors import ConfigError
@@ -55,7 +60,7 @@ from audiokd.stages.fit import source
 
 PLACE = re.compile(r"\{(\w+)\}")
 FIT_KEYS = {"name", "method", "config", "train", "dev", "options", "export"}
-CELL_KEYS = {"fits", "export", "score", "seeds", "domains"}
+CELL_KEYS = {"fits", "export", "score", "seeds", "domains", "model", "generate"}
 #: pictures that the latency is the median of, after some that are not counted
 TIMED, WARM_UP = 50, 5
 
@@ -93,9 +98,11 @@ class Runs(Cell):
         return self.folder / fit["name"]
 
     def filled(self, value: Any) -> Any:
-        """A text or a list of the grid file with what its {names} stand for."""
+        """A text, a list or options of the grid file with what its {names} stand for."""
         if isinstance(value, list):
             return [self.filled(v) for v in value]
+        if isinstance(value, dict):
+            return {k: self.filled(v) for k, v in value.items()}
         return PLACE.sub(lambda m: self._places()[m[1]], value) if isinstance(value, str) else value
 
     def _places(self) -> dict[str, str]:
@@ -113,16 +120,24 @@ class StudentCell(Runs):
         export: checkpoints.
         test: sets.
         score: command, and its options.
+        made: in the place of runs: the model that is scored.
+        generate: options of `audiokd generate`.
+        reference: model, and such options, that the time of a generating cell is held against.
     """
 
     method: str = ""
     export: tuple[str, ...] = ("last", "best")
     test: tuple[str, ...] = ()
     score: tuple[str, dict[str, Any]] = ("classify", {})
+    made: str = ""
+    generate: dict[str, Any] = field(default_factory=dict)
+    reference: dict[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> dict[str, Any]:
-        return super().key | {"export": list(self.export), "test": list(self.test), "score": list(self.score)}
+        found = super().key | {"export": list(self.export), "test": list(self.test), "score": list(self.score)}
+        more = {"model": self.made, "generate": self.generate, "reference": self.reference}
+        return found | {k: v for k, v in more.items() if v}  # others' cells are what they were
 
     @property
     def final(self) -> Path:
@@ -131,7 +146,7 @@ class StudentCell(Runs):
 
     def model(self, checkpoint: str) -> str:
         """Folder of what is scored."""
-        return f"{self.final}/export-{checkpoint}"
+        return self.filled(self.made) if self.made else f"{self.final}/export-{checkpoint}"
 
     def result(self, checkpoint: str, test: str) -> Path:
         """File of its scores."""
@@ -153,17 +168,27 @@ def read_cells(path: str) -> list[StudentCell]:
             raise ConfigError(
                 f"cell {name} has {', '.join(strange)}; known are {', '.join(sorted(CELL_KEYS))}", where=path
             )
-        fits, how = fits_of(made.get("fits", []), tree, path), made.get("score", tree.get("score", "classify"))
+        if "fits" in made and "model" in made:
+            raise ConfigError(f"cell {name} has fits and a model", where=path, fix="one of them")
+        fits = () if "model" in made else fits_of(made.get("fits", []), tree, path)
+        how = made.get("score", tree.get("score", "classify"))
         command, given = next(iter(how.items())) if isinstance(how, dict) else (how, {})
         if command not in SCORES:
             raise ConfigError(f"cell {name} is scored by {command}, not {' or '.join(SCORES)}", where=path)
+        generates = command == "fidelity"
+        if not generates and ("generate" in made or "model" in made):
+            raise ConfigError(f"cell {name} is scored by {command}: model and generate are of fidelity", where=path)
+        reference = tree.get("reference", {}) if generates else {}
+        beside = [given, made.get("model", ""), reference]
+        checkpoints = ("last",) if "model" in made else ("last", "best")
         for seed in made.get("seeds", [0]):
             for domain in made.get("domains", domains):
-                needs = _needs(fits, shared, seed, path, f"cell {name}", bool(domain))
+                needs = _needs(fits, shared, seed, path, f"cell {name}", bool(domain), beside)
                 called = f"{name}-{domain}" if domain else name
                 cell = StudentCell(
-                    called, seed, fits, domain, needs, name, tuple(made.get("export", ("last", "best"))),
-                    tuple([tests] if isinstance(tests, str) else tests), (command, given),
+                    called, seed, fits, domain, needs, name, tuple(made.get("export", checkpoints)),
+                    tuple([tests] if isinstance(tests, str) else tests), (command, given), made.get("model", ""),
+                    made.get("generate", {}), reference,
                 )  # fmt: skip
                 cells.append(cell)
     return sorted(cells, key=lambda c: c.seed)
@@ -196,11 +221,12 @@ def _needs(
     path: str,
     who: str,
     left_out: bool,
+    beside: Sequence[Any] = (),
 ) -> dict[str, Runs]:
-    """Shared runs that the texts of `fits` name."""
+    """Shared runs that the texts of `fits` name, and of what is made or scored `beside` them."""
     needs: dict[str, Runs] = {}
     known = {"seed"} | ({"domain"} if left_out else set())
-    for fit in fits:
+    for fit in (*fits, *beside):
         for name in sorted(set(PLACE.findall(json.dumps(fit)))):
             if name in shared:
                 above = dict(list(shared.items())[: list(shared).index(name)])  # each stands on those above it
@@ -210,7 +236,8 @@ def _needs(
                 )
             elif name not in known:
                 raise ConfigError(f"{who}: {{{name}}} stands for nothing", where=path, fix="a shared or an earlier run")
-        known.add(fit["name"])
+        if fit in fits:
+            known.add(fit["name"])
     return needs
 
 
@@ -264,8 +291,12 @@ def average_is_there(run_folder: Path) -> bool:
 def score(cell: StudentCell, checkpoint: str) -> None:
     """What one checkpoint of the last run says of the test sets."""
     model, (command, given) = cell.model(checkpoint), cell.score
-    export(cell, cell.final, checkpoint, model)
+    if cell.fits:
+        export(cell, cell.final, checkpoint, model)
     for test in map(cell.filled, cell.test):
+        if command == "fidelity":
+            score_generated(cell, model, test, str(cell.result(checkpoint, test)), cell.generate, cell.filled(given))
+            continue
         layer = LAYERS.get(command, "logits")
         store, out = f"{cell.folder}/{layer}/{checkpoint}-{Path(test).name}", cell.result(checkpoint, test)
         run(cell, "extract", model, test, store, "--layer", layer)
@@ -295,6 +326,7 @@ SCORES = {
     "name": lambda found: found["scores"],
     "segments": of_segments,
     "anomalies": lambda found: found["scores"],
+    "fidelity": lambda found: found["scores"],
 }
 #: layer that a command scores, where it is not the logits
 LAYERS = {"anomalies": "map"}
@@ -339,7 +371,7 @@ def latency_ms(model_dir: str) -> float | None:
     return round(1000 * statistics.median(times[WARM_UP:]), 2)
 
 
-def finish(cell: StudentCell, without: list[str]) -> None:
+def finish(cell: StudentCell, without: list[str], began: float) -> None:
     """Append the cell's row: scores, and what it takes to make them again. The checkpoints are done with."""
     trained = [yaml.safe_load((cell.run_of(f) / "config.yaml").read_text()) for f in cell.fits]
     scored = [c for c in cell.export if c not in without]
@@ -351,22 +383,30 @@ def finish(cell: StudentCell, without: list[str]) -> None:
             prefix = checkpoint if len(cell.test) == 1 else f"{checkpoint}.{Path(test).name}"
             scores |= {f"{prefix}.{k}": v for k, v in SCORES[cell.score[0]](found).items()}
             chance = found.get("chance")
-        if (value := in_domain(cell.final, checkpoint)) is not None:
+        if cell.fits and (value := in_domain(cell.final, checkpoint)) is not None:
             scores[f"{checkpoint}.in_domain"] = {"mean": value}
     models = [cell.model(c) for c in scored]
+    if cell.score[0] == "fidelity":
+        size, speed = unet_parameters(models[0]), None
+        for checkpoint, model in zip(scored, models):
+            systems = [(model, cell.generate), (cell.filled(cell.reference.get("model", model)), cell.reference)]
+            speed, of_reference = latencies_ms(systems)
+            scores[f"{checkpoint}.latency_ratio"] = {"mean": round(speed / of_reference, 4)}
+    else:
+        size, speed = (parameters(models[0]), latency_ms(models[0])) if models else (None, None)
     add_row({
         "config_sha256": cell.sha256,
         "seed": cell.seed,
         "steps": sum(t["run"]["max_steps"] for t in trained),
-        "commit": trained[-1]["audiokd"]["commit"],
+        "commit": trained[-1]["audiokd"]["commit"] if trained else source()["commit"],
         "scored_commit": source()["commit"],
         "set": ", ".join(map(cell.filled, cell.test)),
         "system": f"grid/{cell.name}",
         "method": cell.method,
         "domain": cell.domain or None,
-        "parameters": parameters(models[0]) if models else None,
-        "latency_ms": latency_ms(models[0]) if models else None,
-        "seconds": float((cell.folder / "seconds").read_text()),
+        "parameters": size,
+        "latency_ms": speed,
+        "seconds": float((cell.folder / "seconds").read_text()) if cell.fits else round(time.monotonic() - began, 1),
         "chance": chance,
         "without": without,
         "scores": {k: v["mean"] for k, v in scores.items()},
@@ -382,6 +422,7 @@ def work(cell: StudentCell) -> str:
     def do() -> None:
         for needed in cell.needs.values():
             prepare(needed)
+        began = time.monotonic()
         for fit in cell.fits:
             train(cell, fit)
             if fit is not cell.fits[-1]:
@@ -392,7 +433,7 @@ def work(cell: StudentCell) -> str:
                 without.append(checkpoint)
             else:
                 score(cell, checkpoint)
-        finish(cell, without)
+        finish(cell, without, began)
 
     return attempt(cell, do)
 

@@ -49,14 +49,18 @@ class InceptionEncoder(nn.Module):
         try:
             from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
         except ImportError as e:
-            raise AudiokdError(f"torch-fidelity cannot be imported ({e})", fix="pip install 'audiokd[diffusion]'") from e
+            raise AudiokdError(
+                f"torch-fidelity cannot be imported ({e})", fix="pip install 'audiokd[diffusion]'"
+            ) from e
         path = Path(weights) if weights else Path(torch.hub.get_dir()) / "checkpoints" / FILE
         if not weights and not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path), FILE[-12:-4], progress=False)
             except (urllib.error.URLError, OSError, RuntimeError) as e:  # RuntimeError: of another hash
-                raise AudiokdError(f"cannot be fetched: {e}", where=URL_INCEPTION_V3, fix=f"{path.parent}: {FIX}") from e
+                raise AudiokdError(
+                    f"cannot be fetched: {e}", where=URL_INCEPTION_V3, fix=f"{path.parent}: {FIX}"
+                ) from e
         read_checkpoint(path, FIX)  # tensors alone: what follows would run what else is pickled in it
         try:
             self.net = FeatureExtractorInceptionV3("inception", [self.feature_layers[0]], str(path))

@@ -1,6 +1,6 @@
 """Stage 8: how near generated pictures or sounds are to real ones, how varied, and whether they are of the class that was asked for.
 
-    audiokd fidelity exp/tiue/generated/test data/test --encoder exp/judge/export --classifier exp/judge/export --out scores.json
+audiokd fidelity exp/tiue/generated/test data/test --encoder exp/judge/export --classifier exp/judge/export --out scores.json
 """
 
 from __future__ import annotations
@@ -210,7 +210,9 @@ class _Sides:
                 return {}
             lacking = [i for i in found if i not in known]
             what = f"{len(lacking)} of {len(found)} items have no label: {named(lacking)}"
-            raise AudiokdError(what, where=self.paths[side], fix="`label` or `caption` in items.jsonl, or in none of it")
+            raise AudiokdError(
+                what, where=self.paths[side], fix="`label` or `caption` in items.jsonl, or in none of it"
+            )
         return known
 
     def features(self, encoder: str, layer: str, frames: bool) -> tuple[FeatureSet, FeatureSet]:
@@ -225,11 +227,16 @@ class _Sides:
 
         if any(m is not None for m in self.media.values()):
             if not encoder:
-                raise ConfigError("--encoder is needed", fix="a model that audiokd exported, timm/NAME, inception, log_mel")
+                raise ConfigError(
+                    "--encoder is needed", fix="a model that audiokd exported, timm/NAME, inception, log_mel"
+                )
             layers = getattr(load_for_inference(encoder), "feature_layers", ())
             first = ("frames",) if frames else ("clip1", "clip")
             layer = layer or next((n for n in (*first, *layers) if n in layers and n not in HEADS), "")
-        stores = {s: open_store(p if self.media[s] is None else self._extract(s, encoder, layer)) for s, p in self.paths.items()}
+        stores = {
+            s: open_store(p if self.media[s] is None else self._extract(s, encoder, layer))
+            for s, p in self.paths.items()
+        }
         made, there = (s.meta for s in stores.values())
         for key in ("model_sha256", "layer"):
             if made.get(key) != there.get(key):
@@ -265,7 +272,9 @@ class _Sides:
 
         media = self.media["generated"]
         if media is None:
-            raise ConfigError("a store has no pictures for --pair", where=self.paths["generated"], fix="give the data dir")
+            raise ConfigError(
+                "a store has no pictures for --pair", where=self.paths["generated"], fix="give the data dir"
+            )
         said = {i.id: i.caption or (media.classes[i.label] if i.label is not None else None) for i in media.items}
         texts = {i: t for i, t in said.items() if t}
         if not texts:

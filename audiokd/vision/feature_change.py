@@ -39,7 +39,8 @@ class FeatureChange:
         """Relative change and cosine [T - 1] of "encoder" and "decoder": means over their blocks."""
         up = torch.tensor([b.startswith("up") for b in self.blocks])
         return {
-            name: (self.relative[:, of].mean(1), self.cosine[:, of].mean(1)) for name, of in (("encoder", ~up), ("decoder", up))
+            name: (self.relative[:, of].mean(1), self.cosine[:, of].mean(1))
+            for name, of in (("encoder", ~up), ("decoder", up))
         }
 
 

@@ -22,7 +22,13 @@ from audiokd.data.utterance import Utterance
 
 RATE, SECONDS, FADE_S, SILENT = 16_000, 1.024, 0.05, 1e-3
 #: how kits and packs name them besides
-MORE = {"hihat": r"^hh\d?_", "snare": r"^sn\d?_", "tom": r"^tm\d?_", "cymbal": r"^rd\d?_|cymbal", "kick": r"bass_(hard|soft)"}
+MORE = {
+    "hihat": r"^hh\d?_",
+    "snare": r"^sn\d?_",
+    "tom": r"^tm\d?_",
+    "cymbal": r"^rd\d?_|cymbal",
+    "kick": r"bass_(hard|soft)",
+}
 LOUDNESS = r"hardest|softest|hard|soft|medium|med|[\d_ .-]+"
 
 

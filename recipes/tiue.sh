@@ -1,0 +1,123 @@
+#!/usr/bin/env bash
+# Distil a diffusion model of pictures or sounds to a few steps, and score what it makes. Run by egs/<corpus>/tiue1/run.sh, in its folder.
+#
+#   --stage N|NAME, --stop_stage N|NAME   1 data, 2 validate, 5 fit, 6 export, 7 generate (for the test sets), 8 score
+#   --kind tiue|swiftbrush|lcm|teacher    what to train: pretrain in exp/teacher on data/train, then distill in exp/<kind> from its export;
+#                                         swiftbrush is tiue's case of one step, lcm learns from data/train too; teacher: pretrain alone
+#   --step pretrain|distill               one of the two alone
+#   --teacher NAME                        in the place of pretrain: folder, or hub id of a Stable Diffusion or AudioLDM
+#   --prompts NAME                        what tiue and swiftbrush learn from: labels or captions of a data dir, or a file of prompts
+#   --teacher_args "--config FILE ..."    options of `audiokd fit tiue --step pretrain`
+#   --fit_args "--config FILE ..."        options of `audiokd fit tiue --step distill`
+#   --checkpoint last|best                what is exported
+#   --generate_args "--steps 4 ..."       passed to `audiokd generate`
+#   --encoder NAME                        whose features are compared; that of local/judge.sh, exp/judge/export, where there is one
+#   --classifier NAME                     who is asked for the class: the same
+#   --test_sets "test"                    sets below data/: their labels or captions are what is generated, they are what it is compared with
+#   --valid_sets "train dev test"         sets below data/ that stage 2 looks at
+#   --name NAME                           exp/NAME is the run, in the place of exp/<kind>
+#   --data_args "..."                     passed to local/data.sh
+#   --score_args "..."                    passed to `audiokd fidelity`
+#   --nj N, --device DEVICE               for validate, generate and score
+#
+# Stage 3 has nothing to do. Every stage skips what is done and can be killed and started again.
+set -euo pipefail
+
+stage=1
+stop_stage=8
+nj=1
+kind=tiue
+step=
+teacher=
+prompts=data/train
+teacher_args=
+fit_args=
+checkpoint=last
+generate_args=
+encoder=
+classifier=
+test_sets="test"
+valid_sets="train dev test"
+name=
+data_args=
+score_args=
+device=cpu
+max_error_rate=0.01
+
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+stage_options "$@"
+read -r -a more_teacher <<<"$teacher_args"
+read -r -a more_generate <<<"$generate_args"
+case "$kind" in
+  tiue | swiftbrush | lcm | teacher) ;;
+  *) die "--kind is tiue, swiftbrush, lcm or teacher, not '$kind'" ;;
+esac
+case "$step" in
+  "" | pretrain | distill) ;;
+  *) die "the steps of tiue are pretrain and distill, not $step" ;;
+esac
+[ "$kind" != teacher ] || [ "$step" != distill ] || die "--kind teacher has no step distill"
+[ "$kind" != teacher ] || [ -z "$teacher" ] || die "--teacher NAME is trained already: leave --kind teacher out"
+run=exp/${name:-$kind}
+if [ "$kind" = teacher ] || [ "$step" = pretrain ]; then
+  run=exp/teacher
+fi
+if [ -x local/judge.sh ]; then
+  judge=exp/judge/export
+  encoder=${encoder:-$judge}
+  classifier=${classifier:-$judge}
+fi
+
+if in_range data; then
+  log "stage 1: data"
+  ./local/data.sh "${more_data[@]}"
+fi
+if in_range validate; then
+  read -r -a valid <<<"$valid_sets"
+  validate_sets "${valid[@]}"
+fi
+
+fit() { # run folder, options: train
+  log "stage 5: fit tiue in $1"
+  "${train_prefix[@]}" audiokd fit tiue --exp_dir "$1" "${@:2}"
+}
+
+export_run() { # run folder: where it is not there
+  [ -e "$1/export/model_index.json" ] || audiokd export "$1" "$1/export" --checkpoint "$checkpoint"
+}
+
+if in_range fit; then
+  if [ -x local/judge.sh ]; then
+    log "stage 5: the judge, in exp/judge"
+    ./local/judge.sh
+  fi
+  if [ -z "$teacher" ] && [ "$step" != distill ]; then
+    fit exp/teacher --step pretrain --train data/train --dev data/dev "${more_teacher[@]}"
+    export_run exp/teacher
+  fi
+  if [ "$run" != exp/teacher ]; then
+    given=("$prompts" "$prompts")
+    [ "$kind" != lcm ] || given=(data/train data/dev)
+    fit "$run" --step distill --distill.kind "$kind" --distill.teacher "${teacher:-exp/teacher/export}" \
+      --train "${given[0]}" --dev "${given[1]}" "${more_fit[@]}"
+  fi
+fi
+if in_range export; then
+  log "stage 6: export $run"
+  export_run "$run"
+fi
+for t in "${tests[@]}"; do
+  if in_range extract; then
+    log "stage 7: generate for data/$t"
+    audiokd generate "$run/export" "data/$t" "$run/generated/$t" --device "$device" "${more_generate[@]}"
+  fi
+  if in_range score; then
+    log "stage 8: score data/$t"
+    judged=(--encoder "$encoder")
+    [ -z "$classifier" ] || judged+=(--classifier "$classifier")
+    audiokd fidelity "$run/generated/$t" "data/$t" --out "$run/fidelity/$t.json" --system "${run#exp/}" \
+      "${judged[@]}" --nj "$nj" --device "$device" "${more_score[@]}"
+    audiokd report "$run"
+  fi
+done
+[ "$last" -lt 9 ] || die "stage 9 (publish) is not in this release; upload $run/export by huggingface-cli"
