@@ -86,6 +86,7 @@ class MelPicture:
         db = self.decibels(picture)
         magnitudes = np.where(db <= self.low_db, 0.0, 10 ** (db / 20)).T  # the floor stands for silence
         linear = librosa.feature.inverse.mel_to_stft(magnitudes, sr=self.sample_rate, n_fft=self.n_fft, power=1.0)
+        linear = np.pad(linear, ((0, 0), (0, 1)), mode="edge")  # frames are centred: half a window more ends the sound
         wav = librosa.griffinlim(
             linear, n_iter=self.iterations, hop_length=self.hop_length, n_fft=self.n_fft, length=self.samples, init=None
         )

@@ -28,7 +28,7 @@ def generate(
 ) -> int:
     """Write OUT/items.jsonl and a PNG picture or a wav file of every prompt; files that stand are left.
 
-    The noise of an item depends on its id and the seed alone, so that it comes out the same (but for rounding) in any batch. Killed
+    Of sounds OUT is a data dir, too: wav.scp, utt2label, text. INPUT's classes.txt is taken along. The noise of an item depends on its id and the seed alone, so that it comes out the same (but for rounding) in any batch. Killed
     and started again goes on from there, batch by batch.
 
     Args:
@@ -119,6 +119,9 @@ def generate(
     items = [Item(i, str(paths[i]), label=p.label, caption=p.caption) for i, p in wanted]
     if by_label:
         items = [i if i.label is not None else i.with_(label=i.caption, caption=None) for i in items]
+    if pipeline.media == "audio":
+        _write_data_dir(folder, items)
+    _copy_classes(input, folder)
     write_items(folder, items)
     return len(items)
 
@@ -139,6 +142,27 @@ def _claim(folder: Path, about: dict[str, Any]) -> None:
     if differ:
         fix = "give another folder, or the same model and options"
         raise ConfigError("made another way:\n" + "\n".join(differ), where=str(path), fix=fix)
+
+
+def _write_data_dir(folder: Path, items: list[Any]) -> None:
+    """wav.scp, utt2label and text beside items.jsonl: stages take sound as a data dir."""
+    from audiokd.data.kaldi import write_data_dir
+    from audiokd.data.labels import LABELS, write_labels
+    from audiokd.data.utterance import Utterance
+
+    write_data_dir(folder, [Utterance(i.id, os.path.abspath(i.path), text=i.caption) for i in items])
+    labels = {i.id: (i.label,) for i in items if i.label is not None}
+    if len(labels) == len(items) and all(label.split() == [label] for (label,) in labels.values()):
+        write_labels(folder / LABELS, labels)
+
+
+def _copy_classes(source: str, folder: Path) -> None:
+    from audiokd.data.classes import CLASSES
+    from audiokd.files import write_bytes
+
+    known = (Path(source) if Path(source).is_dir() else Path(source).parent) / CLASSES
+    if known.is_file():
+        write_bytes(folder / CLASSES, known.read_bytes())
 
 
 def _place(folder: Path, name: str, suffix: str, where: str) -> Path:

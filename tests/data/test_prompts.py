@@ -1,0 +1,81 @@
+"""Prompts from every kind of place, and what is said of lines that hold none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from audiokd.data.items import Item, write_items
+from audiokd.data.prompts import Prompt, read_prompts
+from audiokd.errors import AudiokdError
+
+
+def texts(path: Path | str, **how: str) -> list[str]:
+    return [p.text(False) for p in read_prompts(path, **how)]
+
+
+def test_a_text_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "prompts.txt"
+    file.write_bytes(
+        "a red fox\n\n  a caf\u00e9 \r\n".encode()
+        + b"broken \xff line\n   \nthe last\u2028one".replace(b"\u2028", b" ")
+    )
+    found = read_prompts(file)
+    assert [(p.id, p.caption) for p in found] == [
+        ("0000001", "a red fox"),
+        ("0000003", "a caf\u00e9"),
+        ("0000006", "the last one"),
+    ]
+    said = capsys.readouterr().err
+    assert f"3 lines without a prompt are left out: {file}:2: empty" in said
+    file.write_bytes(b"\xfe\n\n")
+    with pytest.raises(AudiokdError, match="holds no prompt"):
+        read_prompts(file)
+    assert f"{file}:1: not UTF-8: byte 0xfe" in capsys.readouterr().err
+
+
+def test_items_and_labels(tmp_path: Path) -> None:
+    write_items(tmp_path / "items", [Item("a", "a.png", label="7"), Item("b", "b.png", label="7", caption="a seven")])
+    found = read_prompts(tmp_path / "items")
+    assert found == [Prompt("a", "7"), Prompt("b", "7", "a seven")]
+    assert [p.text(True) for p in found] == ["7", "7"]
+    assert [p.text(False) for p in found] == ["7", "a seven"]
+    write_items(tmp_path / "bare", [Item("a", "a.png")])
+    with pytest.raises(AudiokdError, match="1 of 1 items have neither label nor caption: a"):
+        read_prompts(tmp_path / "bare")
+    (tmp_path / "sound").mkdir()
+    (tmp_path / "sound" / "wav.scp").write_text("a a.wav\n")
+    (tmp_path / "sound" / "utt2label").write_text("a kick\n")
+    assert read_prompts(tmp_path / "sound") == [Prompt("a", "kick")]
+
+
+def test_tables(tmp_path: Path) -> None:
+    import datasets
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [{"caption": "one", "other": "1"}, {"caption": "", "other": "2"}, {"caption": "three", "other": "3"}]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    (tmp_path / "folder").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "folder" / "t.parquet")
+    datasets.DatasetDict({"val": datasets.Dataset.from_list(rows)}).save_to_disk(str(tmp_path / "saved"))
+    places = [tmp_path / "t.jsonl", tmp_path / "folder", tmp_path / "folder" / "t.parquet"]
+    for place in places:
+        assert texts(place) == ["one", "three"]
+        assert texts(place, column="other") == ["1", "2", "3"]
+        with pytest.raises(AudiokdError, match=r"no column text(.|\n)*caption, other"):
+            read_prompts(place, column="text")
+    assert texts(tmp_path / "saved", split="val") == ["one", "three"]
+    with pytest.raises(AudiokdError, match=r"no split train(.|\n)*one of val"):
+        read_prompts(tmp_path / "saved")
+    (tmp_path / "bad.jsonl").write_text('{"caption": "a"}\nnone\n')
+    with pytest.raises(AudiokdError, match=r"bad.jsonl:2: not JSON"):
+        read_prompts(tmp_path / "bad.jsonl")
+
+
+def test_what_is_not_there(tmp_path: Path) -> None:
+    for place in (tmp_path / "missing.txt", tmp_path, "./a/b"):
+        with pytest.raises(AudiokdError, match="no prompts there"):
+            read_prompts(place)
