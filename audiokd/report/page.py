@@ -121,13 +121,16 @@ class Report:
         table = f"<table>\n{thead}<tbody>\n{body}</tbody>\n</table>"
         self._add(title, f'<div class="scroll" tabindex="0">{table}</div>\n{_caption(caption)}')
 
-    def add_curves(self, title: str, csv_path: str | os.PathLike[str], names: Sequence[str] | None = None) -> None:
+    def add_curves(
+        self, title: str, csv_path: str | os.PathLike[str], names: Sequence[str] | None = None, caption: str = CURVES
+    ) -> None:
         """Training curves, a chart for each name and a line for each split.
 
         Args:
             title: of the section.
             csv_path: long-format CSV with the columns step, split, name, value.
             names: which to show, in this order; None shows all as they come in the file.
+            caption: under the charts.
 
         Raises:
             AudiokdError: the file or a name is not there, or a line cannot be read (with its number).
@@ -142,7 +145,7 @@ class Report:
                     f"has no values called {name!r}", where=str(csv_path), fix=f"it has {', '.join(near)}"
                 )
         charts = "".join(_curve(name, curves[name]) for name in names)
-        self._add(title, f'<div class="grid-of-charts">\n{charts}</div>\n{_caption(CURVES)}')
+        self._add(title, f'<div class="grid-of-charts">\n{charts}</div>\n{_caption(caption)}')
 
     def add_histogram(self, title: str, counts: Sequence[Sequence[int] | np.ndarray], caption: str = "") -> None:
         """How evenly each codebook is used: its entries from the most to the least used, on a logarithmic scale.

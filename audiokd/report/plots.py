@@ -9,8 +9,12 @@ import math
 from collections.abc import Sequence
 from html import escape
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 WIDTH, HEIGHT = 360, 200  # of a chart, in SVG units; a page shows it about that large
 LEFT, RIGHT, TOP, BOTTOM = 46, 8, 10, 24  # its margins
@@ -97,16 +101,21 @@ def log_mel(x: np.ndarray, sample_rate: int, top_hz: float) -> np.ndarray:
 
 
 def spectrogram_uri(mel_db: np.ndarray, top_db: float) -> str:
-    """dB `[bands, T']` as a PNG in a data URI: low bands at the bottom, `top_db` bright, 80 dB under it black."""
+    """`spectrogram` as a PNG in a data URI."""
+    buffer = io.BytesIO()
+    spectrogram(mel_db, top_db).save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def spectrogram(mel_db: np.ndarray, top_db: float) -> Image.Image:
+    """dB `[bands, T']` as a picture: low bands at the bottom, `top_db` bright, 80 dB under it black."""
     from matplotlib import colormaps
     from PIL import Image
 
     level = np.clip((mel_db[::-1] - top_db) / RANGE_DB + 1, 0, 1)
     image = Image.frombytes("P", level.shape[::-1], np.round(level * 255).astype(np.uint8).tobytes())
     image.putpalette((colormaps["magma"](np.arange(256))[:, :3] * 255).round().astype(np.uint8).tobytes())
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return image
 
 
 class _Axis:

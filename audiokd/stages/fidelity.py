@@ -16,24 +16,8 @@ if TYPE_CHECKING:
     from audiokd.data.media import MediaSet
     from audiokd.eval.feature_sets import FeatureSet
 
-#: score -> its column
-COLUMNS = {
-    "fid": "FID ↓",
-    "fad": "FAD ↓",
-    "kid": "KID x 1000 ↓",
-    "precision": "precision ↑",
-    "recall": "recall ↑",
-    "density": "density ↑",
-    "coverage": "coverage ↑",
-    "diversity": "diversity ↑",
-    "diversity_real": "of real",
-    "accuracy": "accuracy ↑",
-    "accuracy_real": "of real",
-    "clip_score": "CLIP score ↑",
-}
 #: layers that say something of classes or places: no features
 HEADS = ("logits", "events", "map", "score", "probability")
-DIGITS = {"fid": 2, "fad": 2, "clip_score": 2}
 
 
 def fidelity(
@@ -91,6 +75,7 @@ def fidelity(
             one is due; sides of other encoders or kinds; too many unreadable items.
     """
     from audiokd.eval.diversity import diversity
+    from audiokd.eval.fidelity_table import COLUMNS
     from audiokd.eval.frechet import frechet_summary
     from audiokd.eval.kid import kid_summary
     from audiokd.eval.manifold import manifold_summaries
@@ -331,18 +316,12 @@ def _sizes(media: MediaSet) -> set[tuple[int, int]]:
 
 def _written(out: str, result: dict[str, Any]) -> str:
     """The table, written as markdown beside `out`."""
-    from audiokd.eval.table import Summary, markdown
+    from audiokd.eval.fidelity_table import fidelity_table
+    from audiokd.eval.table import markdown
     from audiokd.files import write_text
 
-    headers, row = ["system", "n"], [result["system"], str(result["generated"])]
-    for name, of in result["scores"].items():
-        s = Summary(**of)
-        if name == "kid":
-            s = Summary(*(None if v is None else 1000 * v for v in (s.mean, s.low, s.high)), s.n)
-        headers.append(COLUMNS[name])
-        row.append(s.text(DIGITS.get(name, 3)))
     f, settings = result["features"], result["settings"]
-    text = f"{markdown(headers, [row])}\n{result['generated']} generated items against {result['real']} real ones; "
+    text = f"{markdown(*fidelity_table([result]))}\n{result['generated']} generated items against {result['real']} real ones; "
     text += f"{f['dim']} features ({settings['layer']} of {settings['encoder'] or 'two stores'}), covariances of rank "
     text += f"{f['rank_generated']} and {f['rank_real']}; k = {settings['k']}; 95% bootstrap intervals.\n"
     if any(result["unreadable"].values()):

@@ -62,7 +62,8 @@ def report(
     Reads what the recipe's stages left in EXP_DIR: config.yaml, metrics.csv; of a tokenizer tokens/SET,
     scores/SET/<system>.json, semantics/SET/<system>.json and wav/SET/<system>/; of a speech language model scores/SET.json
     and scores/SET/; of an encoder probes-<checkpoint>/<task>.json; of a classifier classified/<task>.json; of a detector
-    detected/<set>.json; of an anomaly detector anomalies/<set>.json and anomalies/<set>/sheet.png.
+    detected/<set>.json; of an anomaly detector anomalies/<set>.json and anomalies/<set>/sheet.png; of a diffusion model
+    generated/<set>, fidelity/<set>.json and trajectory.csv.
 
     Args:
         exp_dir: folder of the run.
@@ -83,6 +84,7 @@ def report(
 
     from audiokd.errors import AudiokdError
     from audiokd.eval.table import score_table, semantics_table
+    from audiokd.report.generated import add_generated
     from audiokd.report.page import Report, read_metrics
     from audiokd.report.tokens import add_tokens
     from audiokd.stages.fit import flatten
@@ -102,6 +104,7 @@ def report(
         "classifier": _classifier_lead,
         "detector": _detector_lead,
         "dbfad": _anomaly_lead,
+        "tiue": _diffusion_lead,
     }
     page = Report(f"{config['method']}: {exp.name}", leads.get(config["method"], _lead)(config))
 
@@ -125,6 +128,8 @@ def report(
     _add_classified(page, exp)
     _add_detections(page, exp)
     _add_anomalies(page, exp)
+    if table := add_generated(page, exp):
+        print(_text_table(*table))
     if (exp / "metrics.csv").exists():
         known = read_metrics(exp / "metrics.csv")
         page.add_curves("Training", exp / "metrics.csv", [n for n in CURVES if n in known])
@@ -252,6 +257,15 @@ def _add_anomalies(page: Any, exp: Path) -> None:
                 uri = png_uri(image)
             caption = "Picture, anomaly map over it and mask: the least and the most of pictures with defects, then of normal ones."
             page.add_picture(f"{path.stem}: anomaly maps", uri, f"contact sheet of {path.stem}", caption)
+
+
+def _diffusion_lead(config: dict[str, Any]) -> str:
+    d, run, read = config["distill"], config["run"], config["inputs"]["train"]["items"]
+    of = f"{run['max_steps']} steps, seed {run['seed']}."
+    if config["step"] == "pretrain":
+        return f"A diffusion model of {read} items; {of}"
+    steps = d["steps"] or (1 if d["kind"] == "swiftbrush" else 4)
+    return f"{d['kind']}: a student of {steps} steps of {Path(d['teacher']).parent.name or d['teacher']}, from {read} items; {of}"
 
 
 def _anomaly_lead(config: dict[str, Any]) -> str:
