@@ -34,7 +34,11 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
         ("generated", "real"),
         "how near generated pictures or sounds are to real ones: FID, ...",
     ),
-    "trajectory": ("trajectory:trajectory", ("model", "input", "out"), "how a diffusion model's features change step by step"),
+    "trajectory": (
+        "trajectory:trajectory",
+        ("model", "input", "out"),
+        "how a diffusion model's features change step by step",
+    ),
     "slm": ("slm:slm", ("model_dir", "store"), "score a speech language model: bits, and error rates both ways"),
     "report": ("report:report", ("exp_dir",), "the page of a run: curves, samples, codebooks, scores"),
     "store ls": ("store:ls", ("store",), "what is in a token store"),

@@ -11,6 +11,7 @@
 #   --fit_args "--config FILE ..."        options of `audiokd fit tiue --step distill`
 #   --checkpoint last|best                what is exported
 #   --generate_args "--steps 4 ..."       passed to `audiokd generate`
+#   --trajectory_args "..."               passed to `audiokd trajectory`: how the teacher's features change, for the page
 #   --encoder NAME                        whose features are compared; that of local/judge.sh, exp/judge/export, where there is one
 #   --classifier NAME                     who is asked for the class: the same
 #   --test_sets "test"                    sets below data/: their labels or captions are what is generated, they are what it is compared with
@@ -34,6 +35,7 @@ teacher_args=
 fit_args=
 checkpoint=last
 generate_args=
+trajectory_args=
 encoder=
 classifier=
 test_sets="test"
@@ -48,6 +50,7 @@ max_error_rate=0.01
 stage_options "$@"
 read -r -a more_teacher <<<"$teacher_args"
 read -r -a more_generate <<<"$generate_args"
+read -r -a more_trajectory <<<"$trajectory_args"
 case "$kind" in
   tiue | swiftbrush | lcm | teacher) ;;
   *) die "--kind is tiue, swiftbrush, lcm or teacher, not '$kind'" ;;
@@ -105,6 +108,8 @@ fi
 if in_range export; then
   log "stage 6: export $run"
   export_run "$run"
+  [ -e "$run/trajectory.csv" ] ||
+    audiokd trajectory "${teacher:-exp/teacher/export}" "data/${tests[0]}" "$run/trajectory.csv" --device "$device" "${more_trajectory[@]}"
 fi
 for t in "${tests[@]}"; do
   if in_range extract; then

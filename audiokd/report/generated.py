@@ -37,7 +37,9 @@ def picture_grid(rows: Mapping[str, Sequence[Image.Image]], columns: int = COLUM
     for y, (name, of) in enumerate(rows.items()):
         draw.text((2, y * (high + 2) + high // 2 - 6), name[:15], fill="black")
         for x, picture in enumerate(of[:columns]):
-            shown = picture.convert("RGB").resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST)
+            shown = picture.convert("RGB").resize(
+                (picture.width * times, picture.height * times), Image.Resampling.NEAREST
+            )
             grid.paste(shown, (TEXT + x * (wide + 2), y * (high + 2)))
     return grid
 
@@ -91,10 +93,14 @@ def add_generated(page: Report, exp: Path) -> tuple[list[str], list[list[str]]] 
         how = f"{about.get('sampler')}, {about.get('steps')} steps, guidance {about.get('guidance')}, seed {about.get('seed')}."
         what = "pictures" if media.kind == "image" else "log-mel spectrograms, low bands at the bottom"
         uri = png_uri(picture_grid(grid))
-        page.add_picture(f"{folder.name}: samples", uri, f"samples for {folder.name}", f"The first {what} of each class: {how}")
+        page.add_picture(
+            f"{folder.name}: samples", uri, f"samples for {folder.name}", f"The first {what} of each class: {how}"
+        )
         if media.kind == "audio":
             first = {i.label or i.caption or "": i for i in reversed(media.items)}
-            heard = [Sample(i.id, {"generated": load(media.utterances[i.id])}, n) for n, i in sorted(first.items())[:HEARD]]
+            heard = [
+                Sample(i.id, {"generated": load(media.utterances[i.id])}, n) for n, i in sorted(first.items())[:HEARD]
+            ]
             page.add_samples(f"{folder.name}: listen", heard, "The first of each class.")
     if (exp / TRAJECTORY).exists():
         caption = "Of a DDIM trajectory without guidance: each block's output against that of the step before, by the timestep that a "

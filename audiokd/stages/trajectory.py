@@ -8,7 +8,9 @@ from typing import Any
 from audiokd.errors import AudiokdError, ConfigError
 
 
-def trajectory(model: str, input: str, out: str, steps: int = 50, items: int = 8, seed: int = 0, device: str = "cpu") -> int:
+def trajectory(
+    model: str, input: str, out: str, steps: int = 50, items: int = 8, seed: int = 0, device: str = "cpu"
+) -> int:
     """Write a CSV of how much each block of a UNet changes along a DDIM trajectory without guidance.
 
     Its columns are those of metrics.csv: `step`, the timestep that a sampling step goes to; `split`, the block (down0, mid, up0, ...), or
@@ -41,7 +43,9 @@ def trajectory(model: str, input: str, out: str, steps: int = 50, items: int = 8
     from audiokd.vision.load_pipeline import load_pipeline
 
     if steps < 2 or items < 1:
-        raise ConfigError(f"{steps} steps of {items} items: nothing to compare", fix="--steps 2 or more, --items 1 or more")
+        raise ConfigError(
+            f"{steps} steps of {items} items: nothing to compare", fix="--steps 2 or more, --items 1 or more"
+        )
     pipeline: Any = load_pipeline(model, device)
     prompts = read_prompts(input)
     prompts = prompts[:: max(1, len(prompts) // items)][:items]  # of several classes
@@ -57,9 +61,13 @@ def trajectory(model: str, input: str, out: str, steps: int = 50, items: int = 8
         rows += [(t, half, "relative change", v) for t, v in zip(found.timesteps, relative.tolist())]
         rows += [(t, half, "cosine", v) for t, v in zip(found.timesteps, cosine.tolist())]
     for k, block in enumerate(found.blocks):
-        rows += [(t, block, "relative change by block", v) for t, v in zip(found.timesteps, found.relative[:, k].tolist())]
+        rows += [
+            (t, block, "relative change by block", v) for t, v in zip(found.timesteps, found.relative[:, k].tolist())
+        ]
     text = "".join(f"{t},{split},{name},{value:.6g}\n" for t, split, name, value in rows)
     write_text(Path(out), f"step,split,name,value\n{text}")
     means = {k: float(relative.mean()) for k, (relative, _) in found.halves().items()}
-    print(f"{out}: mean relative change of {steps} steps: encoder {means['encoder']:.3f}, decoder {means['decoder']:.3f}")
+    print(
+        f"{out}: mean relative change of {steps} steps: encoder {means['encoder']:.3f}, decoder {means['decoder']:.3f}"
+    )
     return len(rows)

@@ -143,6 +143,7 @@ def test_help_is_the_head_of_the_script(tmp_path: Path) -> None:
             "--method promptkd|vl2v|s3a",
             "--method sda|noisy|clean|kd|dml",
             "--kind dbfad|rd4ad|stfpm",
+            "--kind tiue|swiftbrush|lcm|teacher",
         )
         assert any(option in said.stdout for option in shown)
 
