@@ -16,7 +16,7 @@
 #   --classifier NAME                     who is asked for the class: the same
 #   --test_sets "test"                    sets below data/: their labels or captions are what is generated, they are what it is compared with
 #   --valid_sets "train dev test"         sets below data/ that stage 2 looks at
-#   --name NAME                           exp/NAME is the run, in the place of exp/<kind>
+#   --exp DIR                             of the run, in the place of exp/<kind>
 #   --data_args "..."                     passed to local/data.sh
 #   --score_args "..."                    passed to `audiokd fidelity`
 #   --nj N, --device DEVICE               for validate, generate and score
@@ -40,7 +40,7 @@ encoder=
 classifier=
 test_sets="test"
 valid_sets="train dev test"
-name=
+exp=
 data_args=
 score_args=
 device=cpu
@@ -61,7 +61,7 @@ case "$step" in
 esac
 [ "$kind" != teacher ] || [ "$step" != distill ] || die "--kind teacher has no step distill"
 [ "$kind" != teacher ] || [ -z "$teacher" ] || die "--teacher NAME is trained already: leave --kind teacher out"
-run=exp/${name:-$kind}
+run=${exp:-exp/$kind}
 if [ "$kind" = teacher ] || [ "$step" = pretrain ]; then
   run=exp/teacher
 fi
