@@ -28,8 +28,10 @@ def generate(
 ) -> int:
     """Write OUT/items.jsonl and a PNG picture or a wav file of every prompt; files that stand are left.
 
-    Of sounds OUT is a data dir, too: wav.scp, utt2label, text. INPUT's classes.txt is taken along. The noise of an item depends on its id and the seed alone, so that it comes out the same (but for rounding) in any batch. Killed
-    and started again goes on from there, batch by batch.
+    Of sounds OUT is a data dir, too: wav.scp, utt2label, text. INPUT's classes.txt is taken along.
+
+    The noise of an item depends on its id and the seed alone, so that it comes out the same (but for rounding) in any batch.
+    Killed and started again goes on from there, batch by batch.
 
     Args:
         model: folder that `audiokd export` wrote of a tiue run, or a folder or hub id of Stable Diffusion's layout.
@@ -94,10 +96,10 @@ def generate(
         "items": len(wanted),
     }
     folder = Path(out)
-    _claim(folder, about)
-    write_json(folder / GENERATION, about)
     suffix, kind = (".wav", "wav") if pipeline.media == "audio" else (".png", "pictures")
     paths = {i: _place(folder / kind, i, suffix, out) for i, _ in wanted}
+    _claim(folder, about)
+    write_json(folder / GENERATION, about)
     shape = pipeline.sample_shape
     with progress("generate", len(wanted), "items") as bar:
         for first in range(0, len(wanted), batch_size):

@@ -31,7 +31,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 def items(tmp_path: Path) -> str:
     found = [Item(f"set/{k}", "none.png", label=("cat", "dog")[k % 2], domain="x") for k in range(5)]
     write_items(tmp_path / "items", found)
-    (tmp_path / "items" / "classes.txt").write_text("cat a cat\ndog a dog\n")
+    (tmp_path / "items" / "classes.txt").write_text("cat\ta cat\ndog\ta dog\n")
     return str(tmp_path / "items")
 
 

@@ -145,7 +145,7 @@ def test_killed_and_started_again_equals_never_killed(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_teacher_is_frozen_and_nobodys(root: Path, tmp_path: Path, kind: str) -> None:
-    module, _, batch = build(root, tmp_path / "run", kind)
+    module, _, _ = build(root, tmp_path / "run", kind)
     of_teacher = {p for part in module.frozen() for n, p in part.named_parameters() if "lora" not in n}
     assert of_teacher
     assert not any(p.requires_grad for p in of_teacher)
@@ -304,7 +304,7 @@ def test_texts_of_any_encoder(root: Path, tmp_path: Path) -> None:
     save_pair("clip", tmp_path / "clip")
     (tmp_path / "run").mkdir()
     s = settings("pretrain", model__text_encoder=str(tmp_path / "clip"))
-    module, data = TiUERun(s, str(root / "train"), str(root / "dev")).build(tmp_path / "run")
+    module, _ = TiUERun(s, str(root / "train"), str(root / "dev")).build(tmp_path / "run")
     assert isinstance(module, PretrainModule)
     assert module.student.config.cross_attention_dim == 32
     told = module.pipeline.conditions(["a dog", None])["encoder_hidden_states"]

@@ -46,6 +46,7 @@ class DistillModule(DiffusionModule):
         d, lora = settings.distill, settings.lora
         self.form, self.schedule = closed_form(scheduler, d.student_steps), ddim_of(pipeline.scheduler)
         found = add_lora(pipeline.unet, lora.rank, lora.alpha, lora.targets)
+        pipeline.unet.eval()  # the adapters too
         self.lora = nn.ParameterDict({k.replace(".", "/"): p for k, p in found.items()})
         if d.checkpointing:
             pipeline.unet.enable_gradient_checkpointing()
