@@ -1,4 +1,4 @@
-"""Cells of kd_grid.py whose model generates: pictures or sounds for a test set's labels, their scores, and the time that they take."""
+"""Cells of kd_grid.py whose model generates: pictures or sounds for a test set's labels, their scores, and their time."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def score_generated(cell: Cell, model: str, test: str, out: str, made: dict[str,
 
 
 def latencies_ms(systems: Sequence[tuple[str, dict[str, Any]]]) -> list[float]:
-    """Median times that one thread computes on one item of each model, milliseconds, taken in turn: what else the machine does falls
-    on all of them.
+    """Median times that one thread computes on one item of each model, milliseconds, taken in turn: what else the machine does
+    falls on all of them.
 
     Args:
         systems: folder, and options of `audiokd generate`, of each.

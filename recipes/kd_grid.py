@@ -13,8 +13,8 @@ by default):
     export    checkpoints of the last run that are scored: last, best, swad, init; last and best by default
     score     classify (the grid's, by default), name, segments, anomalies, fidelity; or {classify: {base_novel: true}} with options
     model     in the place of fits: what is scored, such as "{teacher}"
-    generate  of fidelity: options of `audiokd generate`. The grid's `reference` (`model`, and such options) is the system whose time
-              latency_ratio is measured against, in turn with the cell's own
+    generate  of fidelity: options of `audiokd generate`. The grid's `reference` (`model`, and such options) is the system that
+              latency_ratio is the time against, in turn with the cell's own
 
 `shared` holds runs by name that many cells stand on, written as those of `fits`; each is made once, by the first cell that needs
 it, and found again by its hash. Texts may hold {seed}, {domain} and the names of shared and of earlier runs, which stand for their

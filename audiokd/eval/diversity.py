@@ -1,7 +1,7 @@
 """How much what is generated for one condition differs: the mean Euclidean distance of features of two of its items.
 
-The mean is over pairs of a condition, then over conditions; the 95% interval is a bootstrap over conditions. Of one item again and again it
-is 0. Real items of the same conditions say what it could be.
+The mean is over pairs of a condition, then over conditions; the 95% interval is a bootstrap over conditions. Of one item again and
+again it is 0. Real items of the same conditions say what it could be.
 """
 
 from __future__ import annotations

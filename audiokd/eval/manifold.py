@@ -1,4 +1,5 @@
-r"""How generated and real features lie among each other: precision and recall (arXiv 1904.06991), density and coverage (2002.09797).
+r"""How generated and real features lie among each other: precision and recall (arXiv 1904.06991), density and
+coverage (2002.09797).
 
 A ball around each item reaches to its k-th nearest neighbour of the same side. Of generated items a_j and real ones b_i
 

@@ -1,6 +1,7 @@
 """The Inception v3 that published FIDs are of (torch-fidelity's port of the TensorFlow graph of 2015), as an encoder of pictures.
 
-Weights: github.com/toshas/torch-fidelity, Apache-2.0. The graph resizes to 299 pixels itself, in TensorFlow 1's way, which FIDs depend on.
+Weights: github.com/toshas/torch-fidelity, Apache-2.0. The graph resizes to 299 pixels itself, in
+TensorFlow 1's way, which FIDs depend on.
 """
 
 from __future__ import annotations

@@ -45,7 +45,8 @@ def picture_grid(rows: Mapping[str, Sequence[Image.Image]], columns: int = COLUM
 
 
 def samples_by_class(media: MediaSet, rows: int = ROWS, columns: int = COLUMNS) -> dict[str, list[Image.Image]]:
-    """The first pictures (of sounds, log-mel spectrograms) of each of the first classes, or captions; unreadable ones are passed over."""
+    """The first pictures (of sounds, log-mel spectrograms) of each of the first classes, or captions; unreadable ones are passed
+    over."""
     from audiokd.data.audio import load
     from audiokd.data.images import load_image
     from audiokd.errors import AudiokdError
@@ -103,7 +104,7 @@ def add_generated(page: Report, exp: Path) -> tuple[list[str], list[list[str]]] 
             ]
             page.add_samples(f"{folder.name}: listen", heard, "The first of each class.")
     if (exp / TRAJECTORY).exists():
-        caption = "Of a DDIM trajectory without guidance: each block's output against that of the step before, by the timestep that a "
-        caption += "step goes to. Where the encoder's change is small, its output can stand for several steps."
+        caption = "Of a DDIM trajectory without guidance: each block's output against that of the step before, by the timestep "
+        caption += "that a step goes to. Where the encoder's change is small, its output can stand for several steps."
         page.add_curves("How the teacher's features change", exp / TRAJECTORY, caption=caption)
     return table

@@ -1,4 +1,4 @@
-"""Stage 8: how near generated pictures or sounds are to real ones, how varied, and whether they are of the class that was asked for.
+"""Stage 8: how near generated pictures or sounds are to real ones, how varied, and whether of the class that was asked for.
 
 audiokd fidelity exp/tiue/generated/test data/test --encoder exp/judge/export --classifier exp/judge/export --out scores.json
 """

@@ -1,4 +1,5 @@
-r"""How much a diffusion UNet's features change from one sampling step to the next: the reason for a shared encoder (TiUE, arXiv 2505.21960).
+r"""How much a diffusion UNet's features change from one sampling step to the next: the reason for a shared encoder
+(TiUE, arXiv 2505.21960).
 
 For each block's output f_t along a DDIM trajectory of steps t_1 > t_2 > ...
 
