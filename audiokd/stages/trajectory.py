@@ -13,7 +13,7 @@ def trajectory(
 ) -> int:
     """Write a CSV of how much each block of a UNet changes along a DDIM trajectory without guidance.
 
-    Its columns are those of metrics.csv: `step`, the timestep that a sampling step goes to; `split`, the block (down0, mid, up0), or
+    Its columns are those of metrics.csv: `step`, the timestep that a sampling step goes to; `split`, the block (down0, mid) or
     encoder and decoder for the means over theirs; `name`, relative change or cosine; `value`. The page of a run draws
     EXP/trajectory.csv.
 
