@@ -21,7 +21,9 @@ from audiokd.methods.atst.model import ATSTModel
 from audiokd.methods.promptkd.run import PromptKDRun
 from audiokd.methods.promptkd.settings import PromptKDSettings
 from audiokd.stages.export import export
-from audiokd.teachers.text_bank import load_text_bank
+from audiokd.teachers.pair import load_pair
+from audiokd.teachers.prompted_pair import PromptedPair, PromptShape
+from audiokd.teachers.text_bank import BANK, load_text_bank, make_text_bank
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +136,35 @@ def test_the_bank_is_made_once(corpus: Path, tmp_path: Path, monkeypatch: pytest
         module.said(data.collate([data.train_set[step, i] for i in range(3)]))
     assert asked == [4 * 7]
     assert torch.equal(first.model.class_vectors, again.model.class_vectors)
+
+
+def test_a_teacher_of_another_set(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cross-dataset: prompts that were learnt on other classes read those of the student's set, once; it tells all of them apart."""
+    prompted = PromptedPair(load_pair(str(corpus / "teacher")), PromptShape(text_depth=2, visual_depth=2))
+    teacher = tmp_path / "teacher"
+    teacher.mkdir()
+    prompted.save(teacher)
+    own = {n: [t] for n, t in zip(("dog", "large"), prompted.texts_of(["dog", "large"]))}
+    make_text_bank(prompted, own, float(prompted.scale)).save(teacher / BANK)
+    asked: list[str] = []
+    stock = PromptedPair.embed_texts
+    monkeypatch.setattr(PromptedPair, "embed_texts", lambda self, texts: asked.extend(texts) or stock(self, texts))
+    module, data = build(corpus, tmp_path / "run", teacher__pair=str(teacher))
+    with torch.no_grad():
+        expected = stock(prompted, [f"a photo of a {n}." for n in NAMES])
+    torch.testing.assert_close(module.model.class_vectors, expected)
+    assert module.said(data.collate([data.train_set[0, 0]]))[1].shape == (1, 4)
+    again, _ = build(corpus, tmp_path / "run", teacher__pair=str(teacher))
+    assert asked == [f"a photo of a {n}." for n in NAMES]
+    assert torch.equal(again.model.class_vectors, module.model.class_vectors)
+    # of this set the export has the vectors: the same labels under other names are other classes
+    make_text_bank(prompted, {n: prompted.texts_of([n]) for n in NAMES}, 1.0).save(teacher / BANK)
+    asked.clear()
+    build(corpus, tmp_path / "known", teacher__pair=str(teacher))
+    assert not (tmp_path / "known" / BANK).exists()
+    (tmp_path / "classes.txt").write_text("dog\tlarge dog\ncat\nrain\nclock\n")
+    build(corpus, tmp_path / "renamed", teacher__pair=str(teacher), data__classes=str(tmp_path / "classes.txt"))
+    assert asked[0] == "a photo of a large dog."
 
 
 def test_a_cnn_and_an_audio_encoder(corpus: Path, readers: Path, tmp_path: Path) -> None:
