@@ -70,6 +70,8 @@ def test_promptkd_on_a_set_of_coop(tmp_path: Path) -> None:
     found = json.loads((task / "exp/promptkd/student/last-test.json").read_text())
     assert found["rows"] == 12
     assert {k: found["base_novel"][k]["items"] for k in ("base", "novel")} == {"base": 6, "novel": 6}
+    best = json.loads((task / "exp/promptkd/student/best-test.json").read_text())  # both are reported
+    assert best["rows"] == 12
     regime = json.loads((task / "exp/promptkd/teacher/regime.json").read_text())
     assert regime["steps"][0]["labelled"]["labels"] == {"dog": 4, "cat": 4}
     student = json.loads((task / "exp/promptkd/student/regime.json").read_text())
