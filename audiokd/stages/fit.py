@@ -24,7 +24,8 @@ def fit(method: str, settings: Any, train: str, dev: str, exp_dir: str, allow_pi
     Args:
         method: name of the method, such as lm_spt.
         settings: its settings (methods/<name>/settings.py).
-        train: INPUT to train on (data dir, shards, cuts file, folder or file of audio; for speech_lm a token store).
+        train: INPUT to train on (data dir, shards, cuts file, folder or file of audio; of pictures a folder with items.jsonl;
+            for speech_lm a token store).
         dev: INPUT to validate on.
         exp_dir: folder of the run.
         allow_pipes: run shell commands in wav.scp.

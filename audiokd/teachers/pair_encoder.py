@@ -33,7 +33,7 @@ class PairEncoder(NamesMedia, nn.Module):
         return self.pair.state_dict(*args, **kwargs)
 
     def forward(self, inputs: dict[str, Tensor] | Tensor) -> Tensor:
-        """Embeddings [B, D] of what the pair model's own preprocessing gave, or of pictures [B, 3, H, W] as `preprocess` makes them."""
+        """Embeddings [B, D] of what the pair model's preprocessing gave, or of pictures [B, 3, H, W] as `preprocess` makes them."""
         return self.embed(inputs if isinstance(inputs, dict) else {"pixel_values": inputs})
 
     @property

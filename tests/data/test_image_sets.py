@@ -118,7 +118,9 @@ def test_domainbed_sets(tmp_path: Path, name: str, domains: list[str]) -> None:
     assert list(images.splits) == domains
     assert len(images.classes) == known.classes
     assert [len(d) for d in images.splits.values()] == [known.classes] * len(domains)
-    assert {s: {i.domain for i in of} for s, of in images.splits.items()} == {d: {d} for d in domains}  # what is left out
+    assert {s: {i.domain for i in of} for s, of in images.splits.items()} == {
+        d: {d} for d in domains
+    }  # what is left out
     for domain in folders:
         shutil.rmtree(root / domain / "c000")
     with pytest.raises(AudiokdError, match=f"{known.classes - 1} classes, {name} has {known.classes}"):

@@ -67,7 +67,7 @@ def test_a_store_is_asked_by_id(two_cities: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("family", ["clip", "siglip", "clap", "lit_vit"])
 def test_a_pair_models_embeddings_as_a_store(family: str, coffee: Path, two_cities: Path, tmp_path: Path) -> None:
-    """`audiokd extract` of a pair model: its own preprocessing, and its own hash, by which class vectors are known to be its too."""
+    """`audiokd extract` of a pair model: its own preprocessing, and the hash that its class vectors have."""
     pair = load_pair(str(save_pair(family, tmp_path / family)))
     data = tmp_path / "data"
     data.mkdir()

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tiny_pairs import save_pair
 from tiny_pictures import NAMES, teach, write_digits
 from torch.nn import functional as F
 from whole_runs import assert_same_run, finish, kill_at, rows
 
 import audiokd
+from audiokd.data.items import Item, read_items, write_items
 from audiokd.errors import AudiokdError, ConfigError
 from audiokd.methods.atst.config import ATSTConfig
 from audiokd.methods.atst.model import ATSTModel
@@ -139,7 +143,7 @@ def test_the_bank_is_made_once(corpus: Path, tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_teacher_of_another_set(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cross-dataset: prompts that were learnt on other classes read those of the student's set, once; it tells all of them apart."""
+    """Cross-dataset: prompts that were learnt on other classes read those of the student's set, once; all are told apart."""
     prompted = PromptedPair(load_pair(str(corpus / "teacher")), PromptShape(text_depth=2, visual_depth=2))
     teacher = tmp_path / "teacher"
     teacher.mkdir()
@@ -190,6 +194,33 @@ def test_a_backbone_at_another_size(corpus: Path, tmp_path: Path) -> None:
     batch = data.collate([data.train_set[0, i] for i in (0, 8)])
     assert batch["student"]["pixel_values"].shape == (2, 3, 64, 64)
     assert module.model.preprocess.size == (64, 64)
+
+
+def test_odd_pictures(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """CMYK and 16 bits are read; what is animated or cut off is named once, and another item takes its place."""
+    first = read_items(corpus / "train")[0]
+    (tmp_path / "train").mkdir()
+    with Image.open(first.path) as picture:
+        picture.convert("CMYK").save(tmp_path / "cmyk.jpg")
+        Image.fromarray(np.asarray(picture).astype(np.uint16) * 257).save(tmp_path / "deep.png")
+        picture.save(tmp_path / "moving.gif", save_all=True, append_images=[picture.rotate(90)])
+    (tmp_path / "torn.png").write_bytes(Path(first.path).read_bytes()[:80])
+    odd = [
+        Item(name.partition(".")[0], str(tmp_path / name), "dog")
+        for name in ("cmyk.jpg", "deep.png", "moving.gif", "torn.png")
+    ]
+    write_items(tmp_path / "train", odd)
+    shutil.copy(corpus / "train" / "classes.txt", tmp_path / "train")
+    (tmp_path / "run").mkdir()
+    _, data = PromptKDRun(settings_of(corpus), str(tmp_path / "train"), str(corpus / "dev")).build(tmp_path / "run")
+    found = [data.train_set[0, i] for i in range(4)]
+    assert [row["id"] for row in found[:2]] == ["cmyk", "deep"]
+    assert {row["id"] for row in found[2:]} <= {"cmyk", "deep"}
+    errors = [json.loads(line) for line in (tmp_path / "run" / "errors.jsonl").read_text().splitlines()]
+    assert sorted(e["id"] for e in errors) == ["moving", "torn"]
+    said = capsys.readouterr().err
+    assert "moving.gif" in said
+    assert "save the frame that is meant as a picture" in said
 
 
 def test_bfloat16(corpus: Path, tmp_path: Path) -> None:

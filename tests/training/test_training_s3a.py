@@ -348,8 +348,8 @@ def test_bfloat16(world: Path, trained: Path, tmp_path: Path) -> None:
     """Near the run in float32, and not the same; names' vectors and clusters are its own."""
     finish(command(world, "--run.max_steps", "9", "--run.precision", "bf16-mixed"), tmp_path / "exp")  # past a refresh
     found, whole = rows(tmp_path / "exp"), rows(trained)
-    for name in ("structural", "individual"):
-        mine, theirs = (float(of[1, "train", name]) for of in (found, whole))
+    for loss in ("structural", "individual"):
+        mine, theirs = (float(of[1, "train", loss]) for of in (found, whole))
         assert mine == pytest.approx(theirs, rel=0.1, abs=0.02)
     assert found[1, "train", "structural"] != whole[1, "train", "structural"]
     assert (tmp_path / "exp" / STRUCTURE).read_bytes() == (trained / STRUCTURE).read_bytes()
