@@ -171,4 +171,4 @@ def test_the_promptkd_grid_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         c: {0, 1, 2} for c in ("teacher", "prompts", "projector", "all", "feature_l1")
     }
     for fit in (f for c in cells for run in (c, *c.needs.values()) for f in run.fits):
-        settings_of(fit["method"], read_config(fit["config"]), fit["options"] if "options" in fit else {})
+        settings_of(fit["method"], read_config(fit["config"]), fit.get("options", {}))

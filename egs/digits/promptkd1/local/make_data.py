@@ -1,7 +1,7 @@
 """Splits of the digits of six domains: `make_data.py VL2V1_DATA DATA`.
 
-Of each domain's hundred of a digit the first half is without labels (and, with them, the prompts' few), a tenth is for selection, the
-rest is tested on. The order is that of ../vl2v1, drawn there by seed. Pair sets are handed on as they are.
+Of each domain's hundred of a digit the first half is without labels (and, with them, the prompts' few), a tenth is for
+selection, the rest is tested on. The order is that of ../vl2v1, drawn there by seed. Pair sets are handed on as they are.
 """
 
 import sys
