@@ -166,7 +166,8 @@ def test_configs_and_the_grid_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     import kd_grid
 
     cells = kd_grid.read_cells("conf/grid.yaml")
-    assert len(cells) == 5 * 9 + 5 * 3
+    assert len(cells) == 4 * 9 + 6 * 3
+    assert {c.method for c in cells if c.seed} == {"dbfad", "rd4ad", "stfpm", "dbfad-unseen"}
     for cell in cells:
         (fit,) = cell.fits
         check_settings(settings_of(fit["method"], read_config(fit["config"]), fit["options"]))
