@@ -8,10 +8,10 @@ tensors and gives maps, and is asked for a few steps, and later for a picture, i
     (cd egs/textures/ad1 && ./run.sh --stage data --stop_stage data)
     python benchmarks/anomaly.py --anomalib /tmp/anomalib/bin/python --texture grass
 
-All take the same batches in the same order, at a constant rate, and are scored as the last step leaves them by audiokd's metrics: there
-is no selection. Times are of the processor, one thread. What anomalib needed: its STFPM has our learning rate (its own, 0.4, is for a
-batch of 32 and another network); its Reverse Distillation decodes to a ResNet's maps alone, so the teacher's maps are split in their
-positive and negative parts and padded with zeros to a ResNet-18's 64, 128 and 256 channels. PatchCore has no steps: it keeps patches.
+All take the same batches in the same order, at a constant rate, and are scored as the last step leaves them by audiokd's metrics:
+there is no selection. Times are of the processor, one thread. What anomalib needed: its STFPM has our learning rate (its own, 0.4,
+is for a batch of 32 and another network); its Reverse Distillation decodes to a ResNet's maps alone: the maps are split
+in positive and negative parts and padded with zeros to a ResNet-18's 64, 128 and 256 channels. PatchCore has no steps.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ THEIRS = {"reverse_distillation": "Reverse Distillation", "stfpm": "STFPM", "pat
 #: which of ours a time of theirs is set against
 AGAINST = {"reverse_distillation": "rd4ad", "stfpm": "stfpm", "patchcore": "dbfad"}
 RATE_OF_STFPM = 0.01
-CHUNK, TIMED, WARM_UP = 10, 40, 5  # steps in turn; rounds of one picture, after some that are not counted
+CHUNK, TIMED, WARM_UP = 5, 25, 3  # steps in turn; rounds of one picture, after some that are not counted
 
 
 class Ours:
@@ -241,8 +241,8 @@ def serve(folder: Path, seed: int) -> None:
 def settings_of(kind: str, texture: str, seed: int) -> Any:
     import yaml
 
-    from audiokd.stages.fit import build_settings
     from audiokd.methods.dbfad.settings import DBFADSettings
+    from audiokd.stages.fit import build_settings
 
     tree = yaml.safe_load((RECIPE / f"conf/{kind}.yaml").read_text())
     tree["model"]["weights"] = str(RECIPE / tree["model"]["weights"])
@@ -291,11 +291,12 @@ def scores(folder: Path, whose: str, name: str, items: list[Any]) -> dict[str, f
     return {"auroc": auroc(said, bad), "pixel_auroc": pixel_auroc(pixels), "aupro": aupro(pixels)}
 
 
-def compare(python: str, texture: str, steps: int, seed: int) -> list[dict[str, Any]]:
-    """A row a system: seconds a step and milliseconds a picture of the processor, and scores."""
+def compare(python: str, texture: str, steps: int, minutes: float, seed: int) -> tuple[int, list[dict[str, Any]]]:
+    """Steps that were taken, and a row a system: seconds a step and milliseconds a picture of the processor, and scores."""
     import torch
 
     torch.set_num_threads(1)
+    taken, began = 0, time.monotonic()
     with tempfile.TemporaryDirectory() as tmp:
         folder = Path(tmp)
         items = write_data(folder, texture, steps, seed)
@@ -304,10 +305,11 @@ def compare(python: str, texture: str, steps: int, seed: int) -> list[dict[str, 
         asked = [("Ours", n, ours) for n in OURS] + [("Theirs", n, theirs) for n in THEIRS]
         train: dict[tuple[str, str], list[float]] = {(w, n): [] for w, n, _ in asked}
         pictures: dict[tuple[str, str], list[float]] = {(w, n): [] for w, n, _ in asked}
-        for first in range(0, steps, CHUNK):
+        while taken < steps and time.monotonic() - began < 60 * minutes:
             for whose, name, who in asked:
-                train[whose, name].append(who.ask("steps", name, first, min(CHUNK, steps - first)))
-            print(f"{first + CHUNK} steps", file=sys.stderr, flush=True)
+                train[whose, name].append(who.ask("steps", name, taken, CHUNK))
+            taken += CHUNK
+            print(f"{taken} steps", file=sys.stderr, flush=True)
         fitted = {(whose, name): who.ask("fit", name) for whose, name, who in asked}
         for number in range(WARM_UP + TIMED):
             for whose, name, who in asked:
@@ -327,7 +329,7 @@ def compare(python: str, texture: str, steps: int, seed: int) -> list[dict[str, 
             })  # fmt: skip
         theirs.process.stdin.close()
         theirs.process.wait()
-    return rows
+    return taken, rows
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -344,7 +346,14 @@ def table(rows: list[dict[str, Any]]) -> str:
         speed = f"{r['picture_ms']:.1f} ({low:.1f}-{high:.1f}; {r['picture_ms'] / own['picture_ms']:.2f})"
         lines.append([label, *quality, step, f"{r['train_s']:.0f}", speed, f"{1000 / r['picture_ms']:.1f}",
                       f"{r['numbers'] / 1e6:.2f} M"])  # fmt: skip
-    names = ["image AUROC", "pixel AUROC", "AUPRO", "s a step (over ours)", "s to train", "ms a picture (quartiles; over ours)"]
+    names = [
+        "image AUROC",
+        "pixel AUROC",
+        "AUPRO",
+        "s a step (over ours)",
+        "s to train",
+        "ms a picture (quartiles; over ours)",
+    ]
     return markdown(["system", *names, "frames a second", "numbers learnt or kept"], lines)
 
 
@@ -352,7 +361,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--anomalib", help="python of anomalib's environment")
     parser.add_argument("--texture", default="grass", choices=["brick", "grass", "gravel"])
-    parser.add_argument("--steps", type=int, default=120, help="of four tiles")
+    parser.add_argument("--steps", type=int, default=120, help=f"of four tiles; a multiple of {CHUNK}")
+    parser.add_argument(
+        "--minutes", type=float, default=60, help="no step is begun after so long: all have taken the same"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", help="JSON to write, with the command")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
@@ -362,11 +374,11 @@ def main() -> None:
         return
     if not args.anomalib:
         parser.error("--anomalib PYTHON: see the head of this file")
-    rows = compare(args.anomalib, args.texture, args.steps, args.seed)
+    steps, rows = compare(args.anomalib, args.texture, args.steps, args.minutes, args.seed)
     if args.out:
-        command = f"python benchmarks/anomaly.py --texture {args.texture} --steps {args.steps} --seed {args.seed}"
+        command = f"python benchmarks/anomaly.py --texture {args.texture} --steps {steps} --seed {args.seed}"
         Path(args.out).write_text(json.dumps({"command": command, "rows": rows}, indent=1) + "\n")
-    print(table(rows))
+    print(f"{steps} steps\n\n{table(rows)}")
 
 
 if __name__ == "__main__":

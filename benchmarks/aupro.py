@@ -1,6 +1,6 @@
-"""What anomalib says of seeded anomaly maps: AUPRO and pixel AUROC, written for tests/eval/test_anomalib_aupro.py to compare with.
+"""What does anomalib say of seeded anomaly maps? AUPRO and pixel AUROC, for tests/eval/test_anomalib_aupro.py to compare with.
 
-anomalib is in no extra of audiokd, since it wants jsonargparse under 4.47. In an environment of its own, from the repository's root:
+anomalib is in no extra of audiokd, since it wants jsonargparse under 4.47: in an environment of its own, from this root,
 
     python -m venv /tmp/anomalib
     /tmp/anomalib/bin/pip install anomalib==2.7.0 torch==2.11.0 torchvision==0.26.0
@@ -37,7 +37,9 @@ def main() -> None:
         found[name] = {"aupro": aupro, "pixel_auroc": float(auroc.compute()), "sum": float(maps.double().sum())}
     about = {
         "command": "python benchmarks/aupro.py, in anomalib's environment",
-        "versions": {name: version(name) for name in ("anomalib", "torch", "torchmetrics", "numpy", "opencv-python-headless")},
+        "versions": {
+            name: version(name) for name in ("anomalib", "torch", "torchmetrics", "numpy", "opencv-python-headless")
+        },
     }
     OUT.write_text(json.dumps({**about, "cases": found}, indent=1) + "\n")
     print(OUT.read_text())

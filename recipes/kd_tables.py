@@ -10,7 +10,6 @@ from cells import finished, spread
 
 from audiokd.eval.table import markdown
 
-
 _TEACHER = "{}.teacher_in_domain"
 
 
@@ -43,7 +42,8 @@ def _rows(cells: Sequence[Scored], rows: list[dict[str, Any]], checkpoint: str, 
     of_domains = [f"{each} {d}" for d in domains] + ["mean"] if domains else []
     names = [f"{d} {c}".removesuffix(" accuracy") for c in columns for d in of_domains] or columns
     # of distillation the teacher's validation score, beside the student's
-    taught, detectors = any(_TEACHER.format(checkpoint) in r["scores"] for r in rows), cells[0].score[0] == "anomalies"
+    taught = any(_TEACHER.format(checkpoint) in r["scores"] for r in rows)
+    detectors = all(c.score[0] == "anomalies" for c in cells)
     table = []
     for method in dict.fromkeys(c.method for c in cells):
         found = [r for r in rows if r["method"] == method]

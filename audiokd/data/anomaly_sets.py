@@ -77,10 +77,11 @@ def aitex_set(
     Names are nnnn_ddd_ff: number, kind of defect (zeros: none), fabric. The label of a defect is its code, the domain its fabric.
     A mask is <name>_mask.png; where a picture has several, <name>_mask1.png and <name>_mask2.png (0044_019_04 and 0097_030_03 as
     published), it has what is in any of them, which is written. 0100_025_08 has no mask and that of 0106_010_03 is black: defects
-    that nobody can say the place of are left out, with a warning. The set has no split: a share of every fabric's normal pictures is
-    tested on. Pictures are 4096 x 256: cut them (`audiokd.data.tiles`); their ends are white, which is not cut away.
+    that nobody can say the place of are left out, with a warning. The set has no split: a share of every fabric's normal pictures
+    is tested on. Pictures are 4096 x 256: cut them (`audiokd.data.tiles`); their ends are white, which is not cut away.
 
-    Source: AFID (Silvestre-Blanes et al., AUTEX Research Journal 19(4), 2019; aitex.es/afid) and what public readers of it work around.
+    Source: AFID (Silvestre-Blanes et al., AUTEX Research Journal, 2019; aitex.es/afid), and what public readers of it work
+    around.
 
     Args:
         root: folder of the three.

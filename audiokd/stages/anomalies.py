@@ -106,8 +106,8 @@ def anomalies(
         result["heat_maps"] = _draw(Path(heat_maps), chosen, [maps[i] for i in ids], result["thresholds"])
     write_json(out, result)
     names = [k for k in COLUMNS if k in result["scores"]]
-    speed = [_speed_cells(result["speed"][result["system"]])] if model else []
-    table = [[result["system"], *_counts(result), *(Summary(**result["scores"][k]).text() for k in names), *sum(speed, [])]]
+    speed = _speed_cells(result["speed"][result["system"]]) if model else []
+    table = [[result["system"], *_counts(result), *(Summary(**result["scores"][k]).text() for k in names), *speed]]
     for domain, of in result.get("by_domain", {}).items():
         cells = [Summary(**of["scores"][k]).text() if k in of["scores"] else "-" for k in names]
         table.append([domain, *_counts(of), *cells, *(["-"] * len(SPEED) if model else [])])

@@ -103,7 +103,7 @@ def test_aitex(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         for number, x in masks.items():
             save(tmp_path / "Mask_images" / f"{name}_mask{number}.png", x)
     save(tmp_path / "NODefect_images" / "fabric01" / "0018_00_01.png", grey + 9)
-    with pytest.raises(AudiokdError, match="0106_010_01.png: no mask in Mask_images"):
+    with pytest.raises(AudiokdError, match=r"0106_010_01\.png: no mask in Mask_images"):
         aitex_set(tmp_path, tmp_path / "data")
     (tmp_path / "Defect_images" / "0106_010_01.png").rename(tmp_path / "Defect_images" / "0100_025_08.png")
     images = aitex_set(tmp_path, tmp_path / "data")

@@ -12,8 +12,8 @@ LIMITS = (0.05, 0.3, 1.0)
 
 
 def seeded_maps(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Maps float32 [N, H, W] in [0, 1] and masks bool [N, H, W]: discs and bars of several sizes, some that touch at a corner, the last
-    picture normal; the map is higher on most of them."""
+    """Maps float32 [N, H, W] in [0, 1] and masks bool [N, H, W]: discs and bars of several sizes, some that touch at a corner, the
+    last picture normal; the map is higher on most of them."""
     rng = np.random.default_rng(sorted(CASES).index(name))
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     masks, maps = np.zeros((PICTURES, HEIGHT, WIDTH), bool), np.zeros((PICTURES, HEIGHT, WIDTH))

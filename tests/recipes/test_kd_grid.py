@@ -254,5 +254,7 @@ def test_detectors_are_scored_by_their_maps(
     said = capsys.readouterr().out
     assert "| on cup auroc | on table auroc | mean auroc | on cup aupro |" in said
     assert "| ms a picture | frames a second |" in said
-    speed, per_second = (float(x) for x in next(x for x in said.splitlines() if x.startswith("| dbfad |")).split("|")[-3:-1])
+    speed, per_second = (
+        float(x) for x in next(x for x in said.splitlines() if x.startswith("| dbfad |")).split("|")[-3:-1]
+    )
     assert per_second == pytest.approx(1000 / speed, rel=0.1)

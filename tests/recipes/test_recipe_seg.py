@@ -232,7 +232,7 @@ def test_the_grid_is_read(recipes: None) -> None:
 def test_the_table_shows_the_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Made-up rows of every cell: --tables says which is better than which, over all heights and by each, and what kd's teacher has."""
+    """Made-up rows of every cell: --tables says which is better, over all heights and by each, and what kd's teacher has."""
     grid = load_grid("kd_grid", monkeypatch)
     monkeypatch.chdir(TOY)
     cells = grid.read_cells("conf/grid.yaml")

@@ -97,9 +97,8 @@ def test_speed_is_measured_in_turns(root: Path, tmp_path: Path, capsys: pytest.C
     assert 0.3 < speed[own]["median_ms"] / speed["tiny"]["median_ms"] < 3  # the same network
     with pytest.raises(ConfigError, match="nothing to time other detectors beside"):
         anomalies(str(root / "maps"), str(root / "data" / "test"), str(out), beside=(own,))
+    other = known(tmp_path / "s", root, {i.id: np.zeros((8, 8)) for i in read_items(root / "data" / "test")})
     with pytest.raises(AudiokdError, match="the store was made by model"):
-        items = read_items(root / "data" / "test")
-        other = known(tmp_path / "s", root, {i.id: np.zeros((8, 8)) for i in items})
         anomalies(other, str(root / "data" / "test"), str(out), model=own)
 
 
