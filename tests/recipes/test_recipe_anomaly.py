@@ -43,6 +43,7 @@ def test_mvtec_in_its_layout(coffee: Path, tmp_path: Path) -> None:
         exp = task / "exp" / "dbfad" / category
         found = json.loads((exp / "anomalies" / f"test-{category}.json").read_text())
         assert (found["normal"], found["defects"], found["masks"]) == (2, 2, True)
+        assert found["speed"][f"test-{category}"]["per_second"] > 0
         assert (exp / "anomalies" / f"test-{category}" / "sheet.png").is_file()
         assert (exp / "report.html").is_file()
         regime = json.loads((exp / "regime.json").read_text())
