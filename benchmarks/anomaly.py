@@ -146,7 +146,7 @@ class Theirs:
             with torch.no_grad():
                 for k in range(0, len(self.data["train"]), 4):
                     model(self.data["train"][k : k + 4])
-            self.models[name].fit()
+                self.models[name].fit()  # its projection takes a gradient: a graph of every distance, gigabytes
 
     def say(self, name: str, x: Any) -> tuple[Any, Any]:
         found = self.models[name].eval().model(x)
