@@ -189,7 +189,7 @@ def test_cells_of_the_grids(file: Path, monkeypatch: pytest.MonkeyPatch) -> None
     import kd_grid
 
     cells = kd_grid.read_cells(f"conf/{file.name}")
-    assert {c.seed for c in cells} == {0, 1, 2}
+    assert {c.seed for c in cells} == ({0} if file.stem == "speech_grid" else {0, 1, 2})
     for fit in (f for c in cells for run in (c, *c.needs.values()) for f in run.fits):
         assert Path(fit["config"]).is_file()
         known = flatten(dataclasses.asdict(part(fit["method"], "settings")()))
