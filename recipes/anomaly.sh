@@ -77,7 +77,7 @@ one_run() { # run folder, test set below data/, options of fit
   if in_range score; then
     log "stage 8: score data/$tested"
     audiokd anomalies "$run/maps/$checkpoint-$tested" --data "data/$tested" --out "$run/anomalies/$tested.json" \
-      --heat_maps "$run/anomalies/$tested" "${more_score[@]}"
+      --model "$model" --heat_maps "$run/anomalies/$tested" "${more_score[@]}"
     audiokd report "$run"
   fi
 }

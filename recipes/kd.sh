@@ -14,9 +14,10 @@
 #   --leave_out "A B"                     vl2v: domains that are left out, one after another
 #   --test_sets "test"                    sets below data/ that are scored; of vl2v it is the domain that is left out, data/<domain>
 #   --valid_sets "train dev test"         sets below data/ that stage 2 looks at
+#   --max_error_rate 0.01                 share of a set that may be unreadable there
 #   --teacher_args "--config FILE ..."    options of `audiokd fit` for the first step (teacher, align)
 #   --fit_args "--run.seed 1 ..."         options of `audiokd fit` for the last step
-#   --checkpoint last|best|swad           what is exported of the last step
+#   --checkpoint "last best"              what is exported of the last step and scored, one after another; of vl2v swad, too
 #   --exp DIR                             where
 #   --data_args "..."                     passed to local/data.sh
 #   --score_args "..."                    passed to `audiokd classify`, of s3a to `audiokd name`
@@ -37,7 +38,7 @@ test_sets="test"
 valid_sets="train dev test"
 teacher_args=
 fit_args=
-checkpoint=last
+checkpoint="last best"
 exp=
 data_args=
 score_args=
@@ -49,6 +50,8 @@ stage_options "$@"
 read -r -a more_teacher <<<"$teacher_args"
 read -r -a more_pair <<<"$pair_args"
 read -r -a domains <<<"$leave_out"
+read -r -a checkpoints <<<"$checkpoint"
+[ ${#checkpoints[@]} -gt 0 ] || die "--checkpoint is needed: last, best, or both"
 [ -n "$exp" ] || exp=exp/$method
 case "$method" in
   promptkd) steps=(teacher student) ;;
@@ -143,15 +146,16 @@ one_run() { # folder: its steps, and the scores of the test sets in `tests`
     esac
   fi
   wanted "$final" || return 0
+  local of=("${checkpoints[@]}") c t
+  [ "$method" != s3a ] || of+=(init)
   if in_range export; then
     log "stage 6: export $run/$final"
-    export_run "$run/$final" "$checkpoint" "$run/$final/export-$checkpoint"
-    [ "$method" != s3a ] || export_run "$run/$final" init "$run/$final/export-init"
+    for c in "${of[@]}"; do export_run "$run/$final" "$c" "$run/$final/export-$c"; done
   fi
-  local t
   for t in "${tests[@]}"; do
-    extract_and_score "$run/$final/export-$checkpoint" "$t" "$run/$final/$checkpoint" "${more_score[@]}"
-    [ "$method" != s3a ] || extract_and_score "$run/$final/export-init" "$t" "$run/$final/init" "${more_score[@]}"
+    for c in "${of[@]}"; do
+      extract_and_score "$run/$final/export-$c" "$t" "$run/$final/$c" "${more_score[@]}"
+    done
   done
 }
 
@@ -167,4 +171,4 @@ if [ "$method" = vl2v ]; then
 else
   one_run "$exp"
 fi
-[ "$last" -lt 9 ] || die "stage 9 (publish) is not in this release; upload $exp/$final/export-$checkpoint by huggingface-cli"
+[ "$last" -lt 9 ] || die "stage 9 (publish) is not in this release; upload $exp/$final/export-${checkpoints[0]} by huggingface-cli"

@@ -27,7 +27,6 @@ import argparse
 import json
 import re
 import shutil
-import statistics
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,8 +55,6 @@ from audiokd.stages.fit import source
 PLACE = re.compile(r"\{(\w+)\}")
 FIT_KEYS = {"name", "method", "config", "train", "dev", "options", "export"}
 CELL_KEYS = {"fits", "export", "score", "seeds", "domains"}
-#: pictures that the latency is the median of, after some that are not counted
-TIMED, WARM_UP = 50, 5
 
 
 @dataclass(frozen=True)
@@ -300,11 +297,12 @@ SCORES = {
 LAYERS = {"anomalies": "map"}
 
 
-def in_domain(run_folder: Path, checkpoint: str) -> float | None:
-    """The validation score of a checkpoint: of the domains that were trained on, items that were held out."""
+def in_domain(run_folder: Path, checkpoint: str, prefix: str = "") -> float | None:
+    """The validation score of a checkpoint: of the domains that were trained on, items that were held out. With the prefix
+    "teacher_" that of the frozen teacher on the same items, which some methods log beside it."""
     metrics = run_folder / "metrics.csv"
     found = read_metrics(metrics) if metrics.exists() else {}
-    known = found.get("score", found.get("iou", {})).get("val")
+    known = found.get(f"{prefix}score", found.get(f"{prefix}iou", {})).get("val")
     if known is None or checkpoint not in ("last", "best"):
         return None
     values = known[1].tolist()
@@ -322,21 +320,13 @@ def parameters(model_dir: str) -> int:
 
 def latency_ms(model_dir: str) -> float | None:
     """Median time that one thread computes on one picture, milliseconds; None of sound."""
-    import torch
-
+    from audiokd.eval.latency import latencies_of
     from audiokd.hub.auto import load_for_inference
 
     model = load_for_inference(model_dir)
     if getattr(model, "kind", "audio") != "image":
         return None
-    torch.set_num_threads(1)
-    x, times = torch.zeros(1, 3, *model.preprocess.size), []
-    with torch.inference_mode():
-        for _ in range(WARM_UP + TIMED):
-            began = time.thread_time()  # the machine may have other work
-            model.extract(x, None, model.feature_layers[0])
-            times.append(time.thread_time() - began)
-    return round(1000 * statistics.median(times[WARM_UP:]), 2)
+    return round(latencies_of({"": model})[""].median_ms, 2)
 
 
 def finish(cell: StudentCell, without: list[str]) -> None:
@@ -351,8 +341,9 @@ def finish(cell: StudentCell, without: list[str]) -> None:
             prefix = checkpoint if len(cell.test) == 1 else f"{checkpoint}.{Path(test).name}"
             scores |= {f"{prefix}.{k}": v for k, v in SCORES[cell.score[0]](found).items()}
             chance = found.get("chance")
-        if (value := in_domain(cell.final, checkpoint)) is not None:
-            scores[f"{checkpoint}.in_domain"] = {"mean": value}
+        for name, whose in (("in_domain", ""), ("teacher_in_domain", "teacher_")):
+            if (value := in_domain(cell.final, checkpoint, whose)) is not None:
+                scores[f"{checkpoint}.{name}"] = {"mean": value}
     models = [cell.model(c) for c in scored]
     add_row({
         "config_sha256": cell.sha256,

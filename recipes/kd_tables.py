@@ -10,6 +10,8 @@ from cells import finished, spread
 
 from audiokd.eval.table import markdown
 
+_TEACHER = "{}.teacher_in_domain"
+
 
 class Scored(Protocol):
     """A cell, as `kd_grid.StudentCell`."""
@@ -17,6 +19,7 @@ class Scored(Protocol):
     method: str
     domain: str
     export: tuple[str, ...]
+    score: tuple[str, dict[str, Any]]
 
     @property
     def sha256(self) -> str:
@@ -38,6 +41,9 @@ def _rows(cells: Sequence[Scored], rows: list[dict[str, Any]], checkpoint: str, 
     domains = list(dict.fromkeys(c.domain for c in cells if c.domain))
     of_domains = [f"{each} {d}" for d in domains] + ["mean"] if domains else []
     names = [f"{d} {c}".removesuffix(" accuracy") for c in columns for d in of_domains] or columns
+    # of distillation the teacher's validation score, beside the student's
+    taught = any(_TEACHER.format(checkpoint) in r["scores"] for r in rows)
+    detectors = all(c.score[0] == "anomalies" for c in cells)
     table = []
     for method in dict.fromkeys(c.method for c in cells):
         found = [r for r in rows if r["method"] == method]
@@ -53,9 +59,12 @@ def _rows(cells: Sequence[Scored], rows: list[dict[str, Any]], checkpoint: str, 
         inside = f"{checkpoint}.in_domain"
         inner = _means(found, domains, inside) if domains else found
         size, speed = (statistics.median(r[k] or 0 for r in found) for k in ("parameters", "latency_ms"))
-        about = [spread(inner, inside), f"{size / 1e6:.2f} M", f"{speed:.1f}" if speed else "-"]
+        about = [spread(inner, inside), *([spread(found, _TEACHER.format(checkpoint))] if taught else [])]
+        about += [f"{size / 1e6:.2f} M", f"{speed:.1f}" if speed else "-"]
+        about += [f"{1000 / speed:.1f}" if speed else "-"] if detectors else []
         table.append([method, str(len({r["seed"] for r in found})), *values, *about])
-    return markdown(["cell", "seeds", *names, "in domain", "parameters", "ms a picture"], table)
+    headers = ["cell", "seeds", *names, "in domain", *(["its teacher"] if taught else []), "parameters", "ms a picture"]
+    return markdown(headers + (["frames a second"] if detectors else []), table)
 
 
 def _means(rows: list[dict[str, Any]], domains: list[str], key: str) -> list[dict[str, Any]]:

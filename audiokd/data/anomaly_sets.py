@@ -6,10 +6,13 @@ alone, and test.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from audiokd.data.anomaly_labels import GOOD
 from audiokd.data.classes import named
@@ -20,9 +23,14 @@ from audiokd.data.image_sets import ImageSet
 from audiokd.data.images import IMAGE_SUFFIXES
 from audiokd.data.items import Item
 from audiokd.data.labelled import one_word
+from audiokd.data.masks import MASKS, load_mask, write_mask
 from audiokd.errors import AudiokdError
 
+log = logging.getLogger(__name__)
+
 _LAYOUT = "a category is train/good, test/good, test/<defect> and, where there are masks, ground_truth/<defect>"
+#: of AITEX as it is published: one picture of a defect without a mask, and one whose mask is black
+_AITEX_WITHOUT = ("0100_025_08", "0106_010_03")
 #: TILDA's file names: kind of fabric, its variety, error and number
 _TILDA = re.compile(r"c(\d+)r(\d+)e(\d+)n(\d+)", re.I)
 
@@ -61,20 +69,28 @@ def mvtec_set(root: str | os.PathLike[str], categories: Sequence[str] = ()) -> I
     return _set(items)
 
 
-def aitex_set(root: str | os.PathLike[str], seed: int = 0, test_share: float = 0.3) -> ImageSet:
+def aitex_set(
+    root: str | os.PathLike[str], out: str | os.PathLike[str], seed: int = 0, test_share: float = 0.3
+) -> ImageSet:
     """Read AITEX's fabrics: root/NODefect_images (in a folder a fabric), Defect_images and Mask_images.
 
-    Names are nnnn_ddd_ff: number, kind of defect, fabric. The label of a defect is its code, the domain its fabric. The set has
-        no split: a
-    share of every fabric's normal pictures is tested on. Pictures are 4096 x 256: cut them (`audiokd.data.tiles`).
+    Names are nnnn_ddd_ff: number, kind of defect (zeros: none), fabric. The label of a defect is its code, the domain its fabric.
+    A mask is <name>_mask.png; where a picture has several, <name>_mask1.png and <name>_mask2.png (0044_019_04 and 0097_030_03 as
+    published), it has what is in any of them, which is written. 0100_025_08 has no mask and that of 0106_010_03 is black: defects
+    that nobody can say the place of are left out, with a warning. The set has no split: a share of every fabric's normal pictures
+    is tested on. Pictures are 4096 x 256: cut them (`audiokd.data.tiles`); their ends are white, which is not cut away.
+
+    Source: AFID (Silvestre-Blanes et al., AUTEX Research Journal, 2019; aitex.es/afid), and what public readers of it work
+    around.
 
     Args:
         root: folder of the three.
+        out: data folder, whose masks/ is written.
         seed: of the draw of test pictures.
         test_share: of the normal pictures.
 
     Raises:
-        AudiokdError: a folder or a mask is not there, a picture has several masks, or a name is another.
+        AudiokdError: a folder or another mask is not there, a mask is none (`audiokd.data.masks`), or a name is another.
     """
     folder = Path(root)
     normal, bad = (_aitex(folder, folder / name) for name in ("NODefect_images", "Defect_images"))
@@ -85,13 +101,18 @@ def aitex_set(root: str | os.PathLike[str], seed: int = 0, test_share: float = 0
     masks: dict[str, list[Path]] = {}
     for path in files_below(folder / "Mask_images", IMAGE_SUFFIXES):
         masks.setdefault(path.stem.split("_mask")[0], []).append(path)
-    items = []
+    items, without = [], []
     for item in bad:
-        of = masks.get(Path(item.path).stem, [])
-        if len(of) != 1:
-            fix = "join several masks into one, or take the picture out: of two published pictures the masks are so"
-            raise AudiokdError(f"{len(of)} masks in Mask_images", where=item.path, fix=fix)
-        items.append(item.with_(mask=str(of[0])))
+        name = Path(item.path).stem
+        of = sorted(masks.get(name, []))
+        if name in _AITEX_WITHOUT and not any(load_mask(item.with_(mask=str(m))).any() for m in of):
+            without.append(name)
+        elif not of:
+            raise AudiokdError("no mask in Mask_images", where=item.path, fix="is the set whole?")
+        else:
+            items.append(item.with_(mask=str(of[0] if len(of) == 1 else _joined(item, of, Path(out) / MASKS))))
+    if without:
+        log.warning("%s: %s left out: no mask says where the defect is", folder, named(without))
     train, test = _tested(normal, seed, test_share)
     return _set({"train": train, "test": [*test, *items]})
 
@@ -99,9 +120,13 @@ def aitex_set(root: str | os.PathLike[str], seed: int = 0, test_share: float = 0
 def tilda_set(root: str | os.PathLike[str], seed: int = 0, test_share: float = 0.3) -> ImageSet:
     """Read TILDA's textiles: pictures in any folders, by their names c<kind>r<variety>e<error>n<number>.
 
-    e0 is normal; the label of a defect is its code. The domain is kind and variety. There are no masks, but descriptions: scores
-    of pictures alone.
-    The layout is from memory, and tested on a small folder only.
+    Eight fabrics, c1 to c4 in two varieties each, of 768 x 512 pixels, grey; e0 is normal, e1 to e7 are errors, the last of them of
+    the camera; 50 pictures of each, n1 to n50. The label of a defect is its code, the domain kind and variety. There are no masks,
+    but descriptions: scores of pictures alone.
+
+    Source: lmb.informatik.uni-freiburg.de/resources/datasets/tilda.en.html; names as in
+    github.com/Applied-Artificial-Intelligence-Eurecat/hackeps (c1r3e0n1 is normal, c1r1e2n3 is not) and in
+    github.com/khued200/Fabric-defect-detection-with-YOLOv9. Folders are not looked at, since copies have them otherwise.
 
     Args:
         root: folder.
@@ -164,6 +189,17 @@ def _aitex(root: Path, folder: Path) -> list[Item]:
         label = GOOD if int(parts[1]) == 0 else f"d{parts[1]}"
         items.append(_item(root, path, label, f"fabric{parts[2]}"))
     return items
+
+
+def _joined(item: Item, masks: Sequence[Path], folder: Path) -> Path:
+    """Write what is in any of the masks of a picture."""
+    parts = [load_mask(item.with_(mask=str(m))) for m in masks]
+    if len({p.shape for p in parts}) > 1:
+        raise AudiokdError("masks of several sizes", where=f"{masks[0]} and {masks[-1]}", fix="copy them again")
+    path = folder / f"{Path(item.path).stem}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_mask(path, np.logical_or.reduce(parts))
+    return path
 
 
 def _tested(normal: Sequence[Item], seed: int, share: float) -> tuple[list[Item], list[Item]]:

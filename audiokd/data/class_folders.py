@@ -64,7 +64,8 @@ def class_folders(
 
 
 def domain_folders(root: str | os.PathLike[str]) -> ImageSet:
-    """Read root/<domain>/<class>/<file>: a split a domain, classes in the order of their sorted folders.
+    """Read root/<domain>/<class>/<file>: a split a domain, classes in the order of their sorted folders. A domain is called as its
+    split is, in one word (OfficeHome's "Real World" is Real_World).
 
     Raises:
         AudiokdError: no such folder, a domain that lacks a class of another, and what `class_folders` raises.
@@ -81,9 +82,10 @@ def domain_folders(root: str | os.PathLike[str]) -> ImageSet:
     check_names(names, str(folder))
     splits: dict[str, list[Item]] = {}
     for domain, of in found.items():
-        items = [item.with_(domain=domain) for item in _pictures(folder, folder / domain, of)]
-        if splits.setdefault(one_word(domain), items) is not items:
-            raise AudiokdError(f"two domains are named {one_word(domain)}", where=str(folder), fix="rename one")
+        name = one_word(domain)
+        items = [item.with_(domain=name) for item in _pictures(folder, folder / domain, of)]
+        if splits.setdefault(name, items) is not items:
+            raise AudiokdError(f"two domains are named {name}", where=str(folder), fix="rename one")
     return ImageSet(splits, names)
 
 

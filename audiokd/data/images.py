@@ -85,7 +85,7 @@ def _check_frames(item: Item, image: Image.Image, first_frame: bool) -> None:
     if first_frame or image.format == "MPO" or not getattr(image, "is_animated", False):
         return
     frames = getattr(image, "n_frames", 1)
-    fix = "ask for its first frame, or save each as a file"
+    fix = "save the frame that is meant as a picture, or take it out of the list"
     raise _error(item, f"animated or of several pages: {frames} frames", fix)
 
 

@@ -193,7 +193,8 @@ def load_model(name: str | os.PathLike[str], device: str = "cpu") -> Any:
     """A model that audiokd exported, or an audio encoder of transformers, by folder or hub id, in eval mode.
 
     Encoders of transformers (`audiokd.teachers.auto.FAMILIES`) get the face of ours (`audiokd.teachers.encoder`), codecs of
-    transformers (`audiokd.teachers.codecs.CODECS`) that of our tokenizers (`audiokd.teachers.frozen_codec`). The name
+    transformers (`audiokd.teachers.codecs.CODECS`) that of our tokenizers (`audiokd.teachers.frozen_codec`), pair models
+    (`audiokd.teachers.pair.PAIRS`, LiT) that of an encoder with one embedding an item (`audiokd.teachers.pair_encoder`). The name
     log_mel is an encoder without weights, the floor of every probe (`audiokd.hub.log_mel`).
 
     Raises:
@@ -223,6 +224,7 @@ def load_model(name: str | os.PathLike[str], device: str = "cpu") -> Any:
     from audiokd.teachers.auto import ENCODERS, FAMILIES, load_teacher
     from audiokd.teachers.base import load_pretrained
     from audiokd.teachers.codecs import CODECS, codec_family, load_codec
+    from audiokd.teachers.pair import OURS, PAIRS, load_pair
 
     family = _family(name)
     if codec := codec_family(name, family):
@@ -231,8 +233,12 @@ def load_model(name: str | os.PathLike[str], device: str = "cpu") -> Any:
         from audiokd.teachers.encoder import TransformersEncoder
 
         return _on(TransformersEncoder(load_teacher(name, layer="normed")).eval(), device)
+    if family in (*PAIRS, *OURS):
+        from audiokd.teachers.pair_encoder import PairEncoder
+
+        return _on(PairEncoder(load_pair(name)), device)
     if family and "config" not in METHODS.get(family, {}):
-        fix = f"{ENCODERS}; or a codec of the families {', '.join(CODECS)}"
+        fix = f"{ENCODERS}; or a codec of the families {', '.join(CODECS)}; or a pair model: {', '.join(PAIRS)}"
         raise AudiokdError(f"a {family} model is none that audiokd knows", where=name, fix=fix)
     model = load_pretrained(AutoModel, name, "the model", ENCODERS)
     return _on(model.eval().requires_grad_(False), device)

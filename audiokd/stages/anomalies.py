@@ -18,10 +18,20 @@ COLUMNS = {
     "f1": "F1 at the threshold ↑",
     "f1_oracle": "F1, oracle",
 }
+SPEED = ("ms a picture ↓", "frames a second ↑")
 
 
 def anomalies(
-    store: str, data: str, out: str, system: str = "", whole: str = "", heat_maps: str = "", fpr_limit: float = 0.3
+    store: str,
+    data: str,
+    out: str,
+    system: str = "",
+    whole: str = "",
+    heat_maps: str = "",
+    fpr_limit: float = 0.3,
+    model: str = "",
+    beside: tuple[str, ...] = (),
+    threads: int = 1,
 ) -> dict[str, Any]:
     """Score anomaly maps against labels and masks.
 
@@ -38,18 +48,21 @@ def anomalies(
         whole: data dir of the pictures that `data` is tiles of (`audiokd.data.tiles`): maps are stitched back and these are scored.
         heat_maps: folder for a PNG of each picture with its map over it, and sheet.png of some.
         fpr_limit: L of AUPRO.
+        model: folder of the detector that made the store: its latency and frames per second are measured, one picture at a time.
+        beside: folders of other detectors that are timed in turns with it.
+        threads: of the timing; of one the processor's time is taken, of more the wall's.
 
     Returns:
         what `out` holds: image AUROC, F1 at the store's threshold (the quantile of held-out normal pictures of training) and,
         apart, the
         oracle's; of maps with masks pixel AUROC and AUPRO, each with a 95% bootstrap interval over pictures; the same by domain,
         the
-        AUROC by kind of defect, and every picture's score.
+        AUROC by kind of defect, every picture's score; with `model` the `speed` of each detector.
 
     Raises:
         AudiokdError: a store of something else; a picture without a label; only normal ones, or none; some defects with a mask
             and others
-            without; a mask that is none (`audiokd.data.masks`).
+            without; a mask that is none (`audiokd.data.masks`); another model than the store's.
     """
     from audiokd.data.items import read_items
     from audiokd.eval.table import Summary, markdown
@@ -63,6 +76,8 @@ def anomalies(
     if layer not in ("map", "score"):
         fix = "make one of maps: audiokd extract ... --layer map"
         raise AudiokdError(f"a store of {layer or found.kind}", where=store, fix=fix)
+    if beside and not model:
+        raise ConfigError("nothing to time other detectors beside", where="beside", fix="--model, the store's own")
     if layer == "score" and (heat_maps or whole):
         raise ConfigError("scores have no maps", where=store, fix="audiokd extract ... --layer map")
     maps = {item.id: item.array.astype("float32") for item in found.items()}
@@ -85,23 +100,54 @@ def anomalies(
         "thresholds": found.meta.get("thresholds", {}),
         "model_sha256": found.meta.get("model_sha256", ""),
     }
+    if model:
+        result["speed"] = _speed(result["system"], model, beside, threads, found)
     if heat_maps:
         result["heat_maps"] = _draw(Path(heat_maps), chosen, [maps[i] for i in ids], result["thresholds"])
     write_json(out, result)
     names = [k for k in COLUMNS if k in result["scores"]]
-    table = [[result["system"], *_counts(result), *(Summary(**result["scores"][k]).text() for k in names)]]
+    speed = _speed_cells(result["speed"][result["system"]]) if model else []
+    table = [[result["system"], *_counts(result), *(Summary(**result["scores"][k]).text() for k in names), *speed]]
     for domain, of in result.get("by_domain", {}).items():
         cells = [Summary(**of["scores"][k]).text() if k in of["scores"] else "-" for k in names]
-        table.append([domain, *_counts(of), *cells])
-    text = markdown(["system", "normal", "defects", *(COLUMNS[k] for k in names)], table)
+        table.append([domain, *_counts(of), *cells, *(["-"] * len(SPEED) if model else [])])
+    headers = ["system", "normal", "defects", *(COLUMNS[k] for k in names), *(SPEED if model else ())]
+    text = markdown(headers, table)
     text += "\n95% bootstrap intervals over pictures. " + _said(result)
     if result["by_label"]:
         text += "\n\n" + markdown(["defect", "n", "image AUROC ↑"], [
             [k, str(v["pictures"]), f"{v['auroc']:.3f}"] for k, v in result["by_label"].items()
         ])  # fmt: skip
+    if model:
+        text += "\n\n" + _speed_table(result["speed"])
     write_text(Path(out).with_suffix(".md"), text)
     print(text)
     return result
+
+
+def _speed(system: str, model: str, beside: tuple[str, ...], threads: int, store: Any) -> dict[str, Any]:
+    from audiokd.eval.latency import latencies_of
+    from audiokd.hub.auto import load_for_inference
+    from audiokd.stages.corpus import check_same_model
+
+    own = load_for_inference(model)
+    check_same_model(own, model, store)
+    models = {system: own} | {folder: load_for_inference(folder) for folder in beside}
+    return {name: of.as_dict() for name, of in latencies_of(models, threads).items()}
+
+
+def _speed_cells(of: dict[str, Any]) -> list[str]:
+    return [f"{of['median_ms']:.1f} ({of['low_ms']:.1f}-{of['high_ms']:.1f})", f"{of['per_second']:.1f}"]
+
+
+def _speed_table(speed: dict[str, Any]) -> str:
+    from audiokd.eval.table import markdown
+
+    first = next(iter(speed.values()))
+    rows = [[name, *_speed_cells(of), f"{of['median_ms'] / first['median_ms']:.2f}"] for name, of in speed.items()]
+    threads = f"{first['threads']} thread{'s' if first['threads'] > 1 else ''}"
+    said = f"One picture at a time, {threads}, {first['clock']} time: median and quartiles; detectors in turns.\n"
+    return (markdown(["detector", *SPEED, "time / first"], rows) if len(rows) > 1 else "") + said
 
 
 def _stitched(maps: dict[str, Any], data: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from audiokd.errors import AudiokdError, ConfigError
 
 log = logging.getLogger(__name__)
+SIDES = ("base", "novel")
 
 
 def classify(
@@ -70,7 +71,9 @@ def classify(
         spread = f"the mean over {len(folds)} folds and from lowest to highest"
     note = f"{len(found['labels'])} labels, {found['rows']} {found['unit']}; {spread}; chance: {floor}."
     if base_novel:
-        note += " Base and novel classes: each among themselves, Wilson's 95% intervals."
+        of = found["base_novel"]
+        sides = [f"{of[k]['classes']} {k} classes ({of[k]['items']} {found['unit']})" for k in SIDES]
+        note += f" {sides[0]} and {sides[1]}, each told among themselves; Wilson's 95% intervals."
     text = markdown(*classifier_table([result])) + f"\n{note}\n"
     if "by_domain" in found:
         text += "\n" + markdown(*domain_table(result))

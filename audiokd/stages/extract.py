@@ -30,7 +30,7 @@ def extract(
     (`audiokd.nn.windows`).
 
     Args:
-        model_dir: folder of a model that audiokd exported, or a hub id.
+        model_dir: folder of a model that audiokd exported, or a hub id; of transformers' encoders of sound and pair models, too.
         input: data dir, shards, cuts file, folder of audio, or one audio file; of a picture model a folder with items.jsonl, or
             that file.
         store: folder to write.

@@ -24,7 +24,8 @@ def fit(method: str, settings: Any, train: str, dev: str, exp_dir: str, allow_pi
     Args:
         method: name of the method, such as lm_spt.
         settings: its settings (methods/<name>/settings.py).
-        train: INPUT to train on (data dir, shards, cuts file, folder or file of audio; for speech_lm a token store).
+        train: INPUT to train on (data dir, shards, cuts file, folder or file of audio; of pictures a folder with items.jsonl;
+            for speech_lm a token store).
         dev: INPUT to validate on.
         exp_dir: folder of the run.
         allow_pipes: run shell commands in wav.scp.
@@ -55,10 +56,12 @@ def fit(method: str, settings: Any, train: str, dev: str, exp_dir: str, allow_pi
     run = settings.run
     last = folder / "checkpoints" / "last.ckpt"
     fix = "delete it: the run begins again from its first step"
-    resume = int(read_checkpoint(last, fix)["iteration"]) if last.exists() else 0
-    if resume >= run.max_steps:
+    kept = read_checkpoint(last, fix) if last.exists() else {"iteration": 0}
+    resume = int(kept["iteration"])
+    if resume >= run.max_steps or kept.get("done"):
         print(f"{folder}: {resume} steps are done already")
         return {}
+    del kept
     module, data = inputs.build(folder)
     strategy = run.strategy
     if strategy == "auto" and run.devices * run.num_nodes > 1:

@@ -35,9 +35,9 @@ class NamesMedia:
     pair: Any
     class_vectors: Tensor
     scale: float
-    feature_layers = ("logits", "embedding")
+    feature_layers: tuple[str, ...] = ("logits", "embedding")
     #: layers whose dimensions are labels
-    logit_layers = ("logits",)
+    logit_layers: tuple[str, ...] = ("logits",)
     window_s = DAY_S
 
     @property

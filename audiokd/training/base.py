@@ -111,6 +111,11 @@ class RunModule(L.LightningModule):
         if self.iteration >= self.run.max_steps:
             self.trainer.should_stop = True
 
+    @property
+    def done(self) -> bool:
+        """Whether there is no step left."""
+        return self.iteration >= self.run.max_steps
+
     def extra_metrics(self) -> dict[str, float]:
         """Metrics gathered over the steps since the last row."""
         return {}
@@ -167,7 +172,7 @@ class RunModule(L.LightningModule):
         return self.val_metrics["loss"]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["iteration"] = self.iteration
+        checkpoint["iteration"], checkpoint["done"] = self.iteration, self.done
         checkpoint.pop("loops", None)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

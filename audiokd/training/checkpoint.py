@@ -54,9 +54,9 @@ class RunCheckpoint(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, module: Any) -> None:
         if module.iteration == 0 or not module.val_metrics:  # an untrained model is nobody's best
             return
-        better, done = module.criterion() < self.best, module.iteration == module.run.max_steps
+        better = module.criterion() < self.best
         if better:
             self.best = module.criterion()
             trainer.save_checkpoint(self.folder / "best.ckpt")
-        if done or (better and module.iteration % self.every == 0):
+        if module.done or (better and module.iteration % self.every == 0):
             trainer.save_checkpoint(self.folder / "last.ckpt")  # so that a resumed run knows of this best

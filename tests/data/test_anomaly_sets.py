@@ -81,7 +81,7 @@ def save(path: Path, x: np.ndarray) -> str:
     return str(path)
 
 
-def test_aitex(tmp_path: Path) -> None:
+def test_aitex(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     grey = np.full((32, 128), 90, np.uint8)
     for fabric in ("00", "01"):
         for k in range(4):
@@ -90,17 +90,34 @@ def test_aitex(tmp_path: Path) -> None:
     mask = np.zeros((32, 128), np.uint8)
     mask[4:8, 60:70] = 255
     save(tmp_path / "Mask_images" / "0010_006_00_mask.png", mask)
-    images = aitex_set(tmp_path)
+    images = aitex_set(tmp_path, tmp_path / "data")
     assert {k: len(v) for k, v in images.splits.items()} == {"train": 6, "test": 3}
     bad = next(i for i in images.splits["test"] if i.label != "good")
     assert (bad.label, bad.domain) == ("d006", "fabric00")
     assert load_mask(bad).sum() == 40
-    save(tmp_path / "Mask_images" / "0010_006_00_mask2.png", mask)
-    with pytest.raises(AudiokdError, match="2 masks in Mask_images"):
-        aitex_set(tmp_path)
+    # what the published set has: two masks of one picture, one without a mask, one whose mask is black, a code of two digits
+    other = np.zeros((32, 128), np.uint8)
+    other[20:22, 5:9] = 255
+    for name, masks in (("0044_019_00", {"1": mask, "2": other}), ("0106_010_01", {}), ("0106_010_03", {"": mask * 0})):
+        save(tmp_path / "Defect_images" / f"{name}.png", grey)
+        for number, x in masks.items():
+            save(tmp_path / "Mask_images" / f"{name}_mask{number}.png", x)
+    save(tmp_path / "NODefect_images" / "fabric01" / "0018_00_01.png", grey + 9)
+    with pytest.raises(AudiokdError, match=r"0106_010_01\.png: no mask in Mask_images"):
+        aitex_set(tmp_path, tmp_path / "data")
+    (tmp_path / "Defect_images" / "0106_010_01.png").rename(tmp_path / "Defect_images" / "0100_025_08.png")
+    images = aitex_set(tmp_path, tmp_path / "data")
+    assert "0100_025_08, 0106_010_03 left out" in caplog.text
+    assert sum(len(v) for v in images.splits.values()) == 8 + 1 + 2
+    joined = load_mask(next(i for i in images.splits["test"] if i.label == "d019"))
+    assert np.array_equal(joined, (mask > 0) | (other > 0))
+    assert not (tmp_path / "data" / "masks" / "0010_006_00.png").exists()  # its one mask is as it is
+    save(tmp_path / "Mask_images" / "0044_019_00_mask2.png", other[:, :64])
+    with pytest.raises(AudiokdError, match="masks of several sizes"):
+        aitex_set(tmp_path, tmp_path / "data")
     save(tmp_path / "Defect_images" / "odd.png", grey)
     with pytest.raises(AudiokdError, match="no name of AITEX's"):
-        aitex_set(tmp_path)
+        aitex_set(tmp_path, tmp_path / "data")
 
 
 def test_tilda(tmp_path: Path) -> None:
@@ -114,6 +131,9 @@ def test_tilda(tmp_path: Path) -> None:
     assert {k: len(v) for k, v in images.splits.items()} == {"train": 3, "test": 9}
     assert list(images.classes) == ["good", "e1", "e2"]
     assert {i.domain for i in images.splits["test"]} == {"c1r1"}
+    for n in (1, 50):
+        save(tmp_path / "flat" / f"C1R3E0N{n}.TIF", np.zeros((8, 8), np.uint8))
+    assert "c1r3" in {i.domain for i in tilda_set(tmp_path).splits["train"]}
     save(tmp_path / "none" / "x.png", np.zeros((8, 8), np.uint8))
     with pytest.raises(AudiokdError, match="no picture of TILDA's names"):
         tilda_set(tmp_path / "none")

@@ -87,7 +87,7 @@ def test_domain_folders(tmp_path: Path) -> None:
     assert list(images.splits) == ["Art", "Real_World"]
     assert list(images.classes) == ["Bed", "Mug"]
     assert images.splits["Real_World"][0] == Item(
-        "Real%20World/Bed/0", str(root / "Real World/Bed/0.jpg"), label="Bed", domain="Real World"
+        "Real%20World/Bed/0", str(root / "Real World/Bed/0.jpg"), label="Bed", domain="Real_World"
     )
     shutil.rmtree(root / "Art" / "Bed")
     put(root, "Real World/Bike/0.jpg")
@@ -109,7 +109,8 @@ def test_domainbed_sets(tmp_path: Path, name: str, domains: list[str]) -> None:
     """Folders as DomainBed's download.py leaves them."""
     known = DOMAINBED[name]
     root = tmp_path / known.folder
-    for domain in domains:
+    folders = ["Real World" if domain == "Real_World" else domain for domain in domains]
+    for domain in folders:
         for c in range(known.classes):
             (root / domain / f"c{c:03}").mkdir(parents=True)
             (root / domain / f"c{c:03}" / "0.jpg").symlink_to(CHINA)
@@ -117,7 +118,10 @@ def test_domainbed_sets(tmp_path: Path, name: str, domains: list[str]) -> None:
     assert list(images.splits) == domains
     assert len(images.classes) == known.classes
     assert [len(d) for d in images.splits.values()] == [known.classes] * len(domains)
-    for domain in domains:
+    assert {s: {i.domain for i in of} for s, of in images.splits.items()} == {
+        d: {d} for d in domains
+    }  # what is left out
+    for domain in folders:
         shutil.rmtree(root / domain / "c000")
     with pytest.raises(AudiokdError, match=f"{known.classes - 1} classes, {name} has {known.classes}"):
         domainbed_set(name, tmp_path)

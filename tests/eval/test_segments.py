@@ -101,7 +101,8 @@ def test_the_stage(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     pixels = 12 * 32 * 32
     assert found["chance"] == pytest.approx(2 * hits / (hits + pixels))
     assert set(found["by_gsd"]) == {"0.5 m", "1 m"}
-    assert set(found["by_height"]) <= set(STRATA)
+    assert set() < set(found["by_height"]) <= set(STRATA)
+    assert sum(of["pictures"] for of in found["by_gsd"].values()) == 12
     text = (tmp_path / "x.md").read_text()
     assert text.splitlines()[0] == "right but for a row"
     assert "| all | 12 |" in text

@@ -103,15 +103,24 @@ def test_prompts_and_projector_learn_and_nothing_else(
     assert all(torch.equal(v, after[k]) for k, v in tower.items())
 
 
-def test_no_text_model_is_needed(pair: ContrastivePair, bank: TextBank, pictures: torch.Tensor, tmp_path: Path) -> None:
-    """Saved and loaded: the class vectors and names are there, no weight of a text tower is."""
+def test_no_text_model_is_needed(
+    pair: ContrastivePair, bank: TextBank, pictures: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Saved and loaded: the class vectors and names are there, no weight of a text tower is, and nothing else is read from disk."""
     torch.manual_seed(0)
     student = of_pair(pair, bank, prompt_depth=2)
     student.save_pretrained(tmp_path / "student")
     weights = load_file(tmp_path / "student" / "model.safetensors")
     assert not [k for k in weights if "text" in k or "token_embedding" in k]
     assert [k for k in weights if k.startswith("body.media.net.vision_model.")]
+
+    def gone(name: str, *args: Any, **kwargs: Any) -> Any:
+        raise AssertionError(f"{name} is read")
+
+    for at in ("transformers.AutoTokenizer", "transformers.AutoConfig", "transformers.AutoModel"):
+        monkeypatch.setattr(f"{at}.from_pretrained", gone)
     again = PromptKDModel.from_pretrained(tmp_path / "student")
+    monkeypatch.undo()
     assert all(torch.equal(v, again.get_buffer(k)) for k, v in student.named_buffers())  # those that are not saved, too
     with torch.no_grad():
         torch.testing.assert_close(again.eval()(pictures), student(pictures))

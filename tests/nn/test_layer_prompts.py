@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ from torch import nn
 
 from audiokd.data.audio import load_at
 from audiokd.data.inputs import open_input
+from audiokd.methods.mert.config import MERTConfig
+from audiokd.methods.mert.model import MERTModel
 from audiokd.nn.layer_prompts import layer_prompts, layers_of
 from audiokd.nn.vit import Block
 from audiokd.teachers.trainable import load_trainable
@@ -50,15 +53,19 @@ def test_a_vit(depth: int) -> None:
         pass
 
 
-@pytest.mark.parametrize("family", ["hubert", "audio-spectrogram-transformer", "whisper"])
+SSL = ["hubert", "wav2vec2", "unispeech", "unispeech-sat", "data2vec-audio"]
+FAMILIES = [*SSL, "mert", "audio-spectrogram-transformer", "whisper"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_encoders_of_transformers(family: str, two_cities: Path, tmp_path: Path) -> None:
     """Frames stay as many; what is padded changes nothing; tokens change what is heard."""
     from transformers import (
         ASTConfig,
         ASTFeatureExtractor,
         ASTModel,
-        HubertConfig,
-        HubertModel,
+        AutoConfig,
+        AutoModel,
         Wav2Vec2FeatureExtractor,
         WhisperConfig,
         WhisperFeatureExtractor,
@@ -67,9 +74,10 @@ def test_encoders_of_transformers(family: str, two_cities: Path, tmp_path: Path)
 
     torch.manual_seed(0)
     small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-    if family == "hubert":
-        convs = {"conv_dim": (16,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}
-        model, extractor = HubertModel(HubertConfig(**small, **convs)), Wav2Vec2FeatureExtractor()
+    model: Any
+    extractor: Any = Wav2Vec2FeatureExtractor()
+    if family == "mert":  # ours
+        model = MERTModel(MERTConfig(channels=8, dim=32, depth=2, heads=2, hidden=64))
     elif family == "whisper":
         sizes = {
             "d_model": 32,
@@ -80,6 +88,9 @@ def test_encoders_of_transformers(family: str, two_cities: Path, tmp_path: Path)
         }
         model = WhisperModel(WhisperConfig(**sizes, encoder_ffn_dim=64, decoder_ffn_dim=64))
         extractor = WhisperFeatureExtractor()
+    elif family in SSL:
+        convs = {"conv_dim": (16,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}
+        model = AutoModel.from_config(AutoConfig.for_model(family, **small, **convs))
     else:
         model, extractor = ASTModel(ASTConfig(**small, max_length=128)), ASTFeatureExtractor(max_length=128)
     model.save_pretrained(tmp_path)
@@ -89,7 +100,7 @@ def test_encoders_of_transformers(family: str, two_cities: Path, tmp_path: Path)
     assert len(layers) == 2
     wav = torch.from_numpy(load_at(open_input(two_cities).utterances()[0], 16_000)[None, :32_000])
     both, lengths = torch.cat([wav, wav.flip(1)]), torch.tensor([20_000, 32_000])
-    tokens = torch.randn(2, 3, 32)
+    tokens = 5 * torch.randn(2, 3, 32)
     with torch.no_grad():
         plain = encoder.extract_features(wav[:, :20_000], None, 1)
         with layer_prompts(layers, tokens):

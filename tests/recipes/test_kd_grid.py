@@ -251,4 +251,10 @@ def test_detectors_are_scored_by_their_maps(
         assert row["latency_ms"] > 0
     capsys.readouterr()
     start(grid, monkeypatch, "--tables")
-    assert "| on cup auroc | on table auroc | mean auroc | on cup aupro |" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "| on cup auroc | on table auroc | mean auroc | on cup aupro |" in said
+    assert "| ms a picture | frames a second |" in said
+    speed, per_second = (
+        float(x) for x in next(x for x in said.splitlines() if x.startswith("| dbfad |")).split("|")[-3:-1]
+    )
+    assert per_second == pytest.approx(1000 / speed, rel=0.1)

@@ -43,6 +43,7 @@ def test_mvtec_in_its_layout(coffee: Path, tmp_path: Path) -> None:
         exp = task / "exp" / "dbfad" / category
         found = json.loads((exp / "anomalies" / f"test-{category}.json").read_text())
         assert (found["normal"], found["defects"], found["masks"]) == (2, 2, True)
+        assert found["speed"][f"test-{category}"]["per_second"] > 0
         assert (exp / "anomalies" / f"test-{category}" / "sheet.png").is_file()
         assert (exp / "report.html").is_file()
         regime = json.loads((exp / "regime.json").read_text())
@@ -166,7 +167,8 @@ def test_configs_and_the_grid_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     import kd_grid
 
     cells = kd_grid.read_cells("conf/grid.yaml")
-    assert len(cells) == 5 * 9 + 5 * 3
+    assert len(cells) == 4 * 9 + 6 * 3
+    assert {c.method for c in cells if c.seed} == {"dbfad", "rd4ad", "stfpm", "dbfad-unseen"}
     for cell in cells:
         (fit,) = cell.fits
         check_settings(settings_of(fit["method"], read_config(fit["config"]), fit["options"]))

@@ -1,4 +1,4 @@
-"""egs/digits/vl2v1: what its data script makes of the packages' digits and of fonts, in the small."""
+"""egs/digits: what the data scripts make of the packages' digits and of fonts, in the small."""
 
 from __future__ import annotations
 
@@ -132,3 +132,43 @@ def test_the_grid_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     for fit in (f for c in cells for f in c.fits):
         settings = settings_of(fit["method"], read_config(fit["config"]), fit["options"])
         check_settings(settings)
+
+
+PROMPTKD = RECIPE.parent / "promptkd1"
+
+
+def test_splits_for_promptkd(downloads: Path, tmp_path: Path) -> None:
+    """Half, a tenth and the rest of each digit of each domain; no item and no picture is in two of them."""
+    assert make(downloads, tmp_path / "vl2v1", 10, 20, 10).returncode == 0
+    script = [sys.executable, str(PROMPTKD / "local" / "make_data.py"), str(tmp_path / "vl2v1"), str(tmp_path / "data")]
+    run = subprocess.run(script, env={**ENV, "PYTHONPATH": str(REPO)}, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    parts = {name: open_media(tmp_path / "data" / name) for name in ("unlabelled", "dev", "test")}
+    for name, each in {"unlabelled": 5, "dev": 1, "test": 4}.items():
+        groups = [(i.domain, i.label) for i in parts[name].items]
+        assert len(groups) == 60 * each
+        assert all(groups.count(g) == each for g in set(groups))
+    for of in (lambda i: i.id, lambda i: Path(i.path).read_bytes()):
+        assert len({of(i) for media in parts.values() for i in media.items}) == 600
+    assert (tmp_path / "data/train/items.jsonl").read_bytes() == (tmp_path / "data/unlabelled/items.jsonl").read_bytes()
+    assert len(open_media(tmp_path / "data" / "pair-train").items) == 20
+
+
+@pytest.mark.parametrize("path", sorted((PROMPTKD / "conf").glob("[!g]*.yaml")), ids=lambda p: p.stem)
+def test_promptkd_configs_are_read(path: Path) -> None:
+    """No digit is mirrored."""
+    method = {"vit_pair": "lit", "teacher": "promptsrc", "vit": "promptkd"}[path.stem]
+    assert settings_of(method, read_config(str(path))).data.view == "unflipped"
+
+
+def test_the_promptkd_grid_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(REPO / "recipes")
+    monkeypatch.chdir(PROMPTKD)
+    import kd_grid
+
+    cells = kd_grid.read_cells("conf/grid.yaml")
+    assert {c.method: {d.seed for d in cells if d.method == c.method} for c in cells if c.seed == 2} == {
+        c: {0, 1, 2} for c in ("teacher", "prompts", "projector", "all", "feature_l1")
+    }
+    for fit in (f for c in cells for run in (c, *c.needs.values()) for f in run.fits):
+        settings_of(fit["method"], read_config(fit["config"]), fit.get("options", {}))

@@ -43,20 +43,25 @@ def run(task: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
-def test_promptkd_on_a_set_of_coop(tmp_path: Path) -> None:
-    task = copy_recipe(REPO / "egs" / "dtd" / "promptkd1", tmp_path)
-    images = task / "downloads" / "dtd" / "images"
+def coop_layout(folder: Path, split_file: str, names: tuple[str, ...]) -> None:
+    """Digits with a split as CoOp publishes it."""
     split = {}
     for name, start, count in (("train", 0, 6), ("val", 6, 2), ("test", 8, 3)):
-        files = digit_files(images, start, count)
-        split[name] = [[str(f.relative_to(images)), NAMES.index(f.parent.name), f.parent.name] for f in files]
-    (images.parent / "split_zhou_DescribableTextures.json").write_text(json.dumps(split))
+        files = digit_files(folder / "images", start, count, names)
+        split[name] = [[f"{f.parent.name}/{f.name}", names.index(f.parent.name), f.parent.name] for f in files]
+    (folder / split_file).write_text(json.dumps(split))
+
+
+def test_promptkd_on_a_set_of_coop(tmp_path: Path) -> None:
+    """Base to novel on one set; then the same teacher for the classes of another."""
+    task = copy_recipe(REPO / "egs" / "dtd" / "promptkd1", tmp_path)
+    coop_layout(task / "downloads" / "dtd", "split_zhou_DescribableTextures.json", NAMES)
     for name in ("teacher", "student"):
         save_pair("clip", task / name, seed=len(name))
     small = f"{RUN} --optim.warmup_steps 1"
     options = [
         "--pair",
-        "./teacher",
+        str(task / "teacher"),
         "--teacher_args",
         f"--config promptsrc/debug --data.shots 4 {small} --average.points 2",
     ]
@@ -65,6 +70,8 @@ def test_promptkd_on_a_set_of_coop(tmp_path: Path) -> None:
     found = json.loads((task / "exp/promptkd/student/last-test.json").read_text())
     assert found["rows"] == 12
     assert {k: found["base_novel"][k]["items"] for k in ("base", "novel")} == {"base": 6, "novel": 6}
+    best = json.loads((task / "exp/promptkd/student/best-test.json").read_text())  # both are reported
+    assert best["rows"] == 12
     regime = json.loads((task / "exp/promptkd/teacher/regime.json").read_text())
     assert regime["steps"][0]["labelled"]["labels"] == {"dog": 4, "cat": 4}
     student = json.loads((task / "exp/promptkd/student/regime.json").read_text())
@@ -72,6 +79,16 @@ def test_promptkd_on_a_set_of_coop(tmp_path: Path) -> None:
     said = run(task, *options)  # all of it is done
     assert said.stderr.count("stage 5: fit") == 2
     assert "2 steps are done already" in said.stdout
+
+    other, names = task.parent.parent / "pets" / "promptkd1", ("photo", "sound", "large dog")
+    shutil.copytree(REPO / "egs" / "dtd" / "promptkd1", other)
+    coop_layout(other / "downloads" / "oxford_pets", "split_zhou_OxfordPets.json", names)
+    (other / "exp" / "promptkd").mkdir(parents=True)
+    (other / "exp" / "promptkd" / "teacher").symlink_to("../../../../corpus/tok1/exp/promptkd/teacher")
+    student = f"--config promptkd/debug --model.pair {task}/student --model.prompt_depth 1 {small}"
+    run(other, "--step", "student", "--data_args", "--set OxfordPets", "--fit_args", student)
+    found = json.loads((other / "exp/promptkd/student/last-test.json").read_text())
+    assert (found["rows"], sorted(found["labels"])) == (9, sorted(names))
 
 
 def test_vl2v_leaves_one_domain_out_after_another(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from grid_scripts import load_grid
 from method_settings import settings_of
 from PIL import Image
 from recipe_copies import ENV, REPO, copy_recipe, tree
@@ -217,7 +219,7 @@ def test_the_grid_is_read(recipes: None) -> None:
     import kd_grid
 
     cells = kd_grid.read_cells("conf/grid.yaml")
-    assert len(cells) == 6 * 3 + 2
+    assert len(cells) == 5 * 3 + 3
     assert {c.seed for c in cells if c.method in ("sda", "noisy", "clean", "kd", "dml")} == {0, 1, 2}
     for cell in cells:
         assert cell.score == ("segments", {})
@@ -225,6 +227,47 @@ def test_the_grid_is_read(recipes: None) -> None:
         for fit in cell.fits:
             files = [read_config(f) for f in kd_grid.configs_of(fit)]
             check_settings(settings_of("building_sda", *files, {k: cell.filled(v) for k, v in fit["options"].items()}))
+
+
+def test_the_table_shows_the_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Made-up rows of every cell: --tables says which is better, over all heights and by each, and what kd's teacher has."""
+    grid = load_grid("kd_grid", monkeypatch)
+    monkeypatch.chdir(TOY)
+    cells = grid.read_cells("conf/grid.yaml")
+    level = {"noisy": 0.5, "clean": 0.6, "clean_long": 0.61, "kd": 0.65, "dml": 0.66, "sda": 0.8,
+             "sda_gradual": 0.82, "sda_discriminative": 0.81}  # fmt: skip
+    assert {c.method for c in cells} == level.keys()
+    rows = []
+    for cell in cells:
+        of, shift = level[cell.method], 0.01 * (cell.seed - 1)
+        parts = {f"f1_{name}": of - 0.05 * k for k, name in enumerate(STRATA)}
+        scores = {"f1": of + shift, "iou": of - 0.1, "f1_per_image": of - 0.02, "in_domain": of, **parts}
+        if cell.method == "kd":
+            scores["teacher_in_domain"] = level["noisy"]
+        rows.append({
+            "config_sha256": cell.sha256, "seed": cell.seed, "system": f"grid/{cell.name}", "method": cell.method,
+            "domain": None, "parameters": 4_600_000, "latency_ms": 9.5, "seconds": 120.0, "intervals": {},
+            "scores": {f"best.{k}": v for k, v in scores.items()},
+        })  # fmt: skip
+    shutil.copytree(TOY / "conf", tmp_path / "conf")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    monkeypatch.setattr(sys, "argv", ["kd_grid.py", "conf/grid.yaml", "--tables"])
+    grid.main()
+    head, _, *lines = [x for x in capsys.readouterr().out.splitlines() if x.startswith("|")]
+    names = [x.strip() for x in head.strip("|").split("|")]
+    assert names == ["cell", "seeds", "f1", "iou", "f1_per_image", *(f"f1_{s}" for s in STRATA), "in domain", "its teacher",
+                     "parameters", "ms a picture"]  # fmt: skip
+    table = {v[0]: dict(zip(names, v)) for v in ([x.strip() for x in line.strip("|").split("|")] for line in lines)}
+    assert sorted(table, key=lambda m: float(table[m]["f1"].split()[0])) == sorted(level, key=lambda m: level[m])
+    assert table["sda"]["f1"] == "0.800 (0.790 to 0.810)"
+    assert (table["sda"]["seeds"], table["clean_long"]["seeds"]) == ("3", "1")
+    assert table["kd"]["its teacher"].startswith("0.500")
+    assert table["sda"]["its teacher"] == "-"
+    for stratum_of in STRATA:
+        assert float(table["sda"][f"f1_{stratum_of}"].split()[0]) > float(table["noisy"][f"f1_{stratum_of}"].split()[0])
 
 
 def test_the_benchmark_is_read(recipes: None) -> None:

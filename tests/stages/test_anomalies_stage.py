@@ -80,13 +80,33 @@ def test_scores_heat_maps_and_the_page(root: Path, capsys: pytest.CaptureFixture
     assert "dbfad with test_resnet at 64 pixels on 6 normal pictures of table; 4 steps, seed 0." in page
 
 
+def test_speed_is_measured_in_turns(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Latency and frames per second of the store's own detector, and of another one beside it."""
+    out, own = tmp_path / "x.json", str(root / "model")
+    words = ["--data", str(root / "data" / "test"), "--out", str(out), "--system", "tiny", "--model", own]
+    main(["anomalies", str(root / "maps"), *words, "--beside", f"[{own}]"])
+    speed = json.loads(out.read_text())["speed"]
+    assert set(speed) == {"tiny", own}
+    for of in speed.values():
+        assert 0 < of["low_ms"] <= of["median_ms"] <= of["high_ms"]
+        assert of["per_second"] == pytest.approx(1000 / of["median_ms"], rel=1e-2)
+        assert (of["threads"], of["clock"]) == (1, "processor")
+    table = capsys.readouterr().out
+    assert "| ms a picture ↓ | frames a second ↑ |" in table
+    assert "One picture at a time, 1 thread, processor time" in table
+    assert 0.3 < speed[own]["median_ms"] / speed["tiny"]["median_ms"] < 3  # the same network
+    with pytest.raises(ConfigError, match="nothing to time other detectors beside"):
+        anomalies(str(root / "maps"), str(root / "data" / "test"), str(out), beside=(own,))
+    other = known(tmp_path / "s", root, {i.id: np.zeros((8, 8)) for i in read_items(root / "data" / "test")})
+    with pytest.raises(AudiokdError, match="the store was made by model"):
+        anomalies(other, str(root / "data" / "test"), str(out), model=own)
+
+
 def known(folder: Path, data: Path, values: dict[str, np.ndarray], layer: str = "map") -> str:
     """A store of maps that are given."""
-    writer = StoreWriter(
-        folder,
-        "features",
-        {"layer": layer, "media": "image", "thresholds": {"score": 0.5, "pixel": 0.4, "quantile": 0.99, "pictures": 9}},
-    )
+    thresholds = {"score": 0.5, "pixel": 0.4, "quantile": 0.99, "pictures": 9}
+    about = {"layer": layer, "media": "image", "thresholds": thresholds, "model_sha256": "0" * 64}
+    writer = StoreWriter(folder, "features", about)
     writer.write_shard("00000", [StoreItem(i, x.astype(np.float32), 0, 1) for i, x in sorted(values.items())])
     writer.finish(["00000"])
     return str(folder)

@@ -45,6 +45,7 @@ def test_from_pictures_to_the_table(data: Path, tmp_path: Path, capsys: pytest.C
     items = list(open_store(store).items())
     right = [list(NAMES)[int(i.array[0].argmax())] == label[i.id] for i in items]
     assert found["test"]["mean"] == pytest.approx(sum(right) / 20)
+    assert "3 base classes (5 pictures) and 2 novel classes (15 pictures)" in Path(out).with_suffix(".md").read_text()
     assert found["rows"] == found["base_novel"]["base"]["items"] + found["base_novel"]["novel"]["items"] == 20
     text = capsys.readouterr().out
     assert "| system | n | metric | test ↑ | chance | base ↑ | novel ↑ | harmonic mean ↑ |" in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +12,15 @@ from tiny_pairs import save_pair
 from torch import Tensor
 from torch.nn import functional as F
 
+from audiokd.data.audio import load_at
+from audiokd.data.images import load_image
+from audiokd.data.items import Item, write_items
+from audiokd.data.utterance import Utterance
 from audiokd.errors import AudiokdError
 from audiokd.stages.extract import extract
 from audiokd.teachers.black_box import CallableBlackBox, StoredBlackBox, weights_of
 from audiokd.teachers.pair import load_pair
+from audiokd.teachers.text_bank import fill, make_text_bank
 from audiokd.tokens.store import open_store
 
 
@@ -57,6 +63,27 @@ def test_a_store_is_asked_by_id(two_cities: Path, tmp_path: Path) -> None:
     extract("log_mel", str(tmp_path / "data"), str(tmp_path / "f"), layer="frames", threads=1)
     with pytest.raises(AudiokdError, match=r"t-0 has \d+ frames, one embedding is due"):
         StoredBlackBox(str(tmp_path / "f")).embed(["t-0"])
+
+
+@pytest.mark.parametrize("family", ["clip", "siglip", "clap", "lit_vit"])
+def test_a_pair_models_embeddings_as_a_store(family: str, coffee: Path, two_cities: Path, tmp_path: Path) -> None:
+    """`audiokd extract` of a pair model: its own preprocessing, and the hash that its class vectors have."""
+    pair = load_pair(str(save_pair(family, tmp_path / family)))
+    data = tmp_path / "data"
+    data.mkdir()
+    if pair.kind == "image":
+        item = Item("a", str(coffee))
+        write_items(data, [item])
+        media: list[Any] = [load_image(item)]
+    else:
+        (data / "wav.scp").write_text(f"a {two_cities}\n")
+        media = [torch.from_numpy(load_at(Utterance("a", str(two_cities)), pair.sample_rate))]
+    extract(str(tmp_path / family), str(data), str(tmp_path / "store"), threads=1)
+    teacher = StoredBlackBox(str(tmp_path / "store"))
+    expected = pair.embed_media(pair.preprocess(media))
+    # a LiT's exported preprocessing resizes tensors, ours pictures
+    torch.testing.assert_close(teacher.embed(["a"]), expected, atol=2e-2 if family == "lit_vit" else 1e-4, rtol=0)
+    assert teacher.model_sha256 == make_text_bank(pair, fill(["dog", "cat"], "name"), 1.0).model_sha256
 
 
 def test_what_is_refused(tmp_path: Path) -> None:

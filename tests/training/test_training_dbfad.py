@@ -233,6 +233,23 @@ def test_the_rate_falls_once_a_step() -> None:
     assert off.scale == 1
 
 
+def test_it_ends_where_the_loss_stands_still(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After `stop_patience` validations, killed on the way or not; what is started again has nothing to do."""
+    changes = {"run__max_steps": 12, "optim__lr": 1e-30, "optim__stop_patience": 2}  # it learns nothing
+    train(root, tmp_path / "whole", quirks__eval_after_val=True, **changes)
+    interrupted(root, tmp_path / "killed", 5, monkeypatch, quirks__eval_after_val=True, **changes)
+    assert rows(tmp_path / "whole") == rows(tmp_path / "killed")
+    steps = {s for s, split, name in rows(tmp_path / "whole") if (split, name) == ("val", "loss")}
+    assert steps == {0, 2, 4, 6}  # the first one is the best, and two are not better
+    last = checkpoint(tmp_path / "whole", "last")
+    assert (last["iteration"], last["done"]) == (6, True)
+    export(str(tmp_path / "whole"), str(tmp_path / "model"), "last")
+    assert train(root, tmp_path / "whole", quirks__eval_after_val=True, **changes) == {}
+    goes_on = train(root, tmp_path / "on", **(changes | {"optim__stop_patience": 0}))
+    assert goes_on
+    assert checkpoint(tmp_path / "on", "last")["iteration"] == 12
+
+
 def test_one_category_and_all_but_one(root: Path, tmp_path: Path) -> None:
     _, data = build(root, tmp_path / "one", data__category="cup")
     assert {i.domain for i in (*data.train_set.items, *data.dev_set.items)} == {"cup"}

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tiny_pairs import save_pair
 from tiny_pictures import NAMES, teach, write_digits
 from torch.nn import functional as F
 from whole_runs import assert_same_run, finish, kill_at, rows
 
 import audiokd
+from audiokd.data.items import Item, read_items, write_items
 from audiokd.errors import AudiokdError, ConfigError
 from audiokd.methods.atst.config import ATSTConfig
 from audiokd.methods.atst.model import ATSTModel
 from audiokd.methods.promptkd.run import PromptKDRun
 from audiokd.methods.promptkd.settings import PromptKDSettings
 from audiokd.stages.export import export
-from audiokd.teachers.text_bank import load_text_bank
+from audiokd.teachers.pair import load_pair
+from audiokd.teachers.prompted_pair import PromptedPair, PromptShape
+from audiokd.teachers.text_bank import BANK, load_text_bank, make_text_bank
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +142,35 @@ def test_the_bank_is_made_once(corpus: Path, tmp_path: Path, monkeypatch: pytest
     assert torch.equal(first.model.class_vectors, again.model.class_vectors)
 
 
+def test_a_teacher_of_another_set(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cross-dataset: prompts that were learnt on other classes read those of the student's set, once; all are told apart."""
+    prompted = PromptedPair(load_pair(str(corpus / "teacher")), PromptShape(text_depth=2, visual_depth=2))
+    teacher = tmp_path / "teacher"
+    teacher.mkdir()
+    prompted.save(teacher)
+    own = {n: [t] for n, t in zip(("dog", "large"), prompted.texts_of(["dog", "large"]))}
+    make_text_bank(prompted, own, float(prompted.scale)).save(teacher / BANK)
+    asked: list[str] = []
+    stock = PromptedPair.embed_texts
+    monkeypatch.setattr(PromptedPair, "embed_texts", lambda self, texts: asked.extend(texts) or stock(self, texts))
+    module, data = build(corpus, tmp_path / "run", teacher__pair=str(teacher))
+    with torch.no_grad():
+        expected = stock(prompted, [f"a photo of a {n}." for n in NAMES])
+    torch.testing.assert_close(module.model.class_vectors, expected)
+    assert module.said(data.collate([data.train_set[0, 0]]))[1].shape == (1, 4)
+    again, _ = build(corpus, tmp_path / "run", teacher__pair=str(teacher))
+    assert asked == [f"a photo of a {n}." for n in NAMES]
+    assert torch.equal(again.model.class_vectors, module.model.class_vectors)
+    # of this set the export has the vectors: the same labels under other names are other classes
+    make_text_bank(prompted, {n: prompted.texts_of([n]) for n in NAMES}, 1.0).save(teacher / BANK)
+    asked.clear()
+    build(corpus, tmp_path / "known", teacher__pair=str(teacher))
+    assert not (tmp_path / "known" / BANK).exists()
+    (tmp_path / "classes.txt").write_text("dog\tlarge dog\ncat\nrain\nclock\n")
+    build(corpus, tmp_path / "renamed", teacher__pair=str(teacher), data__classes=str(tmp_path / "classes.txt"))
+    assert asked[0] == "a photo of a large dog."
+
+
 def test_a_cnn_and_an_audio_encoder(corpus: Path, readers: Path, tmp_path: Path) -> None:
     module, data = build(corpus, tmp_path / "cnn", model__pair="", model__backbone="test_resnet", model__prompts=0)
     batch = data.collate([data.train_set[0, i] for i in range(3)])
@@ -159,6 +194,33 @@ def test_a_backbone_at_another_size(corpus: Path, tmp_path: Path) -> None:
     batch = data.collate([data.train_set[0, i] for i in (0, 8)])
     assert batch["student"]["pixel_values"].shape == (2, 3, 64, 64)
     assert module.model.preprocess.size == (64, 64)
+
+
+def test_odd_pictures(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """CMYK and 16 bits are read; what is animated or cut off is named once, and another item takes its place."""
+    first = read_items(corpus / "train")[0]
+    (tmp_path / "train").mkdir()
+    with Image.open(first.path) as picture:
+        picture.convert("CMYK").save(tmp_path / "cmyk.jpg")
+        Image.fromarray(np.asarray(picture).astype(np.uint16) * 257).save(tmp_path / "deep.png")
+        picture.save(tmp_path / "moving.gif", save_all=True, append_images=[picture.rotate(90)])
+    (tmp_path / "torn.png").write_bytes(Path(first.path).read_bytes()[:80])
+    odd = [
+        Item(name.partition(".")[0], str(tmp_path / name), "dog")
+        for name in ("cmyk.jpg", "deep.png", "moving.gif", "torn.png")
+    ]
+    write_items(tmp_path / "train", odd)
+    shutil.copy(corpus / "train" / "classes.txt", tmp_path / "train")
+    (tmp_path / "run").mkdir()
+    _, data = PromptKDRun(settings_of(corpus), str(tmp_path / "train"), str(corpus / "dev")).build(tmp_path / "run")
+    found = [data.train_set[0, i] for i in range(4)]
+    assert [row["id"] for row in found[:2]] == ["cmyk", "deep"]
+    assert {row["id"] for row in found[2:]} <= {"cmyk", "deep"}
+    errors = [json.loads(line) for line in (tmp_path / "run" / "errors.jsonl").read_text().splitlines()]
+    assert sorted(e["id"] for e in errors) == ["moving", "torn"]
+    said = capsys.readouterr().err
+    assert "moving.gif" in said
+    assert "save the frame that is meant as a picture" in said
 
 
 def test_bfloat16(corpus: Path, tmp_path: Path) -> None:

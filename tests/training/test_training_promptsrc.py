@@ -127,11 +127,40 @@ def test_prompts_learn_and_nothing_else(corpus: Path, trained: Path) -> None:
     losses = [found[s, "train", "ce"] for s in range(1, 61)]
     assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
     assert found[60, "val", "score"] > 0.6  # two digits
+    assert (0, "val", "score") in found  # before the first step
     regime = json.loads((trained / "regime.json").read_text())
     assert (regime["setting"], regime["steps"][0]["labelled"]["count"]) == ("inductive", 32)
     assert regime["steps"][0]["labelled"]["labels"] == {"dog": 16, "cat": 16}
+    label = {i.id: i.label for i in read_items(corpus / "train")}
+    listed = dict(line.split() for line in (trained / "shots.txt").read_text().splitlines())
+    assert len(listed) == 32
+    assert listed == {i: label[i] for i in listed}
+    other = PromptSRCRun(settings_of(corpus, run__seed=1), str(corpus / "train"), str(corpus / "dev"))
+    assert {i.id for i in other.sets["train"].items} != listed.keys()  # drawn by the seed
     state = torch.load(trained / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     assert {k.split(".")[0] for k in state} == {"prompted", "average"}
+
+
+def test_bfloat16(corpus: Path, trained: Path, tmp_path: Path) -> None:
+    """Near the run in float32, and not the same."""
+    finish(
+        command(
+            corpus,
+            "--run.max_steps",
+            "2",
+            "--run.val_every",
+            "2",
+            "--run.precision",
+            "bf16-mixed",
+            "--average.points",
+            "2",
+        ),
+        tmp_path / "exp",
+    )
+    found = {k: float(v) for k, v in rows(tmp_path / "exp").items()}
+    whole = float(rows(trained)[1, "train", "ce"])
+    assert found[1, "train", "ce"] == pytest.approx(whole, rel=0.05)
+    assert found[1, "train", "ce"] != whole
 
 
 def test_an_export_is_read_with_its_pair_model(corpus: Path, trained: Path, tmp_path: Path) -> None:

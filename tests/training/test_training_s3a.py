@@ -35,7 +35,7 @@ from audiokd.stages.export import export
 from audiokd.stages.extract import extract
 from audiokd.stages.fit import flatten, read_config
 from audiokd.stages.name import name
-from audiokd.teachers.pair import load_pair
+from audiokd.teachers.pair import ContrastivePair, load_pair
 from audiokd.teachers.text_bank import load_text_bank
 from audiokd.training.layer_decay import ordered_decay_groups
 
@@ -246,6 +246,18 @@ def test_structure_is_found_once(world: Path, tmp_path: Path, monkeypatch: pytes
     assert len(calls) == 2
 
 
+def test_names_are_read_once(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the text encoder: each prompt of the vocabulary, and never again in the run's folder or with its bank."""
+    asked: list[str] = []
+    stock = ContrastivePair.embed_texts
+    monkeypatch.setattr(ContrastivePair, "embed_texts", lambda self, texts: asked.extend(texts) or stock(self, texts))
+    build(world, tmp_path / "run", prompt__source="none")
+    assert len(asked) == len(set(asked)) == len(NAMES) * 7
+    build(world, tmp_path / "run", prompt__source="none")
+    build(world, tmp_path / "other", prompt__source="none", vocabulary__bank=str(tmp_path / "run" / BANK))
+    assert len(asked) == len(NAMES) * 7
+
+
 def test_answers_from_a_file(world: Path, tmp_path: Path) -> None:
     """Questions are written, anybody answers them, and the run goes on; what cannot be used is said."""
     exp = tmp_path / "exp"
@@ -330,6 +342,18 @@ def test_killed_and_started_again_equals_never_killed(world: Path, tmp_path: Pat
     assert 10 <= kill_at(10, whole, exp) < 15
     finish(whole, exp)
     assert_same_run(exp, tmp_path / "undisturbed")
+
+
+def test_bfloat16(world: Path, trained: Path, tmp_path: Path) -> None:
+    """Near the run in float32, and not the same; names' vectors and clusters are its own."""
+    finish(command(world, "--run.max_steps", "9", "--run.precision", "bf16-mixed"), tmp_path / "exp")  # past a refresh
+    found, whole = rows(tmp_path / "exp"), rows(trained)
+    for loss in ("structural", "individual"):
+        mine, theirs = (float(of[1, "train", loss]) for of in (found, whole))
+        assert mine == pytest.approx(theirs, rel=0.1, abs=0.02)
+    assert found[1, "train", "structural"] != whole[1, "train", "structural"]
+    assert (tmp_path / "exp" / STRUCTURE).read_bytes() == (trained / STRUCTURE).read_bytes()
+    assert all(np.isfinite(float(v)) for v in found.values())
 
 
 def test_sound(world: Path, readers: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -209,12 +209,24 @@ def test_sd_begins_as_the_pair_model(root: Path, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def store(root: Path) -> Path:
     """Embeddings of all items."""
-    out = StoreWriter(root / "store", "features", {"layer": "clip"})
+    return save_store(root, root / "store")
+
+
+def save_store(root: Path, path: Path, **meta: str) -> Path:
+    out = StoreWriter(path, "features", {"layer": "clip", **meta})
     found = torch.randn(108, 1, 24, generator=torch.Generator().manual_seed(0))
     items = read_items(root / "data")
     out.write_shard("00000", [StoreItem(i.id, x.numpy(), 1, 1) for i, x in zip(items, found)])
     out.finish(["00000"])
-    return root / "store"
+    return path
+
+
+def test_whose_embeddings_they_are(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A store says which model made it: another one than the class vectors' is said."""
+    for name, sha in (("own", weights_sha256(load_pair(str(root / "clip")))), ("other", "0" * 64)):
+        made = save_store(root, tmp_path / name, model_sha256=sha)
+        build(root, tmp_path / "run", teacher__pair=None, teacher__embeddings=str(made))
+        assert ("made by 000000000000, the class vectors by" in capsys.readouterr().err) == (name == "other")
 
 
 def test_a_store_in_the_place_of_the_pair(root: Path, store: Path, tmp_path: Path) -> None:

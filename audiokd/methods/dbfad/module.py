@@ -16,6 +16,7 @@ from audiokd.methods.dbfad.model import distances
 from audiokd.methods.dbfad.settings import DBFADSettings
 from audiokd.teachers.pyramid import PyramidTeacher
 from audiokd.training.base import RunModule
+from audiokd.training.early_stop import EarlyStop
 from audiokd.training.plateau import Plateau
 from audiokd.vision.anomaly_map import AnomalyMap, scores_of
 
@@ -40,6 +41,7 @@ class DBFADModule(RunModule):
         super().__init__(settings.run)
         self.settings, self.student, self.teacher, self.to_map = settings, student, teacher, to_map
         self.plateau = Plateau(settings.optim.patience, settings.optim.factor)
+        self.early_stop = EarlyStop(settings.optim.stop_patience)
         #: of the last validation, and the step that it was at
         self.thresholds: dict[str, float] = {}
         self._scores: list[Tensor] = []
@@ -119,14 +121,24 @@ class DBFADModule(RunModule):
     def on_validation_epoch_end(self) -> None:
         super().on_validation_epoch_end()
         self.plateau.judge(self.val_metrics["loss"], self.iteration)
+        self.early_stop.judge(self.val_metrics["loss"], self.iteration)
+        if self.early_stop.done:
+            self.trainer.should_stop = True
+
+    @property
+    def done(self) -> bool:
+        """Also where the loss has stood still."""
+        return super().done or self.early_stop.done
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
         checkpoint["plateau"], checkpoint["thresholds"] = self.plateau.state_dict(), dict(self.thresholds)
+        checkpoint["early_stop"] = self.early_stop.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
         self.plateau.load_state_dict(checkpoint["plateau"])
+        self.early_stop.load_state_dict(checkpoint["early_stop"])
         self.thresholds = dict(checkpoint["thresholds"])
 
 

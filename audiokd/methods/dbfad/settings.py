@@ -113,6 +113,8 @@ class DBFADOptim:
         weight_decay: added to the gradient.
         patience: validations without a lower loss after which the rate is multiplied by `factor`; 0 leaves it.
         factor: see patience.
+        stop_patience: validations in a row without a lower loss after which the run ends, as DBFAD's code has it; 0 goes on to
+            `run.max_steps`.
     """
 
     name: Literal["adam", "sgd"] = "adam"
@@ -123,6 +125,7 @@ class DBFADOptim:
     weight_decay: float = 0.0
     patience: int = 5
     factor: float = 0.1
+    stop_patience: int = 10
 
 
 @dataclass

@@ -96,20 +96,35 @@ class PromptKDRun:
         return module, ViewDataModule(media, self.sets["dev"], train, dev, d, s.run, folder)
 
     def _bank(self, teacher: Any, folder: Path) -> Any:
-        """Class vectors, in the order of the classes: those that are there, else made once and kept."""
-        from audiokd.teachers.prompted_pair import PROMPTS
-        from audiokd.teachers.text_bank import BANK, encoder_sha256, fill, load_text_bank, make_text_bank
+        """Class vectors, in the order of the classes: those that are given, those of the teacher's export where they are of these
+        classes (it may have learnt on another set's), or others that are made once and kept in the run's folder."""
+        from audiokd.teachers.prompted_pair import is_prompted
+        from audiokd.teachers.text_bank import BANK, encoder_sha256, load_text_bank, make_text_bank
 
-        t = self.settings.teacher
-        exported = Path(t.pair) / BANK if (Path(t.pair) / PROMPTS).is_file() else folder / BANK
-        path = Path(t.bank) if t.bank else exported
-        if t.bank or path.is_file():
-            bank = load_text_bank(path).of(list(self.classes))
-            bank.check_model(encoder_sha256(teacher), str(path))
+        t, prompts = self.settings.teacher, self._prompts(teacher)
+        if t.bank:
+            bank = load_text_bank(t.bank).of(list(self.classes))
+            bank.check_model(encoder_sha256(teacher), t.bank)
             return bank
-        bank = make_text_bank(teacher, fill(self.classes, t.templates), float(teacher.scale))
+        path = folder / BANK
+        for known in (*([Path(t.pair) / BANK] if is_prompted(t.pair) else []), path):
+            if known.is_file():
+                bank = load_text_bank(known)
+                bank.check_model(encoder_sha256(teacher), str(known))
+                texts = dict(zip(bank.names, bank.prompts))
+                if all(texts.get(label) == tuple(of) for label, of in prompts.items()):
+                    return bank.of(list(self.classes))
+        bank = make_text_bank(teacher, prompts, float(teacher.scale))
         bank.save(path)
         return bank
+
+    def _prompts(self, teacher: Any) -> dict[str, list[str]]:
+        """Texts of each class: a teacher with prompts has one, which its learnt tokens begin."""
+        from audiokd.teachers.text_bank import fill
+
+        if hasattr(teacher, "texts_of"):
+            return {label: [text] for label, text in zip(self.classes, teacher.texts_of(list(self.classes.values())))}
+        return fill(self.classes, self.settings.teacher.templates)
 
 
 def student_body(s: PromptKDSettings) -> tuple[Any, float]:

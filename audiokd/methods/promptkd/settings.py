@@ -43,8 +43,9 @@ class TeacherSettings:
 
     Args:
         pair: a pair model, or what `audiokd export` wrote of `fit promptsrc`.
-        bank: its class vectors; by default those of that export, else made of `templates` and kept in the run's folder.
-        templates: a name of `audiokd.teachers.text_bank.TEMPLATES`.
+        bank: its class vectors; by default those of that export, or, where it has not these very classes (a teacher that learnt on
+            another set) or is none, vectors that are made once and kept in the run's folder.
+        templates: of a pair model's vectors, a name of `audiokd.teachers.text_bank.TEMPLATES`; prompts have their own text.
     """
 
     pair: str = ""

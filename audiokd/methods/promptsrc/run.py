@@ -12,9 +12,11 @@ from audiokd.data.draws import base_novel, few_shot
 from audiokd.data.media import MediaSet, open_media
 from audiokd.data.regime import Regime, Seen, write_regime
 from audiokd.errors import AudiokdError
+from audiokd.files import write_text
 from audiokd.methods.promptsrc.settings import PromptSettings, PromptSRCSettings
 
 CLASSES = "classes.txt"  # of a run's folder, all classes: an export makes their vectors
+SHOTS = "shots.txt"  # of a run's folder, the items that are learnt from: `id label` a line
 
 
 class PromptSRCRun:
@@ -82,6 +84,7 @@ class PromptSRCRun:
         if rank_zero_only.rank == 0:
             write_regime(folder, self.regime, {"model.pair": s.model.pair})
             write_classes(folder / CLASSES, self.classes)
+            write_text(folder / SHOTS, "".join(f"{i.id} {i.label}\n" for i in self.sets["train"].items))
         taught = {label: self.classes[label] for label in self.taught}
         frozen = make_text_bank(pair, fill(taught, s.model.templates), float(pair.scale))
         L.seed_everything(s.run.seed, workers=True, verbose=False)

@@ -9,5 +9,4 @@ exec ../../../recipes/kd.sh --method vl2v \
   --teacher_args "--config conf/align.yaml" \
   --fit_args "--config conf/distill.yaml" \
   --valid_sets "all pair-train pair-dev" \
-  --checkpoint best \
   "$@"

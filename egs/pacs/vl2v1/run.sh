@@ -10,5 +10,5 @@ exec ../../../recipes/kd.sh --method vl2v \
   --teacher_args "--config vl2v/base $student" \
   --fit_args "--config vl2v/base" \
   --valid_sets all \
-  --checkpoint swad \
+  --checkpoint "last best swad" \
   "$@"

@@ -15,7 +15,7 @@ def main(name: str, root: str, data: str, tile: str = "0", categories: str = "")
     if name == "mvtec":
         images = mvtec_set(root, categories.split())
     else:
-        images = aitex_set(root) if name == "aitex" else tilda_set(root)
+        images = aitex_set(root, data) if name == "aitex" else tilda_set(root)
     if int(tile):  # the pictures are split already: no tile of test overlaps one of train
         whole = {f"{split}-whole": items for split, items in images.splits.items()}
         write_image_set(data, ImageSet(whole, images.classes))
