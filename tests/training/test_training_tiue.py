@@ -299,6 +299,19 @@ def test_a_stable_diffusion_teacher(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert differences(dict(module.student.state_dict()), dict(student.unet.state_dict())) == []
 
 
+def test_consistency_in_latents(root: Path, tmp_path: Path) -> None:
+    """Pictures go through the teacher's autoencoder, at its size and in colour; labels are texts to it."""
+    stable_diffusion().save_pretrained(tmp_path / "teacher")
+    module, _, batch = build(root, tmp_path / "run", "lcm", distill__teacher=str(tmp_path / "teacher"))
+    assert batch["pixel_values"].shape == (4, 3, 16, 16)
+    x, told = module.pipeline.encode(batch["pixel_values"]), module.pipeline.conditions(batch["prompts"])
+    assert x.shape == (4, 4, 8, 8)
+    loss, _ = module.error(module.student, x, torch.randn_like(x), module.grid[[0, 10, 20, 49]], told)
+    loss.backward()
+    assert all(p.grad is not None for p in module.student.parameters())
+    assert not any(p.grad is not None for part in module.frozen() for p in part.parameters())
+
+
 def test_texts_of_any_encoder(root: Path, tmp_path: Path) -> None:
     """A model of texts: CLIP's text half, and its states' width."""
     save_pair("clip", tmp_path / "clip")

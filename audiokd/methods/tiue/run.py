@@ -112,6 +112,8 @@ class TiUERun:
             _check_labels(teacher, prompts, self.paths[name])
         clip = None
         if s.loss.clip:
+            if teacher.media == "audio":
+                raise ConfigError("CLIP sees pictures", where=s.distill.teacher, fix="leave --loss.clip out")
             from audiokd.teachers.clip_score import ClipScore
 
             clip = ClipScore(s.loss.clip_model)

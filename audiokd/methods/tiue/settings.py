@@ -69,7 +69,10 @@ class MelSettings:
 
 @dataclass
 class Noising:
-    """Of pretrain, the schedule; Stable Diffusion's has scaled_linear, 0.00085 and 0.012.
+    """Of pretrain, the schedule; the defaults are Stable Diffusion's.
+
+    A student of few steps divides what its first one gets wrong by the signal that is left there: 15 times as much under this
+    schedule, 158 times under DDPM's own (linear, 0.0001 to 0.02).
 
     Args:
         beta_schedule: of diffusers.
@@ -79,9 +82,9 @@ class Noising:
         drop_condition: share of training pictures without their condition, which guidance needs.
     """
 
-    beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = "linear"
-    beta_start: float = 1e-4
-    beta_end: float = 0.02
+    beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = "scaled_linear"
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
     timesteps: int = 1000
     drop_condition: float = 0.1
 
