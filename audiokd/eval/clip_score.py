@@ -42,7 +42,8 @@ def clip_score(pair: ContrastivePair, media: MediaSet, texts: dict[str, str]) ->
     values: list[float] = []
     wanted = [i for i in media.items if i.id in texts]
     for k in range(0, len(wanted), BATCH):
-        found, said = [], []
+        found: list[Any] = []
+        said: list[str] = []
         for item in wanted[k : k + BATCH]:
             try:
                 if media.kind == "image":

@@ -41,5 +41,6 @@ def fidelity_table(results: Sequence[Mapping[str, Any]]) -> tuple[list[str], lis
 
 def _shown(name: str, s: Summary) -> str:
     if name == "kid":
-        s = Summary(*(None if v is None else 1000 * v for v in (s.mean, s.low, s.high)), s.n)
+        mean, low, high = (None if v is None else 1000 * v for v in (s.mean, s.low, s.high))
+        s = Summary(mean, low, high, s.n)
     return s.text(_DIGITS.get(name, 3))

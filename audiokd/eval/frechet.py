@@ -12,7 +12,7 @@ with n anyway, so that only values of one n can be compared.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,7 +47,8 @@ def normal_of(x: np.ndarray, weights: np.ndarray | None = None) -> Normal:
     n = float(w.sum())
     mean = w @ x / n
     centred = (x - mean) * np.sqrt(w / max(n - 1, 1))[:, None]
-    return Normal(mean, np.linalg.qr(centred, mode="r"), int(n))
+    root: Any = np.linalg.qr(centred, mode="r")  # numpy types say a pair
+    return Normal(mean, root, int(n))
 
 
 def frechet(a: Normal, b: Normal) -> float:
