@@ -23,7 +23,7 @@ def test_the_gradient_is_the_difference_of_scores() -> None:
     torch.testing.assert_close(x.grad, g / g.numel())
     value = variational_score(x, teacher, fake, alpha)
     torch.testing.assert_close(value, 0.5 * g.square().mean())
-    assert float(variational_score(x, teacher, teacher, alpha)) == 0
+    assert variational_score(x, teacher, teacher, alpha).item() == 0
     teacher[0, 0, 0, 0] = float("nan")
     x.grad = None
     variational_score(x, teacher, fake, alpha).backward()

@@ -52,9 +52,9 @@ def test_prompt_consistency(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
     g, gg = F.normalize(torch.randn(5, 4), dim=-1), F.normalize(torch.randn(5, 4), dim=-1).requires_grad_()
     labels = torch.tensor([0, 3, 4])
     found = prompt_consistency(logits, labels, f, g, ff, gg, frozen)
-    assert float(found["image"]) == pytest.approx(float((f - ff).abs().sum()) / 12, rel=1e-5)
-    assert float(found["text"]) == pytest.approx(float((g - gg).abs().sum()) / 20, rel=1e-5)
-    assert float(found["ce"]) == pytest.approx(-float(logits.log_softmax(-1)[[0, 1, 2], labels].mean()), rel=1e-5)
+    assert found["image"].item() == pytest.approx((f - ff).abs().sum().item() / 12, rel=1e-5)
+    assert found["text"].item() == pytest.approx((g - gg).abs().sum().item() / 20, rel=1e-5)
+    assert found["ce"].item() == pytest.approx(-logits.log_softmax(-1)[[0, 1, 2], labels].mean().item(), rel=1e-5)
     assert torch.equal(found["logits"], logit_kl(logits, frozen, reduction="numel"))
     sum(found.values()).backward()
     assert f.grad is not None
@@ -70,7 +70,7 @@ def test_embedding_cosine() -> None:
     texts = torch.tensor([[0.0, 5.0], [0.0, 1.0]])
     expected = -((0.25 * 1 + 0.75 * 0) + (0.25 * math.sqrt(0.5) + 0.75 * 1)) / 2
     loss = embedding_cosine(z, images, texts, share=0.25)
-    assert float(loss) == pytest.approx(expected, rel=1e-6)
+    assert loss.item() == pytest.approx(expected, rel=1e-6)
     loss.backward()
     assert z.grad is not None
     assert bool(z.grad.any())
