@@ -86,7 +86,7 @@ def test_pseudo_labels() -> None:
     student = torch.randn(3, 3, requires_grad=True)
     loss = pseudo_label_loss(student, labels, kept)
     logs = student.detach().log_softmax(-1)
-    assert float(loss) == pytest.approx(-float(logs[0, 0] + logs[2, 2]) / 3, rel=1e-5)  # over all three
+    assert float(loss) == pytest.approx(-(logs[0, 0] + logs[2, 2]).item() / 3, rel=1e-5)  # over all three
     loss.backward()
     assert student.grad is not None
     assert [bool(g.any()) for g in student.grad] == [True, False, True]
