@@ -50,11 +50,10 @@ from cells import (
     work_through,
 )  # fmt: skip
 from kd_generated import latencies_ms, score_generated, unet_parameters
+from kd_scores import LAYERS, SCORES, in_domain, latency_ms, parameters
 from kd_tables import forecast, tables
 
 from audiokd.errors import ConfigError
-from audiokd.eval.bitrate import count_parameters
-from audiokd.report.page import read_metrics
 from audiokd.stages.fit import source
 
 PLACE = re.compile(r"\{(\w+)\}")
@@ -299,66 +298,6 @@ def score(cell: StudentCell, checkpoint: str) -> None:
         run(cell, "extract", model, test, store, "--layer", layer)
         words = ["--data", f"[{test}]" if command == "classify" else test, "--out", str(out), *options(given)]
         run(cell, command, store, *words)
-
-
-def of_classify(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Scores of `audiokd classify` by name, each with mean, low and high."""
-    scores = {"accuracy": found["test"]}
-    for name, side in found.get("base_novel", {}).items():
-        scores[name] = {"mean": side.get("accuracy", side.get("value")), "low": side["low"], "high": side["high"]}
-    return scores
-
-
-def of_segments(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Scores of `audiokd segments` by name: `f1` over all pixels, `f1_per_image`, `f1_low` and so on over those of a stratum."""
-    scores = {**found["micro"]} | {f"{k}_per_image": v for k, v in found["per_image"].items()}
-    for stratum, of in found.get("by_height", {}).items():
-        scores |= {f"{k}_{stratum}": v for k, v in of["micro"].items()}
-    return scores
-
-
-#: scores of a command's result
-SCORES = {
-    "classify": of_classify,
-    "name": lambda found: found["scores"],
-    "segments": of_segments,
-    "anomalies": lambda found: found["scores"],
-    "fidelity": lambda found: found["scores"],
-}
-#: layer that a command scores, where it is not the logits
-LAYERS = {"anomalies": "map"}
-
-
-def in_domain(run_folder: Path, checkpoint: str, prefix: str = "") -> float | None:
-    """The validation score of a checkpoint: of the domains that were trained on, items that were held out. With the prefix
-    "teacher_" that of the frozen teacher on the same items, which some methods log beside it."""
-    metrics = run_folder / "metrics.csv"
-    found = read_metrics(metrics) if metrics.exists() else {}
-    known = found.get(f"{prefix}score", found.get(f"{prefix}iou", {})).get("val")
-    if known is None or checkpoint not in ("last", "best"):
-        return None
-    values = known[1].tolist()
-    return max(values) if checkpoint == "best" else values[-1]
-
-
-def parameters(model_dir: str) -> int:
-    """Numbers that a model needs to answer; of a teacher with prompts no text side."""
-    if (Path(model_dir) / "config.json").exists():
-        return count_parameters(model_dir)
-    from audiokd.teachers.zero_shot import load_zero_shot
-
-    return load_zero_shot(model_dir).num_parameters()
-
-
-def latency_ms(model_dir: str) -> float | None:
-    """Median time that one thread computes on one picture, milliseconds; None of sound."""
-    from audiokd.eval.latency import latencies_of
-    from audiokd.hub.auto import load_for_inference
-
-    model = load_for_inference(model_dir)
-    if getattr(model, "kind", "audio") != "image":
-        return None
-    return round(latencies_of({"": model})[""].median_ms, 2)
 
 
 def finish(cell: StudentCell, without: list[str], began: float) -> None:
