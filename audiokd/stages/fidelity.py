@@ -45,8 +45,9 @@ def fidelity(
     stand in errors.jsonl beside `out`.
 
     Args:
-        generated, real: data dirs, of pictures (items.jsonl, as `audiokd generate` writes it) or of sound; or stores of their
-            features, as `audiokd extract` writes them, of one encoder: then labels, and what needs them, are left out.
+        generated: data dir, of pictures (items.jsonl, as `audiokd generate` writes it) or of sound; or a store of its
+            features, as `audiokd extract` writes it: then labels, and what needs them, are left out.
+        real: the same of real ones; of stores both are of one encoder.
         out: JSON file to write.
         encoder: whose features are compared: what `audiokd extract` takes, our own models, timm/NAME, inception (that of published
             FIDs) or log_mel among them. Not needed for two stores.

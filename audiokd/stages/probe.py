@@ -36,7 +36,9 @@ def probe(
     Writes `out` (JSON) and its table as markdown beside it (`out` with the suffix .md).
 
     Args:
-        train, dev, test: feature stores, as `audiokd extract` writes them; with folds, train alone, which holds all.
+        train: feature store, as `audiokd extract` writes it; with folds it holds all utterances.
+        dev: the same of other utterances, by which the rate is chosen; left out with folds.
+        test: the same of others, which are scored; left out with folds.
         folds: file with `utterance-id fold` lines, for sets that are cross-validated: each fold is tested once, by a probe whose
             rate is chosen on the next fold and that is trained on the others.
         data: data dirs of these utterances, or files, with utt2label (`utterance-id label [label ...]`), for frames with

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from audiokd.cli import COMMANDS, main
+from audiokd.hub.auto import METHODS
 
 AUDIOKD = str(Path(sys.executable).with_name("audiokd"))
 
@@ -25,6 +27,16 @@ def ask(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
     out, err = capsys.readouterr()
     assert "Traceback" not in err
     return code, out, err
+
+
+def undescribed(text: str) -> list[str]:
+    """Arguments of a --help text that it says the type of and nothing else."""
+    found = []
+    for entry in re.split(r"\n  (?=\S)", text.partition("\n\n")[2])[1:]:
+        said = re.match(r".+?\s{2,}(.*)", re.sub(r"\s*\n\s*", "  ", entry))
+        if said is None or said[1].startswith("("):
+            found.append(entry.split()[0])
+    return found
 
 
 @pytest.mark.parametrize("argv", [(), ("-h",), ("--help",)])
@@ -48,6 +60,7 @@ def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], name:
     assert f"usage: audiokd {name}" in " ".join(out.split())
     shown = {"what": "whisper_ct2", "kind": "griffin_lim"}  # a choice is shown by its values
     assert all(shown.get(p, p) in out for p in COMMANDS[name][1])
+    assert undescribed(out) == []
 
 
 def test_fit_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,6 +74,14 @@ def test_fit_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
     assert code == 0
     assert all(o in out for o in ("--train", "--exp_dir", "--config", "--model.encoder_dim", "--run.max_steps"))
     assert "weights, batches, crops and dropout" in " ".join(out.split())  # run.seed's own line
+
+
+@pytest.mark.parametrize("method", [m for m, parts in METHODS.items() if "settings" in parts])
+def test_every_option_of_a_method_is_explained(capsys: pytest.CaptureFixture[str], method: str) -> None:
+    code, out, _ = ask(capsys, "fit", method, "--help")
+    assert code == 0
+    assert out.count("--") > 20
+    assert undescribed(out) == []
 
 
 @pytest.mark.parametrize(

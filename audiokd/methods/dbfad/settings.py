@@ -108,7 +108,8 @@ class DBFADOptim:
     Args:
         name: adam (DBFAD, RD4AD), or sgd (STFPM).
         lr: learning rate.
-        beta1, beta2: of Adam.
+        beta1: first moment decay of Adam.
+        beta2: second moment decay of Adam.
         momentum: of SGD.
         weight_decay: added to the gradient.
         patience: validations without a lower loss after which the rate is multiplied by `factor`; 0 leaves it.

@@ -36,7 +36,8 @@ class StructureSettings:
 
     Args:
         clusters: K; 0 estimates it by silhouettes.
-        least, most: that an estimate is between.
+        least: clusters that an estimate has at least.
+        most: clusters that it has at most.
         starts: of k-means.
         vote: items vote for their cluster's name; false takes the name nearest to the cluster's centre (ablation).
         rounds: of naming and moving items to the nearest name.
@@ -86,7 +87,13 @@ class LossSettings:
 
 @dataclass
 class EMASettings:
-    """The teacher's decay, from `first` to `last` along a straight line of `ramp_steps`."""
+    """The teacher's decay, along a straight line.
+
+    Args:
+        first: at the first step.
+        last: from `ramp_steps` on.
+        ramp_steps: between.
+    """
 
     first: float = 0.999
     last: float = 0.9998
