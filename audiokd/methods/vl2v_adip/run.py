@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +108,9 @@ class VL2VRun:
             and bank is not None
             and teacher.model_sha256 != bank.model_sha256
         ):
-            both = f"{teacher.model_sha256[:12]}, the class vectors by {bank.model_sha256[:12]}"
-            print(f"{t.embeddings}: made by {both}: are these one pair model?", file=sys.stderr)
+            what = f"made by {teacher.model_sha256[:12]}, the class vectors by {bank.model_sha256[:12]}"
+            fix = "make both with one pair model: audiokd extract PAIR DATA STORE --layer embedding, and its text bank"
+            raise AudiokdError(what, where=t.embeddings, fix=fix)
         L.seed_everything(s.run.seed, workers=True, verbose=False)
         model = self._student(pair if teacher is None else teacher, bank)
         if rank_zero_only.rank == 0:
