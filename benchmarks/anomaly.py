@@ -3,10 +3,10 @@
 anomalib is in no extra of audiokd, since it wants jsonargparse under 4.47: it runs in an environment of its own, which is given
 tensors and gives maps, and is asked for a few steps, and later for a picture, in turns with ours.
 
-    python -m venv /tmp/anomalib
-    /tmp/anomalib/bin/pip install anomalib==2.7.0 torch==2.11.0 torchvision==0.26.0
+    python -m venv ../anomalib
+    ../anomalib/bin/pip install anomalib==2.7.0 torch==2.11.0 torchvision==0.26.0
     (cd egs/textures/ad1 && ./run.sh --stage data --stop_stage data)
-    python benchmarks/anomaly.py --anomalib /tmp/anomalib/bin/python --texture grass
+    python benchmarks/anomaly.py --anomalib ../anomalib/bin/python --texture grass
 
 All take the same batches in the same order, at a constant rate, and are scored as the last step leaves them by audiokd's metrics:
 there is no selection. Times are of the processor, one thread. What anomalib needed: its STFPM has our learning rate (its own, 0.4,

@@ -2,9 +2,9 @@
 
 anomalib is in no extra of audiokd, since it wants jsonargparse under 4.47: in an environment of its own, from this root,
 
-    python -m venv /tmp/anomalib
-    /tmp/anomalib/bin/pip install anomalib==2.7.0 torch==2.11.0 torchvision==0.26.0
-    /tmp/anomalib/bin/python benchmarks/aupro.py
+    python -m venv ../anomalib
+    ../anomalib/bin/pip install anomalib==2.7.0 torch==2.11.0 torchvision==0.26.0
+    ../anomalib/bin/python benchmarks/aupro.py
 """
 
 import json
