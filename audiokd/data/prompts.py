@@ -132,7 +132,9 @@ def _data_set(place: Path, name: str, split: str) -> Iterable[dict[str, Any]]:
     try:
         found = datasets.load_from_disk(str(place)) if is_saved else datasets.load_dataset(name, split=split)
     except Exception as e:  # no network, no such name, no such split: each release has its own errors for them
-        raise AudiokdError(f"cannot load the data set: {(str(e) or type(e).__name__).splitlines()[0]}", where=name, fix=_FIX) from e
+        raise AudiokdError(
+            f"cannot load the data set: {(str(e) or type(e).__name__).splitlines()[0]}", where=name, fix=_FIX
+        ) from e
     if isinstance(found, dict):
         if split not in found:
             raise AudiokdError(f"no split {split}", where=name, fix=f"--data.split, one of {', '.join(found)}")
