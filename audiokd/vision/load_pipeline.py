@@ -10,10 +10,10 @@ from typing import Any
 from audiokd.errors import AudiokdError
 from audiokd.nn.weights import weights_sha256
 from audiokd.vision.ddim import ddim_of
-from audiokd.vision.tiue_pipeline import TiUEPipeline
+from audiokd.vision.tiue_pipeline import SECOND_TEXT, TiUEPipeline
 
-#: pipelines of diffusers whose UNet is told what `TiUEPipeline.conditions` gives
-OTHERS = ("StableDiffusionPipeline", "AudioLDMPipeline", "MusicLDMPipeline")
+#: guidance, as diffusers has it, by pipeline whose UNet is told what `TiUEPipeline.conditions` gives
+OTHERS = {"StableDiffusionPipeline": 7.5, "AudioLDMPipeline": 2.5, "MusicLDMPipeline": 2.0, "AudioLDM2Pipeline": 3.5}
 INDEX = "model_index.json"
 FIX = "give a folder that 'audiokd export' wrote of a tiue run, or a folder or hub id of Stable Diffusion's layout"
 
@@ -86,9 +86,15 @@ def _class_of(name: str) -> str:
 
 def _of_other(kind: str, name: str, dtype: Any) -> TiUEPipeline:
     import diffusers
+    from transformers import VitsModel
 
     # a checker of what is safe to show is none of a teacher's parts
     extra = {"safety_checker": None, "requires_safety_checker": False} if kind == "StableDiffusionPipeline" else {}
     theirs = getattr(diffusers, kind).from_pretrained(name, dtype=dtype, **extra)
-    parts = {k: getattr(theirs, k, None) for k in ("unet", "text_encoder", "tokenizer", "vae", "vocoder")}
-    return TiUEPipeline(scheduler=ddim_of(theirs.scheduler), guidance=7.5 if kind == OTHERS[0] else 2.5, **parts)
+    if isinstance(getattr(theirs, "text_encoder_2", None), VitsModel):
+        raise AudiokdError(
+            "an AudioLDM2 that speaks a transcription", where=name, fix="one whose second text encoder is a T5"
+        )
+    names = ("unet", "text_encoder", "tokenizer", "vae", "vocoder", *SECOND_TEXT)
+    parts = {k: getattr(theirs, k, None) for k in names}
+    return TiUEPipeline(scheduler=ddim_of(theirs.scheduler), guidance=OTHERS[kind], **parts)

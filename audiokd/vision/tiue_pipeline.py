@@ -21,9 +21,11 @@ from audiokd.frontends.mel_picture import MelPicture
 from audiokd.vision.consistency import consistent, sampling_timesteps
 from audiokd.vision.ddim import closed_form, ddim_of, split
 from audiokd.vision.shared_encoder_unet import SharedEncoderUNet
+from audiokd.vision.two_texts import padded, two_texts
 
 Sampler: TypeAlias = Literal["ddim", "tiue", "lcm"]
 Conditions: TypeAlias = dict[str, Any]
+SECOND_TEXT = ("text_encoder_2", "tokenizer_2", "projection_model", "language_model")
 
 
 class TiUEPipeline(DiffusionPipeline):
@@ -31,7 +33,7 @@ class TiUEPipeline(DiffusionPipeline):
 
     A model of labels takes a token [1, labels + 1] of a 1 and noughts, which its own `encoder_hid_proj` embeds; the last of them
     stands for no label. A model of texts has the text encoder's states (Stable Diffusion's way: CLIP padded to its full length; any
-    other encoder with its mask), or one whose class embedding takes the text's (AudioLDM, MusicLDM).
+    other encoder with its mask), one whose class embedding takes the text's (AudioLDM, MusicLDM), or two texts' states (AudioLDM2).
 
     Args:
         unet: of a class that `SharedEncoderUNet` takes.
@@ -39,6 +41,7 @@ class TiUEPipeline(DiffusionPipeline):
         text_encoder, tokenizer: of texts.
         vae: of latents.
         vocoder: of log-mel spectrograms, SpeechT5HifiGan.
+        text_encoder_2, tokenizer_2, projection_model, language_model: AudioLDM2's, beside CLAP.
         label2id: number by label, of a model of labels.
         mel: fields of `MelPicture` where the pictures are such.
         sampler: how it is sampled unless told otherwise.
@@ -47,7 +50,7 @@ class TiUEPipeline(DiffusionPipeline):
         solver_steps: of the solver that a consistency model learnt from.
     """
 
-    _optional_components: ClassVar[list[str]] = ["text_encoder", "tokenizer", "vae", "vocoder"]
+    _optional_components: ClassVar[list[str]] = ["text_encoder", "tokenizer", "vae", "vocoder", *SECOND_TEXT]
 
     def __init__(
         self,
@@ -57,6 +60,10 @@ class TiUEPipeline(DiffusionPipeline):
         tokenizer: Any = None,
         vae: Any = None,
         vocoder: Any = None,
+        text_encoder_2: Any = None,
+        tokenizer_2: Any = None,
+        projection_model: Any = None,
+        language_model: Any = None,
         label2id: dict[str, int] | None = None,
         mel: dict[str, Any] | None = None,
         sampler: str = "ddim",  # a Sampler: diffusers reads plain types alone
@@ -66,8 +73,10 @@ class TiUEPipeline(DiffusionPipeline):
     ):
         super().__init__()
         self.register_modules(
-            unet=unet, scheduler=scheduler, text_encoder=text_encoder, tokenizer=tokenizer, vae=vae, vocoder=vocoder
-        )
+            unet=unet, scheduler=scheduler, text_encoder=text_encoder, tokenizer=tokenizer, vae=vae, vocoder=vocoder,
+            text_encoder_2=text_encoder_2, tokenizer_2=tokenizer_2, projection_model=projection_model,
+            language_model=language_model,
+        )  # fmt: skip
         self.register_to_config(
             label2id=label2id, mel=mel, sampler=sampler, steps=steps, guidance=guidance, solver_steps=solver_steps
         )
@@ -111,6 +120,8 @@ class TiUEPipeline(DiffusionPipeline):
         if self.config.label2id:
             ids = torch.tensor([self.number(p) for p in prompts], device=device)
             return {"encoder_hidden_states": F.one_hot(ids, len(self.labels) + 1)[:, None].to(dtype)}
+        if self.language_model is not None:
+            return two_texts(self, ["" if p is None else p for p in prompts])
         tokens = self.tokenizer(
             ["" if p is None else p for p in prompts],
             padding="max_length", max_length=_longest(self), truncation=True, return_tensors="pt",
@@ -121,7 +132,7 @@ class TiUEPipeline(DiffusionPipeline):
             clap = kind == "ClapModel"
             found = self.text_encoder.get_text_features(**given) if clap else self.text_encoder(**given).text_embeds
             found = getattr(found, "pooler_output", found)
-            found = found if clap else F.normalize(found, dim=-1)  # MusicLDM's is as it is, AudioLDM's of length 1
+            found = found if clap else F.normalize(found, dim=-1)  # get_text_features' are of length 1
             return {"encoder_hidden_states": None, "class_labels": found.to(dtype)}
         if kind == "CLIPTextModel" and not getattr(self.text_encoder.config, "use_attention_mask", False):
             return {"encoder_hidden_states": self.text_encoder(tokens["input_ids"])[0].to(dtype)}
@@ -258,6 +269,9 @@ def guided(network: Callable[[Tensor], Tensor], sample: Tensor, w: float, dim: i
 
 def joined(first: Conditions, second: Conditions) -> Conditions:
     """Two batches' conditions as one batch's."""
+    if "encoder_hidden_states_1" in first:  # their texts may be of other lengths
+        longest = max(c["encoder_attention_mask_1"].shape[1] for c in (first, second))
+        first, second = padded(first, longest), padded(second, longest)
     return {k: None if v is None else torch.cat([v, second[k]]) for k, v in first.items()}
 
 

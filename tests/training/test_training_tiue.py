@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from method_settings import settings_of
-from tiny_diffusion import stable_diffusion
+from tiny_diffusion import save_audioldm, save_audioldm2, stable_diffusion
 from tiny_digits import save_digits
 from tiny_pairs import save_pair
 from whole_runs import checkpoint, differences, rows
@@ -297,6 +299,22 @@ def test_a_stable_diffusion_teacher(tmp_path: Path, capsys: pytest.CaptureFixtur
     again = settings("distill", distill__teacher=str(tmp_path / "teacher"), distill__init=str(tmp_path / "student"))
     module, _ = TiUERun(again, str(tmp_path / "p.txt"), str(tmp_path / "p.txt")).build(tmp_path / "exp")
     assert differences(dict(module.student.state_dict()), dict(student.unet.state_dict())) == []
+
+
+@pytest.mark.parametrize("save", [save_audioldm, save_audioldm2])
+def test_a_teacher_of_sounds_of_texts(tmp_path: Path, save: Callable[[Path], Path]) -> None:
+    """AudioLDM and AudioLDM2, from prompts alone; the student says what it heard of, through the teacher's vocoder."""
+    teacher = save(tmp_path / "teacher")
+    (tmp_path / "p.txt").write_text("a dog\nrain on the roof of a house\na cat\n")
+    s = settings("distill", distill__teacher=str(teacher), run__max_steps=2)
+    fit("tiue", s, str(tmp_path / "p.txt"), str(tmp_path / "p.txt"), str(tmp_path / "exp"))
+    assert {n for _, split, n in rows(tmp_path / "exp") if split == "train"} >= {"vsd", "kl", "fake", "spread"}
+    export(str(tmp_path / "exp"), str(tmp_path / "student"), "last")
+    student, before = load_pipeline(str(tmp_path / "student")), load_pipeline(str(teacher))
+    assert differences(dict(student.unet.state_dict()), dict(before.unet.state_dict()))
+    wavs = student(["a dog", "rain"])
+    assert wavs.shape[0] == 2
+    assert np.isfinite(wavs).all()
 
 
 def test_consistency_in_latents(root: Path, tmp_path: Path) -> None:

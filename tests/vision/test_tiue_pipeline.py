@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -18,7 +20,7 @@ from diffusers import (
     UNet2DConditionModel,
     UNet2DModel,
 )
-from tiny_diffusion import SCHEDULE, of_labels, save_audioldm, stable_diffusion
+from tiny_diffusion import SCHEDULE, of_labels, save_audioldm, save_audioldm2, save_musicldm, stable_diffusion
 
 from audiokd.errors import AudiokdError
 from audiokd.vision.consistency import consistent, sampling_timesteps, training_timesteps
@@ -109,26 +111,64 @@ def test_stable_diffusion_by_its_own_pipeline(tmp_path: Path, prediction: str) -
     assert latents.shape == (2, 4, 8, 8)
 
 
+@pytest.mark.parametrize(("name", "save"), [("AudioLDMPipeline", save_audioldm), ("MusicLDMPipeline", save_musicldm)])
 @torch.no_grad()
-def test_audioldm_with_its_vocoder(tmp_path: Path) -> None:
-    from diffusers import AudioLDMPipeline
-
-    ours = load_pipeline(str(save_audioldm(tmp_path / "model")))
+def test_audioldm_and_musicldm_with_their_vocoder(tmp_path: Path, name: str, save: Callable[[Path], Path]) -> None:
+    ours = load_pipeline(str(save(tmp_path / "model")))
     assert (ours.media, ours.sample_rate) == ("audio", 16000)
-    theirs = AudioLDMPipeline.from_pretrained(tmp_path / "model")
+    theirs = getattr(diffusers, name).from_pretrained(tmp_path / "model")
     theirs.set_progress_bar_config(disable=True)
     told = ours.conditions(PROMPTS)["class_labels"]
     torch.testing.assert_close(told.norm(dim=-1), torch.ones(2))
     x = noise(ours)
+    how = {"num_inference_steps": 4, "guidance_scale": 2.0, "latents": x}
+    if name == "MusicLDMPipeline":  # the installed diffusers' cannot read what the installed transformers' CLAP answers
+        with pytest.raises(AttributeError, match="BaseModelOutputWithPooling"):
+            theirs(PROMPTS, **how)
+        null = ours.conditions([None, None])["class_labels"]
+        how |= {"prompt_embeds": told, "negative_prompt_embeds": null}
     # two frames of latents a 16-sample hop: 8 latents are 16 frames
-    wavs = theirs(
-        PROMPTS, audio_length_in_s=16 * 16 / 16000, num_inference_steps=4, guidance_scale=2.0, latents=x
-    ).audios
+    prompts = None if "prompt_embeds" in how else PROMPTS
+    wavs = theirs(prompts, audio_length_in_s=16 * 16 / 16000, **how).audios
     mine = ours.sounds(ours.decode(ours.sample(PROMPTS, x, 4, 2.0)))
     assert mine.shape[0] == 2
     np.testing.assert_allclose(mine[:, : wavs.shape[1]], wavs, atol=1e-3)
     tiue = ours(PROMPTS, steps=4, sampler="tiue")
     assert (tiue.shape, tiue.dtype) == (mine.shape, np.float32)
+
+
+@torch.no_grad()
+def test_audioldm2_and_its_two_texts(tmp_path: Path) -> None:
+    """Each text is told what diffusers tells it by itself, whatever its batch mates are; a folder of it is read again."""
+    from diffusers import AudioLDM2Pipeline
+
+    ours = load_pipeline(str(save_audioldm2(tmp_path / "model")))
+    assert (ours.media, ours.sample_rate, ours.config.guidance) == ("audio", 16000, 3.5)
+    theirs = AudioLDM2Pipeline.from_pretrained(tmp_path / "model")
+    theirs.set_progress_bar_config(disable=True)
+    told = ours.conditions([*PROMPTS, None])
+    assert told["encoder_hidden_states"].shape == (3, 3, 8)
+    for k, prompt in enumerate([*PROMPTS, ""]):
+        states, mask, said = theirs.encode_prompt(prompt, "cpu", 1, False)
+        length = mask.shape[1]
+        torch.testing.assert_close(told["encoder_hidden_states"][k : k + 1], said)
+        torch.testing.assert_close(told["encoder_hidden_states_1"][k : k + 1, :length], states)
+        assert told["encoder_attention_mask_1"][k].sum() == length
+    assert (told["encoder_hidden_states"][0] - told["encoder_hidden_states"][1]).abs().max() > 0.01
+    x = noise(ours, 1)
+    for prompt in PROMPTS:
+        how = {"audio_length_in_s": 16 * 16 / 16000, "num_inference_steps": 4, "guidance_scale": 1.0, "latents": x}
+        wavs = theirs(prompt, **how).audios
+        mine = ours.sounds(ours.decode(ours.sample([prompt], x, 4, 1.0)))
+        np.testing.assert_allclose(mine[:, : wavs.shape[1]], wavs, atol=1e-3)
+    both = torch.cat([x, x])
+    together = ours.sample(PROMPTS, both, 4, 3.0, "tiue")
+    for k, prompt in enumerate(PROMPTS):
+        torch.testing.assert_close(together[k : k + 1], ours.sample([prompt], x, 4, 3.0, "tiue"), rtol=1e-4, atol=1e-5)
+    ours.save_pretrained(tmp_path / "again")
+    again = load_pipeline(str(tmp_path / "again"))
+    assert pipeline_sha256(again) == pipeline_sha256(ours)
+    assert torch.equal(again.sample(PROMPTS, both, 4), ours.sample(PROMPTS, both, 4))
 
 
 def test_sound_without_a_vocoder() -> None:

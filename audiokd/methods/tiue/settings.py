@@ -95,7 +95,7 @@ class Distillation:
 
     Args:
         kind: tiue, swiftbrush or lcm.
-        teacher: folder of an exported pretrain run, or folder or hub id of a Stable Diffusion (or AudioLDM, MusicLDM) pipeline.
+        teacher: folder of an exported pretrain run, or folder or hub id of Stable Diffusion, AudioLDM, AudioLDM2 or MusicLDM.
         init: folder of an exported distill run whose student goes on; left out, it begins as its teacher.
         steps: T of the student; 0 is 1 of swiftbrush and 4 of the others.
         timestep_spacing: of the student's steps; left out, leading of tiue as officially, trailing of swiftbrush.
