@@ -49,14 +49,8 @@ case "$kind" in
 esac
 [ ${#each[@]} -eq 0 ] || [ ${#others[@]} -eq 0 ] || die "--categories or --leave_out, not both"
 
-if in_range data; then
-  log "stage 1: data"
-  ./local/data.sh "${more_data[@]}"
-fi
-if in_range validate; then
-  read -r -a valid <<<"$valid_sets"
-  validate_sets "${valid[@]}"
-fi
+read -r -a valid <<<"$valid_sets"
+data_stages "${valid[@]}"
 
 one_run() { # run folder, test set below data/, options of fit
   local run=$1 tested=$2 model=$1/export-$checkpoint

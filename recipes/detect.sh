@@ -39,14 +39,7 @@ device=cpu
 stage_options "$@"
 [ -n "$encoder" ] || die "--encoder is needed: a pretrained model, ours or one of transformers'"
 
-if in_range data; then
-  log "stage 1: data"
-  ./local/data.sh "${more_data[@]}"
-fi
-
-if in_range validate; then
-  validate_sets "$train_set" "$dev_set" "${tests[@]}"
-fi
+data_stages "$train_set" "$dev_set" "${tests[@]}"
 
 if in_range fit; then
   log "stage 5: fit detector in $exp"

@@ -42,10 +42,7 @@ stage_options "$@"
 [ -n "$encoder" ] || die "--encoder is needed: a pretrained model, ours or one of transformers'"
 [ -n "$exp" ] || exp=exp/finetune-$task
 
-if in_range data; then
-  log "stage 1: data"
-  ./local/data.sh "${more_data[@]}"
-fi
+data_stage
 
 options=(--model.encoder "$encoder" --model.task "$labels")
 [ -z "$config" ] || options+=(--config "$config")

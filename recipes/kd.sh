@@ -69,14 +69,8 @@ final=${steps[-1]}
 [ -n "$pair" ] || pair=exp/pair/export
 [ "$method" != vl2v ] || [ ${#domains[@]} -gt 0 ] || die "--leave_out is needed: domains of data/all"
 
-if in_range data; then
-  log "stage 1: data"
-  ./local/data.sh "${more_data[@]}"
-fi
-if in_range validate; then
-  read -r -a valid <<<"$valid_sets"
-  validate_sets "${valid[@]}"
-fi
+read -r -a valid <<<"$valid_sets"
+data_stages "${valid[@]}"
 
 wanted() { # step: is it to be trained
   [ -z "$step" ] || [ "$step" = "$1" ]

@@ -48,6 +48,20 @@ stage_number() { # a number or a name (score is stage 8 too): print the number
   die "unknown stage '$1': use 1-9 or one of $STAGES"
 }
 
+data_stage() { # stage 1
+  if in_range data; then
+    log "stage 1: data"
+    ./local/data.sh "${more_data[@]}"
+  fi
+}
+
+data_stages() { # sets below data/: stages 1 and 2
+  data_stage
+  if in_range validate; then
+    validate_sets "$@"
+  fi
+}
+
 validate_sets() { # sets below data/: stage 2
   local s
   for s in "$@"; do

@@ -68,10 +68,7 @@ trained=${model:-$exp/export-$checkpoint}
 [ -z "$codec" ] || [ -z "$kmeans" ] || die "--codec and --kmeans: one teacher of codes"
 targets=exp/targets
 
-if in_range data; then
-  log "stage 1: data"
-  ./local/data.sh "${more_data[@]}"
-fi
+data_stage
 
 if [ -z "$model" ] && in_range validate; then
   validate_sets "$train_set" "$dev_set"

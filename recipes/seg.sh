@@ -60,14 +60,8 @@ if [ -n "$init" ]; then
   steps=("$final")
 fi
 
-if in_range data; then
-  log "stage 1: data"
-  ./local/data.sh "${more_data[@]}"
-fi
-if in_range validate; then
-  read -r -a valid <<<"$valid_sets"
-  validate_sets "${valid[@]}"
-fi
+read -r -a valid <<<"$valid_sets"
+data_stages "${valid[@]}"
 
 printf -v tested ',data/%s' "${tests[@]}"
 tested="[${tested:1}]" # none of these is learnt from

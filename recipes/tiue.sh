@@ -71,14 +71,8 @@ if [ -x local/judge.sh ]; then
   classifier=${classifier:-$judge}
 fi
 
-if in_range data; then
-  log "stage 1: data"
-  ./local/data.sh "${more_data[@]}"
-fi
-if in_range validate; then
-  read -r -a valid <<<"$valid_sets"
-  validate_sets "${valid[@]}"
-fi
+read -r -a valid <<<"$valid_sets"
+data_stages "${valid[@]}"
 
 fit() { # run folder, options: train
   log "stage 5: fit tiue in $1"

@@ -55,14 +55,7 @@ if [ -n "$model" ]; then
 fi
 [ -n "$config$model" ] || die "--config is needed, such as conf/small.yaml or lm_spt/small"
 
-if in_range data; then
-  log "stage 1: data"
-  ./local/data.sh "${more_data[@]}"
-fi
-
-if in_range validate; then
-  validate_sets "${sets[@]}" "${tests[@]}"
-fi
+data_stages "${sets[@]}" "${tests[@]}"
 
 if in_range shard && [ "$dump" = data ]; then
   log "stage 3: shard: none, --dump data reads data/ itself"
