@@ -263,6 +263,21 @@ def test_killed_and_started_again_equals_never_killed(corpus: Path, tmp_path: Pa
     assert_same_run(exp, tmp_path / "undisturbed")
 
 
+@pytest.mark.slow
+def test_two_processes_train_as_one_with_twice_the_batch(corpus: Path, tmp_path: Path) -> None:
+    """A pair's negatives are those of both."""
+    options = ["--run.max_steps", "6", "--data.view", "plain", "--model.lock_media", "false"]
+    finish(command(corpus, *options, "--data.batch_size", "16"), tmp_path / "one")
+    finish(command(corpus, *options, "--data.batch_size", "8", "--run.devices", "2"), tmp_path / "two")
+    finish(command(corpus, *options, "--data.batch_size", "8"), tmp_path / "alone")
+    weights = {}
+    for name in ("one", "two", "alone"):
+        state = checkpoint(tmp_path / name, "last")["state_dict"]
+        weights[name] = torch.cat([v.flatten().float() for k, v in sorted(state.items()) if v.is_floating_point()])
+    far = (weights["alone"] - weights["one"]).norm()
+    assert (weights["two"] - weights["one"]).norm() < 0.05 * far
+
+
 def test_what_is_refused(corpus: Path, tmp_path: Path) -> None:
     train, dev = str(corpus / "train"), str(corpus / "dev")
     for changes, said in (

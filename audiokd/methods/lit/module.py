@@ -16,6 +16,7 @@ from audiokd.methods.lit.settings import LitSettings
 from audiokd.nn.retrieval import recall_at_1
 from audiokd.teachers.black_box import BlackBox
 from audiokd.training.base import RunModule
+from audiokd.training.gather import gathered
 from audiokd.training.optim import matrices_decay, set_learning_rate
 
 READ = 256  # captions at once
@@ -24,7 +25,7 @@ READ = 256  # captions at once
 class LitModule(RunModule):
     """The pair model; best.ckpt has the least validation loss.
 
-    The negatives of a pair are those of its process' batch. In validation all pairs are one batch.
+    The negatives of a pair are those of all processes' batches. In validation all pairs are one batch.
 
     Args:
         settings: configuration.
@@ -91,7 +92,7 @@ class LitModule(RunModule):
         lr = set_learning_rate(self.iteration, o, self.run, optimizer)
         media, texts, numbers = self.embed(batch)
         scale = self.model.logit_scale.exp()
-        parts = {"contrastive": contrastive_loss(media, texts, scale, numbers)}
+        parts = {"contrastive": contrastive_loss(*(gathered(x) for x in (media, texts)), scale, gathered(numbers))}
         if self.teacher is not None:
             said = self.teacher.embed(batch["ids"], batch["teacher"])
             parts["embedding"] = self.settings.teacher.weight * (1 + embedding_cosine(media, said, said, 1.0))
