@@ -124,15 +124,23 @@ def load_labeller(name: str) -> FrozenLabeller:
     family = read_family(name)
     if family in MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES:
         net = load_pretrained(AutoModelForAudioClassification, name, "the teacher", FIX)
-        processor = load_pretrained(AutoFeatureExtractor, name, "the teacher's feature extractor", FIX)
+        processor = _processor(AutoFeatureExtractor, name)
         if not hasattr(processor, "do_normalize") or getattr(processor, "feature_size", 1) != 1:
             raise AudiokdError(f"a {family} takes no waveforms", where=name, fix=FIX)
         return FrozenLabeller(net, name, processor)
     if family in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES:
         net = load_pretrained(AutoModelForImageClassification, name, "the teacher", FIX)
-        return FrozenLabeller(net, name, AutoImageProcessor.from_pretrained(name))
+        return FrozenLabeller(net, name, _processor(AutoImageProcessor, name))
     net = load_pretrained(AutoModel, name, "the teacher", FIX)
     task = getattr(net.config, "task", "")
     if not getattr(net, "logit_layers", ()) or task not in ("class", "rating"):
         raise AudiokdError(f"a {family} says neither classes nor ratings", where=name, fix=FIX)
     return FrozenLabeller(net, name)
+
+
+def _processor(auto: Any, name: str) -> Any:
+    try:
+        return auto.from_pretrained(name)
+    except (OSError, ValueError) as e:
+        what = f"cannot load how the teacher's inputs are prepared: {str(e).splitlines()[0]}"
+        raise AudiokdError(what, where=name, fix="its folder needs preprocessor_config.json") from e

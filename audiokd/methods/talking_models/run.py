@@ -196,6 +196,8 @@ def check_settings(s: TalkSettings, kind: str) -> None:
         raise AudiokdError("a weight under 0, or none", where="loss")
     if m.rounds < 1 or min(m.dim, m.hidden, m.count) < 1:
         raise AudiokdError("rounds and sizes of messages are 1 and more", where="messages")
+    if m.way == "none" and loss.message:
+        raise AudiokdError("nobody to agree with on a message", where="messages.way", fix="--loss.message 0")
     speaks = talks(s) and m.way != "none"
     needs = [n for n, of in (("conversation", speaks), ("kd", loss.kd), ("dkd", loss.dkd), ("hint", loss.hint)) if of]
     if needs and not given:
@@ -206,8 +208,6 @@ def check_settings(s: TalkSettings, kind: str) -> None:
     if m.way == "one" and m.rounds > 1:
         what = "one-way talk hears nothing: a second round is the first again"
         raise AudiokdError(what, where="messages.rounds", fix="--messages.rounds 1, or --messages.way two")
-    if m.way == "none" and loss.message:
-        raise AudiokdError("nobody to agree with on a message", where="messages.way", fix="--loss.message 0")
     if kind == "ratings" and loss.dkd:
         raise AudiokdError("ratings have no classes to decouple", where="loss.dkd", fix="--loss.kd 1")
     chosen = [k for k in TAKES if getattr(s.model, k)]
