@@ -16,5 +16,5 @@ for name in "${!sums[@]}"; do
   log "$name: 22 to 143 MB"
   python -m audiokd.data.fetch deb "$name" --sha256 "${sums[$name]}" --out downloads
 done
-python ../tiue1/local/make_data.py downloads data
+python "$(realpath ../tiue1/local/make_data.py)" downloads data # it finds others by its own place
 python local/make_data.py downloads data "$few"
