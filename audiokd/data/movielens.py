@@ -39,7 +39,7 @@ def read_movielens(folder: str | Path) -> tuple[list[Rating], dict[str, frozense
         raise AudiokdError(f"none of {', '.join(LAYOUTS)}", where=str(root), fix=fix)
     movies, between, of_movies, encoding, header = LAYOUTS[name]
     genres: dict[str, frozenset[str]] = {}
-    for where, row in _rows(root / movies, of_movies, encoding, header, 24 if name == "u.data" else 3):
+    for _, row in _rows(root / movies, of_movies, encoding, header, 24 if name == "u.data" else 3):
         if name == "u.data":
             genres[row[0]] = frozenset(g for g, flag in zip(GENRES, row[5:24], strict=True) if flag == "1")
         elif name == "ratings.dat":
@@ -64,5 +64,7 @@ def _rows(path: Path, separator: str, encoding: str, header: int, fields: int) -
             continue
         row = line.rstrip("\r").split(separator)
         if len(row) < fields:
-            raise AudiokdError(f"{len(row)} fields, {fields} are due", where=f"{path}:{k}", fix="is it the published file?")
+            raise AudiokdError(
+                f"{len(row)} fields, {fields} are due", where=f"{path}:{k}", fix="is it the published file?"
+            )
         yield f"{path}:{k}", row

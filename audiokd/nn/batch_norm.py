@@ -1,4 +1,4 @@
-"""Batch norm over the rows of all processes, on any device (torch's SyncBatchNorm runs on GPUs only), and without its statistics."""
+"""Batch norm over the rows of all processes, on any device (torch's SyncBatchNorm: GPUs only), or with its statistics kept."""
 
 from __future__ import annotations
 

@@ -110,7 +110,10 @@ class LayerSplit:
             raise AudiokdError(what, where=self.where, fix="decode a message to the layer's own width and positions")
         again = Passed()
         # a copy: what comes next may change it in place
-        handed = [*passed._before[layer], _kept(self.modules[layer], _with_state(passed._outputs[layer], state.clone()))]
+        handed = [
+            *passed._before[layer],
+            _kept(self.modules[layer], _with_state(passed._outputs[layer], state.clone())),
+        ]
         above = self.layers[self.layers.index(layer) + 1 :]
         with _handing_out(handed):
             self._forward(again, *passed._args, until, _Watcher({n: self.modules[n] for n in above}, again))
@@ -231,7 +234,9 @@ def _state_of(output: Any) -> Tensor:
     values = list(output.values()) if isinstance(output, dict) else output
     if isinstance(values, (tuple, list)) and values and isinstance(values[0], Tensor):
         return values[0]
-    raise AudiokdError(f"a layer that gives a {type(output).__name__} without a tensor at its head cannot be split after")
+    raise AudiokdError(
+        f"a layer that gives a {type(output).__name__} without a tensor at its head cannot be split after"
+    )
 
 
 def _with_state(output: Any, state: Tensor) -> Any:

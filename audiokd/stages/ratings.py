@@ -23,8 +23,8 @@ def ratings(model_dir: str, data: str, out: str, system: str = "", seed: int = 0
         seed: of the bootstrap.
 
     Returns:
-        what `out` holds: root mean squared and mean absolute error, each with a 95 % bootstrap interval over ratings; how many there
-        are, and how many of them are of a user or a movie that training did not know.
+        what `out` holds: root mean squared and mean absolute error, each with a 95 % bootstrap interval over ratings; how many
+        there are, and how many of them are of a user or a movie that training did not know.
 
     Raises:
         AudiokdError: no recommender, or a data dir that cannot be read.

@@ -35,6 +35,7 @@ class FrozenLabeller(nn.Module):
         sample_rate: Hz of sound; 0 of others.
     """
 
+    net: Any
     kind: Literal["image", "audio", "ratings"]
     preprocess: Preprocess | None = None
     sample_rate: int = 0

@@ -109,9 +109,13 @@ def test_layers_below_are_not_run_again(name: str) -> None:
     split = LayerSplit(model, (low, high))
     passed = split.run(**inputs)
     ran: list[str] = []
+
+    def noted(name: str, forward: Any) -> Any:
+        return lambda *args: (ran.append(name), forward(*args))[1]
+
     for n, m in model.named_modules():
         if isinstance(m, (nn.Linear, nn.Conv1d, nn.Conv2d)):
-            m.forward = (lambda n, f: lambda *a: (ran.append(n), f(*a))[1])(n, m.forward)  # type: ignore[method-assign]
+            m.forward = noted(n, m.forward)  # type: ignore[method-assign]
     split.enter(passed, low, passed.states[low], until=high)
     layers = low.rsplit(".", 1)[0]
     assert ran, "the layers between run"
@@ -189,7 +193,9 @@ def test_a_layer_that_gives_several_things() -> None:
 
 def test_layers_that_cannot_be() -> None:
     model = load_backbone("audiokd_tiny_vit").eval()
-    with pytest.raises(AudiokdError, match=r"tiny: no layer 'net.blocks.7' in this Backbone\n.*near ones: net\.blocks\.\d"):
+    with pytest.raises(
+        AudiokdError, match=r"tiny: no layer 'net.blocks.7' in this Backbone\n.*near ones: net\.blocks\.\d"
+    ):
         LayerSplit(model, ("net.blocks.7", "net.blocks.1"), "tiny")
     with pytest.raises(AudiokdError, match="name each, and once"):
         LayerSplit(model, ("net.blocks.1", "net.blocks.1"))
@@ -204,6 +210,8 @@ def test_layers_that_cannot_be() -> None:
         LayerSplit(idle, ["idle"]).run(torch.randn(1, 4))
     split = LayerSplit(model, ("net.blocks.0", "net.blocks.1"))
     passed = split.run(images)
-    with pytest.raises(AudiokdError, match=r"a state of \[2, 17, 16\] for the layer net.blocks.0, which gives \[2, 17, 32\]"):
+    with pytest.raises(
+        AudiokdError, match=r"a state of \[2, 17, 16\] for the layer net.blocks.0, which gives \[2, 17, 32\]"
+    ):
         split.enter(passed, "net.blocks.0", torch.zeros(2, 17, 16))
     assert ours(model) == []

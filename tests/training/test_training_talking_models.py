@@ -13,8 +13,14 @@ import torch
 from method_settings import settings_of
 from safetensors.torch import load_file
 from tiny_digits import save_digits
-from transformers import HubertConfig, HubertForSequenceClassification, ViTConfig, ViTForImageClassification, ViTImageProcessor
-from transformers import Wav2Vec2FeatureExtractor
+from transformers import (
+    HubertConfig,
+    HubertForSequenceClassification,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTImageProcessor,
+    Wav2Vec2FeatureExtractor,
+)
 from whole_runs import assert_same_run, checkpoint, differences, rows
 
 import audiokd
@@ -42,7 +48,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     upright = [i for i in items if i.domain == "plain"]
     write_items(folder / "train", upright[::2] + upright[1::4])
     write_items(folder / "dev", upright[3::4])
-    fit(METHOD, settings(folder, "alone", model__widths=[8, 12, 16], run__max_steps=24), *sets(folder), str(folder / "exp"))
+    fit(
+        METHOD,
+        settings(folder, "alone", model__widths=[8, 12, 16], run__max_steps=24),
+        *sets(folder),
+        str(folder / "exp"),
+    )
     export(str(folder / "exp"), str(folder / "teacher"), "last")
     return folder
 
@@ -57,7 +68,9 @@ def sets(root: Path) -> tuple[str, str]:
     return str(root / "train"), str(root / "dev")
 
 
-def build(root: Path, folder: Path, kind: str = "base", data: Path | None = None, **changes: Any) -> tuple[Any, Any, Any]:
+def build(
+    root: Path, folder: Path, kind: str = "base", data: Path | None = None, **changes: Any
+) -> tuple[Any, Any, Any]:
     """Module, data module and a batch."""
     folder.mkdir(exist_ok=True)
     module, data_module = TalkRun(settings(root, kind, **changes), *sets(data or root)).build(folder)
@@ -65,9 +78,7 @@ def build(root: Path, folder: Path, kind: str = "base", data: Path | None = None
     return module, data_module, data_module.collate([data_module.train_set[0, k] for k in (0, 1, n - 2, n - 1)])
 
 
-def test_the_student_learns_and_the_teacher_stays(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_student_learns_and_the_teacher_stays(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = []
 
     def load(name: str) -> Any:
@@ -76,7 +87,13 @@ def test_the_student_learns_and_the_teacher_stays(
 
     monkeypatch.setattr("audiokd.teachers.labeller.load_labeller", load)
     before = load_file(root / "teacher" / "model.safetensors")
-    learn = {"run__max_steps": 48, "run__val_every": 24, "model__widths": [8, 16, 16], "optim__lr": 1e-2, "messages__rounds": 2}
+    learn = {
+        "run__max_steps": 48,
+        "run__val_every": 24,
+        "model__widths": [8, 16, 16],
+        "optim__lr": 1e-2,
+        "messages__rounds": 2,
+    }
     fit(METHOD, settings(root, **learn), *sets(root), str(tmp_path / "exp"))
     found = {k: float(v) for k, v in rows(tmp_path / "exp").items()}
     losses = [found[s, "train", "task"] for s in range(1, 49)]
@@ -93,7 +110,7 @@ def test_the_student_learns_and_the_teacher_stays(
     export(str(tmp_path / "exp"), str(tmp_path / "model"), "last")
     stored = load_file(tmp_path / "model" / "model.safetensors")
     assert differences(stored, {k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")}) == []
-    module, data, batch = build(root, tmp_path / "again", **learn)
+    module, _, batch = build(root, tmp_path / "again", **learn)
     module.load_state_dict(state)
     alone = audiokd.load_model(tmp_path / "model")
     with torch.no_grad():
@@ -161,7 +178,9 @@ def test_weights_rounds_and_the_teachers_columns(root: Path, tmp_path: Path) -> 
     module, _, batch = build(root, tmp_path / "run", messages__rounds=3)
     parts = {k: float(v) for k, v in module.losses(batch).items()}
     assert len(parts) == 1 + 9
-    again, _, _ = build(root, tmp_path / "run", messages__rounds=3, loss__interact=0.5, loss__message=2.0, loss__state=3.0)
+    again, _, _ = build(
+        root, tmp_path / "run", messages__rounds=3, loss__interact=0.5, loss__message=2.0, loss__state=3.0
+    )
     for name, value in again.losses(batch).items():
         times = {"interact": 0.5, "message": 2.0, "state": 3.0, "task": 1.0}[name.partition("_")[0]]
         assert float(value) == pytest.approx(times * parts[name], rel=1e-5), name
@@ -182,9 +201,10 @@ def test_stopped_and_started_again_it_is_the_same(root: Path, tmp_path: Path, mo
             raise RuntimeError("power cut")
         step(self, batch, batch_idx)
 
-    with monkeypatch.context() as patched, pytest.raises(RuntimeError, match="power cut"):
-        patched.setattr(TalkModule, "training_step", power_cut)
+    monkeypatch.setattr(TalkModule, "training_step", power_cut)
+    with pytest.raises(RuntimeError, match="power cut"):
         fit(METHOD, how, *sets(root), str(tmp_path / "cut"))
+    monkeypatch.setattr(TalkModule, "training_step", step)
     assert checkpoint(tmp_path / "cut", "last")["iteration"] == 8
     fit(METHOD, how, *sets(root), str(tmp_path / "cut"))
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
@@ -275,7 +295,7 @@ def test_a_teacher_of_other_classes_can_talk_and_not_be_copied(readers: Path, ea
         ("base", {"model__low": "body.blocks.0"}, r"which layers it is talked to at is not said"),
         ("base", {"model__widths": [8]}, "one block, and a low and a high one are due"),
         ("base", {"messages__shared": True}, r"messages.shared: states of 8 and 4 numbers in the student, 16 and 8"),
-        ("base", {"model__backbone": "audiokd_tiny_vit", "model__size": 0}, r"--model.low and --model.high, dotted names below body"),
+        ("base", {"model__backbone": "audiokd_tiny_vit", "model__size": 0}, "--model.low and --model.high, dotted names"),
     ],
 )  # fmt: skip
 def test_what_cannot_be(root: Path, tmp_path: Path, kind: str, changes: dict[str, Any], said: str) -> None:
@@ -286,8 +306,8 @@ def test_what_cannot_be(root: Path, tmp_path: Path, kind: str, changes: dict[str
 def test_data_that_do_not_go_together(root: Path, readers: Path, ears: Path, tmp_path: Path) -> None:
     with pytest.raises(AudiokdError, match="the teacher is of image, the data of audio"):
         build(root, tmp_path / "run", data=readers, model__size=0)
+    ATSTModel(ATSTConfig(kind="clip", dim=32, depth=2, heads=2)).save_pretrained(tmp_path / "atst")
     with pytest.raises(AudiokdError, match="says neither classes nor ratings"):
-        ATSTModel(ATSTConfig(kind="clip", dim=32, depth=2, heads=2)).save_pretrained(tmp_path / "atst")
         load_labeller(str(tmp_path / "atst"))
     with pytest.raises(AudiokdError, match=r"student saw \d+ test items"):
         build(root, tmp_path / "run", data__test=(str(root / "train"),))

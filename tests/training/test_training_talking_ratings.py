@@ -54,7 +54,9 @@ def settings(root: Path, kind: str = "base", **changes: Any) -> Any:
 
 
 def test_a_student_of_one_genre_talks_with_a_teacher_of_all(root: Path, tmp_path: Path) -> None:
-    how = settings(root, loss__kd=1.0, run__max_steps=60, run__val_every=30, optim__lr=2e-2, data__test=(str(root / "test"),))
+    how = settings(
+        root, loss__kd=1.0, run__max_steps=60, run__val_every=30, optim__lr=2e-2, data__test=(str(root / "test"),)
+    )
     fit(METHOD, how, str(root / "train"), str(root / "dev"), str(tmp_path / "exp"))
     found = {k: float(v) for k, v in rows(tmp_path / "exp").items()}
     losses = {n: [found[s, "train", n] for s in range(1, 61)] for n in ("task", "interact_1", "kd")}
@@ -94,7 +96,9 @@ def test_what_cannot_be(root: Path, tmp_path: Path) -> None:
     with pytest.raises(AudiokdError, match="ratings have no classes to decouple"):
         TalkRun(settings(root, "dkd"), str(root / "train"), str(root / "dev"))
     with pytest.raises(AudiokdError, match=r"student saw \d+ test items"):
-        TalkRun(settings(root, data__test=(str(root / "train"),)), str(root / "train"), str(root / "dev")).build(tmp_path)
+        TalkRun(settings(root, data__test=(str(root / "train"),)), str(root / "train"), str(root / "dev")).build(
+            tmp_path
+        )
     with pytest.raises(AudiokdError, match="a recommender of 0 numbers"):
         TalkRun(settings(root, model__embed_dim=0), str(root / "train"), str(root / "dev")).build(tmp_path)
     with pytest.raises(ConfigError, match="out is the JSON file"):
@@ -114,7 +118,10 @@ def test_what_cannot_be(root: Path, tmp_path: Path) -> None:
 
 FLAGS = "|".join("1" if k in (5, 15) else "0" for k in range(19))
 LAYOUTS = {
-    "100k": {"u.data": "7\t2\t3\t881250949\n8\t2\t5\t0\n", "u.item": f"2|GoldenEye (1995)|01-Jan-1995||http://x|{FLAGS}\n"},
+    "100k": {
+        "u.data": "7\t2\t3\t881250949\n8\t2\t5\t0\n",
+        "u.item": f"2|GoldenEye (1995)|01-Jan-1995||http://x|{FLAGS}\n",
+    },
     "1m": {"ratings.dat": "7::2::3::978300760\n8::2::5::0\n", "movies.dat": "2::Am\xe9lie: a::Comedy|Sci-Fi\n"},
     "recbole": {
         "ml-100k.inter": "user_id:token\titem_id:token\trating:float\ttimestamp:float\n7\t2\t3\t0\n8\t2\t5\t0\n",

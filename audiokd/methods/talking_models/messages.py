@@ -85,7 +85,9 @@ class Interpreters(nn.Module):
         super().__init__()
         if s.shared and teacher is not None and student != teacher:
             what = f"states of {student[0]} and {student[1]} numbers in the student, {teacher[0]} and {teacher[1]}"
-            fix = "layers of the same widths (--model.low, --model.high, --teacher.low, --teacher.high), or separate ones"
+            fix = (
+                "layers of the same widths (--model.low, --model.high, --teacher.low, --teacher.high), or separate ones"
+            )
             raise AudiokdError(f"{what} in the teacher, and one encoder and decoder", where="messages.shared", fix=fix)
         self.encoders, self.decoders = nn.ModuleDict(), nn.ModuleDict()
         for name, widths in (("student", student), ("teacher", teacher)):

@@ -134,7 +134,9 @@ class TalkModule(RunModule):
         s, parts = self.settings.loss, {}
         if s.kd:
             is_class = y.dtype == torch.long
-            parts["kd"] = s.kd * (logit_kl(output, said, s.temperature) if is_class else F.mse_loss(output.float(), said))
+            parts["kd"] = s.kd * (
+                logit_kl(output, said, s.temperature) if is_class else F.mse_loss(output.float(), said)
+            )
         if s.dkd:
             target, others = dkd_loss(output, said, y, s.dkd_alpha, s.dkd_beta, s.temperature)
             parts |= {"dkd_target": s.dkd * target, "dkd_others": s.dkd * others}
@@ -162,7 +164,7 @@ class TalkModule(RunModule):
         self.step_done({"loss": loss, **parts, "grad_norm": norm, "lr": lr})
 
     def validate_batch(self, batch: dict[str, Any]) -> None:
-        """`loss` of the task and, of classes, `score`, the accuracy; the teacher's as `teacher_score` where it knows the classes."""
+        """`loss` of the task and, of classes, `score`, the accuracy; the teacher's as `teacher_score` where it knows them."""
         y = self._targets(batch["ids"])
         outputs = {"": self.model(**batch["student"])}
         if self.teacher is not None and (self.columns is not None or y.dtype != torch.long):

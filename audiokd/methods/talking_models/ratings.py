@@ -20,7 +20,12 @@ class RatingDataModule(StepDataModule):
     """
 
     def __init__(
-        self, train: Sequence[Rating], dev: Sequence[Rating], bodies: dict[str, Any], settings: MediaSettings, run: RunSettings
+        self,
+        train: Sequence[Rating],
+        dev: Sequence[Rating],
+        bodies: dict[str, Any],
+        settings: MediaSettings,
+        run: RunSettings,
     ):
         super().__init__(Indexed(train), Indexed(dev[: settings.val_items]), self.batch_of, settings, run)
         self.bodies = bodies

@@ -181,7 +181,9 @@ def layers_of(model: Any, given: TalkShape | TalkTeacher, option: str) -> tuple[
         fix = f"{option}.low and {option}.high, dotted names below {', '.join(children)}"
         raise AudiokdError(what, where=type(model).__name__, fix=fix)
     if len(body.blocks) < 2:
-        raise AudiokdError("one block, and a low and a high one are due", where=option, fix="--model.widths of two or more")
+        raise AudiokdError(
+            "one block, and a low and a high one are due", where=option, fix="--model.widths of two or more"
+        )
     return "body.blocks.0", f"body.blocks.{len(body.blocks) - 1}"
 
 
@@ -192,7 +194,9 @@ def check_settings(s: TalkSettings, kind: str) -> None:
         AudiokdError: it cannot.
     """
     m, loss, given = s.messages, s.loss, s.teacher.model
-    if any(w < 0 or not math.isfinite(w) for w in (loss.interact, loss.message, loss.state, loss.kd, loss.dkd, loss.hint)):
+    if any(
+        w < 0 or not math.isfinite(w) for w in (loss.interact, loss.message, loss.state, loss.kd, loss.dkd, loss.hint)
+    ):
         raise AudiokdError("a weight under 0, or none", where="loss")
     if m.rounds < 1 or min(m.dim, m.hidden, m.count) < 1:
         raise AudiokdError("rounds and sizes of messages are 1 and more", where="messages")

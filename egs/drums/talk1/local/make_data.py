@@ -1,7 +1,7 @@
 """A part of the training drums, and spoken letters: `make_data.py DOWNLOADS DATA FEW`.
 
-DATA/train is there (../tiue1/local/make_data.py). DATA/few are the first FEW of each class in the order of a hash of their ids. DATA/letters
-and DATA/letters-dev are a to z as voices of KLettres call them, each voice in one of the two.
+DATA/train is there (../tiue1/local/make_data.py). DATA/few are the first FEW of each class in the order of a hash of their ids.
+DATA/letters and DATA/letters-dev are a to z as voices of KLettres call them, each voice in one of the two.
 """
 
 import sys

@@ -1,7 +1,7 @@
 """MovieLens to data dirs of ratings: `make_data.py CORPUS DATA GENRE`.
 
-A rating is in one of three parts by a hash of its user and movie: 8 tenths train, 1 dev, 1 test. DATA/teacher and DATA/teacher-dev are the
-first two of all movies; DATA/train, DATA/dev and DATA/test are all three of movies of GENRE.
+A rating is in one of three parts by a hash of its user and movie: 8 tenths train, 1 dev, 1 test. DATA/teacher and
+DATA/teacher-dev are the first two of all movies; DATA/train, DATA/dev and DATA/test are all three of movies of GENRE.
 """
 
 from pathlib import Path
