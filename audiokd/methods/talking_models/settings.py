@@ -21,8 +21,8 @@ class TalkShape:
         widths: channels of the blocks of a small CNN, where neither backbone nor encoder is given; of a recommender the hidden
             layers.
         embed_dim: of users and of movies.
-        low, high: layers between which it is talked to, dotted names in the model; empty takes the first and the last block of a
-            small CNN or recommender.
+        low: layer after which it is talked to, dotted name in the model; empty takes the first block of a small CNN or recommender.
+        high: layer whose state it speaks of; empty takes the last block of these.
         layout: axis of the channels there: first, last, or auto (of four axes the second, of fewer the last).
     """
 
@@ -44,7 +44,8 @@ class TalkTeacher:
 
     Args:
         model: folder or hub id: a model that audiokd exported, or a transformers model with a head of classes.
-        low, high: layers, as of the student.
+        low: layer after which it is talked to, as of the student.
+        high: layer whose state it speaks of.
         layout: axis of the channels there.
     """
 
@@ -92,7 +93,8 @@ class TalkLoss:
         kd: KL to the teacher's logits (Hinton); of ratings squared distance.
         temperature: of kd and dkd.
         dkd: decoupled distillation.
-        dkd_alpha, dkd_beta: of its two parts.
+        dkd_alpha: of its part of the true class.
+        dkd_beta: of its part of the other classes.
         hint: FitNets' squared distance of the states at the high layers, through a linear regressor.
     """
 
