@@ -61,14 +61,8 @@ run=${exp:-exp/$kind}
 printf -v tested ',data/%s' "${tests[@]}"
 tested="[${tested:1}]" # neither learns from these
 
-if in_range data; then
-  log "stage 1: data"
-  ./local/data.sh "${more_data[@]}"
-fi
-if in_range validate; then
-  read -r -a valid <<<"$valid_sets"
-  [ ${#valid[@]} -eq 0 ] || validate_sets "${valid[@]}"
-fi
+read -r -a valid <<<"$valid_sets"
+data_stages "${valid[@]}"
 
 fit() { # run folder, packaged config, options: train
   log "stage 5: fit talking_models in $1"
