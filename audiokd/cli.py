@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "semantics": ("semantics:semantics", ("store", "data"), "what the tokens know of phones: PNMI, purity, ABX"),
     "probe": ("probe:probe", (), "what a linear probe of extracted features knows: classes, tags, frames"),
     "classify": ("classify:classify", ("stores",), "score a fine-tuned classifier's logits: accuracy, mAP"),
+    "ratings": ("ratings:ratings", ("model_dir", "data"), "score a recommender's ratings: RMSE, MAE"),
     "name": ("name:name", ("store",), "score names of a whole vocabulary: accuracy, clustering, IoU, similarity"),
     "segments": ("segments:segments", ("store",), "how well pixels of buildings are found: IoU and F1, by height"),
     "detect": ("detect:detect", ("store",), "how well sound events and their times are found, from frame logits"),

@@ -11,7 +11,8 @@ by default):
               the method's own name and the grid's sets: `name`, `train`, `dev`. The last run is what is scored; of the others the
               checkpoint `export` (last by default) is what later ones find
     export    checkpoints of the last run that are scored: last, best, swad, init; last and best by default
-    score     classify (the grid's, by default), name, segments, anomalies, fidelity; or {classify: {base_novel: true}} with options
+    score     classify (the grid's, by default), name, segments, anomalies, fidelity, ratings; or {classify: {base_novel: true}}
+              with options
     model     in the place of fits: what is scored, such as "{teacher}"
     generate  of fidelity: options of `audiokd generate`. The grid's `reference` (`model`, and such options) is the system that
               latency_ratio is the time against, in turn with the cell's own
@@ -292,6 +293,9 @@ def score(cell: StudentCell, checkpoint: str) -> None:
     for test in map(cell.filled, cell.test):
         if command == "fidelity":
             score_generated(cell, model, test, str(cell.result(checkpoint, test)), cell.generate, cell.filled(given))
+            continue
+        if command == "ratings":  # of names: there is nothing to extract
+            run(cell, command, model, test, "--out", str(cell.result(checkpoint, test)), *options(given))
             continue
         layer = LAYERS.get(command, "logits")
         store, out = f"{cell.folder}/{layer}/{checkpoint}-{Path(test).name}", cell.result(checkpoint, test)

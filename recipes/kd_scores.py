@@ -32,6 +32,7 @@ SCORES = {
     "segments": of_segments,
     "anomalies": lambda found: found["scores"],
     "fidelity": lambda found: found["scores"],
+    "ratings": lambda found: found["scores"],
 }
 #: layer that a command scores, where it is not the logits
 LAYERS = {"anomalies": "map"}

@@ -119,6 +119,14 @@ METHODS: dict[str, dict[str, str]] = {
         "run": "audiokd.methods.speech_lm.run:SpeechLMRun",
         "export": "audiokd.methods.speech_lm.export:write_model",
     },
+    "talking_models": {
+        "settings": "audiokd.methods.talking_models.settings:TalkSettings",
+        "module": "audiokd.methods.talking_models.module:TalkModule",
+        "config": "audiokd.methods.talking_models.config:TalkConfig",
+        "model": "audiokd.methods.talking_models.model:TalkModel",
+        "run": "audiokd.methods.talking_models.run:TalkRun",
+        "export": "audiokd.methods.talking_models.run:write_model",
+    },
     "tiue": {
         "settings": "audiokd.methods.tiue.settings:TiUESettings",
         "module": "audiokd.methods.tiue.module:DiffusionModule",

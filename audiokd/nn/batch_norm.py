@@ -1,6 +1,9 @@
-"""Batch norm over the rows of all processes, on any device: torch's SyncBatchNorm runs on GPUs only."""
+"""Batch norm over the rows of all processes, on any device (torch's SyncBatchNorm: GPUs only), or with its statistics kept."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
@@ -53,3 +56,18 @@ class _SumOverProcesses(torch.autograd.Function):
 
 def _sum_over_processes(x: Tensor) -> Tensor:
     return _SumOverProcesses.apply(x)
+
+
+@contextmanager
+def statistics_kept(model: nn.Module) -> Iterator[None]:
+    """Batch norms use a batch's statistics and leave the running ones: the same batch is not counted twice."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    kept = [(m.momentum, m.num_batches_tracked) for m in norms]
+    for m in norms:
+        m.momentum = 0.0
+        m.num_batches_tracked = None if m.num_batches_tracked is None else m.num_batches_tracked.clone()
+    try:
+        yield
+    finally:
+        for m, (momentum, tracked) in zip(norms, kept):
+            m.momentum, m.num_batches_tracked = momentum, tracked

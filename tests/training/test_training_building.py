@@ -20,9 +20,10 @@ import audiokd
 from audiokd.data.items import read_items, write_items
 from audiokd.errors import AudiokdError, ConfigError
 from audiokd.losses.bernoulli_kl import bernoulli_kl
-from audiokd.methods.building_sda.module import BuildingModule, statistics_kept
+from audiokd.methods.building_sda.module import BuildingModule
 from audiokd.methods.building_sda.run import BuildingRun, check_settings
 from audiokd.methods.building_sda.settings import Network
+from audiokd.nn.batch_norm import statistics_kept
 from audiokd.stages.export import export
 from audiokd.stages.fit import fit
 from audiokd.training.schedules import slanted_triangular

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from audiokd.losses.bernoulli_kl import bernoulli_kl
 from audiokd.losses.mask_loss import mask_loss
 from audiokd.methods.building_sda.model import BuildingModel
 from audiokd.methods.building_sda.settings import BuildingOptim, BuildingSettings
+from audiokd.nn.batch_norm import statistics_kept
 from audiokd.training.base import RunModule
 from audiokd.training.plateau import Plateau
 from audiokd.training.schedules import slanted_triangular
@@ -233,18 +233,3 @@ def optimizer_of(o: BuildingOptim, groups: list[dict[str, Any]]) -> torch.optim.
         return cls(groups, lr=o.lr, weight_decay=o.weight_decay, momentum=o.momentum)
     cls = {"adam": torch.optim.Adam, "adagrad": torch.optim.Adagrad, "nadam": torch.optim.NAdam}[o.name]
     return cls(groups, lr=o.lr, weight_decay=o.weight_decay)
-
-
-@contextmanager
-def statistics_kept(model: nn.Module) -> Iterator[None]:
-    """Batch norms use a batch's statistics and leave the running ones: the same batch is not counted twice."""
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    kept = [(m.momentum, m.num_batches_tracked) for m in norms]
-    for m in norms:
-        m.momentum = 0.0
-        m.num_batches_tracked = None if m.num_batches_tracked is None else m.num_batches_tracked.clone()
-    try:
-        yield
-    finally:
-        for m, (momentum, tracked) in zip(norms, kept):
-            m.momentum, m.num_batches_tracked = momentum, tracked
