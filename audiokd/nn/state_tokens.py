@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+AXES = 3  # of positions at the most: of a video
 #: which axis the channels are; auto: of four axes and more the second, of fewer the last
 Layout: TypeAlias = Literal["auto", "first", "last"]
 
@@ -45,13 +46,13 @@ def from_tokens(tokens: Tensor, like: Tensor, layout: Layout) -> Tensor:
 
 
 def positions(grid: Sequence[int], frequencies: int, device: torch.device) -> Tensor:
-    """Fourier features [N, 4 frequencies] of the middle of each position of a grid of up to two axes, in [0, 1].
+    """Fourier features [N, 2 AXES frequencies] of the middle of each position of a grid of up to `AXES` axes, in [0, 1].
 
     Axes are counted from the last, so that a row of positions is as a map of one row; cos and sin of pi 2^k x.
     """
-    axes = [(torch.arange(n, device=device) + 0.5) / n for n in grid[-2:]]
-    axes = [torch.full((1,), 0.5, device=device)] * (2 - len(axes)) + axes
-    at = torch.cartesian_prod(*axes)  # [N, 2]
+    axes = [(torch.arange(n, device=device) + 0.5) / n for n in grid]
+    axes = [torch.full((1,), 0.5, device=device)] * (AXES - len(axes)) + axes
+    at = torch.cartesian_prod(*axes)  # [N, AXES]
     waves = at[..., None] * (math.pi * 2.0 ** torch.arange(frequencies, device=device))
     return torch.cat([waves.cos(), waves.sin()], -1).flatten(1)
 
@@ -60,12 +61,12 @@ def resize_tokens(tokens: Tensor, grid: Sequence[int], to: Sequence[int]) -> Ten
     """Tokens [B, N, D] of one grid on another of as many axes, linear between positions.
 
     Raises:
-        ValueError: of another number of axes, or of more than two.
+        ValueError: of another number of axes.
     """
     if tuple(grid) == tuple(to):
         return tokens
-    if len(grid) != len(to) or len(grid) > 2:
+    if len(grid) != len(to):
         raise ValueError(f"positions of {list(grid)} do not fit {list(to)}")
     x = tokens.transpose(1, 2).unflatten(2, tuple(grid))
-    x = F.interpolate(x, tuple(to), mode="linear" if len(to) == 1 else "bilinear", align_corners=False)
+    x = F.interpolate(x, tuple(to), mode=("linear", "bilinear", "trilinear")[len(to) - 1], align_corners=False)
     return x.flatten(2).transpose(1, 2)

@@ -182,12 +182,16 @@ def test_pooled_messages_know_no_order_and_tokens_do() -> None:
 
 
 def test_positions() -> None:
-    assert positions((), 3, torch.device("cpu")).shape == (1, 12)
+    assert positions((), 3, torch.device("cpu")).shape == (1, 18)
     assert torch.equal(positions((4,), 3, torch.device("cpu")), positions((1, 4), 3, torch.device("cpu")))
     found = positions((3, 4), 3, torch.device("cpu"))
     assert len(found.unique(dim=0)) == 12
     tokens = torch.arange(4.0).view(1, 4, 1)
     torch.testing.assert_close(resize_tokens(tokens, (4,), (2,))[0, :, 0], torch.tensor([0.5, 2.5]))
+    video = positions((2, 3, 4), 3, torch.device("cpu"))
+    assert len(video.unique(dim=0)) == len(video) == 24
+    cube = torch.arange(8.0).reshape(1, 8, 1)
+    torch.testing.assert_close(resize_tokens(cube, (2, 2, 2), (1, 1, 1))[0, :, 0], torch.tensor([3.5]))
     assert grid_of(torch.zeros(2, 6, 3, 4), "auto") == (3, 4)
 
 

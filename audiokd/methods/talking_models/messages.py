@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from audiokd.errors import AudiokdError
 from audiokd.methods.talking_models.settings import MessageSettings
-from audiokd.nn.state_tokens import Layout, from_tokens, grid_of, positions, to_tokens
+from audiokd.nn.state_tokens import AXES, Layout, from_tokens, grid_of, positions, to_tokens
 
 FREQUENCIES = 6  # of the positions of message tokens
 
@@ -31,7 +31,7 @@ class Encoder(nn.Module):
         self.form = s.form
         if s.form == "tokens":
             self.queries = nn.Parameter(0.5 * torch.randn(s.count, s.dim))
-            self.place = nn.Linear(4 * FREQUENCIES, s.dim)
+            self.place = nn.Linear(2 * AXES * FREQUENCIES, s.dim)
             self.attend = nn.MultiheadAttention(s.dim, 1, batch_first=True)
 
     def forward(self, state: Tensor, layout: Layout) -> Tensor:
@@ -58,7 +58,7 @@ class Decoder(nn.Module):
         self.form = s.form
         if s.form == "tokens":
             self.slots = nn.Parameter(0.5 * torch.randn(s.count, s.dim))
-            self.place = nn.Linear(4 * FREQUENCIES, s.dim)
+            self.place = nn.Linear(2 * AXES * FREQUENCIES, s.dim)
             self.attend = nn.MultiheadAttention(s.dim, 1, batch_first=True)
 
     def forward(self, message: Tensor, like: Tensor, layout: Layout) -> Tensor:

@@ -197,7 +197,7 @@ def hint_loss(regressor: nn.Module, student: Speaker, teacher: Speaker) -> Tenso
     """
     mine, theirs = to_tokens(student.high, student.layout), to_tokens(teacher.high, teacher.layout)
     grids = grid_of(student.high, student.layout), grid_of(teacher.high, teacher.layout)
-    if len(grids[0]) == len(grids[1]) and len(grids[0]) < 3:
+    if len(grids[0]) == len(grids[1]):
         mine = resize_tokens(mine, *grids)
     else:
         mine, theirs = mine.mean(1), theirs.mean(1)
