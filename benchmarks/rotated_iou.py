@@ -1,6 +1,7 @@
 """Overlaps of turned boxes as shapely has them, for tests/vision/test_rotated_iou.py. shapely is in no extra:
 
-python -m venv oracle && oracle/bin/pip install shapely==2.2.0 numpy && oracle/bin/python benchmarks/rotated_iou.py > tests/vision/shapely_iou.json
+python -m venv oracle && oracle/bin/pip install shapely==2.2.0 numpy
+oracle/bin/python benchmarks/rotated_iou.py > tests/vision/shapely_iou.json
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Small drives for tests: boxes with points on their sides, ground, pinhole cameras that see coloured boxes; sets that lie in memory."""
+"""Small drives for tests: boxes with points on their sides, ground, cameras that see coloured boxes; sets that lie in memory."""
 
 from __future__ import annotations
 

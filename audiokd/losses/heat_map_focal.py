@@ -1,4 +1,4 @@
-"""Focal loss of heat maps with soft surroundings (CornerNet, arXiv 1808.01244, equation 1; CenterNet, arXiv 1904.07850, equation 1).
+"""Focal loss of heat maps with soft surroundings (equation 1 of CornerNet, arXiv 1808.01244, and of CenterNet, arXiv 1904.07850).
 
 L = -1/N sum ( (1 - p)^2 log p  where y = 1,   (1 - y)^4 p^2 log(1 - p)  elsewhere )
 """

@@ -2,8 +2,8 @@
 
     L = 1/N sum over cells of M |F1 / |F1| - F2 / |F2||^2
 
-M is a heat map with a Gaussian at each object's centre, N the number of objects. The official code (github.com/Irvingao/Point-DETR3D at
-bf9a758) divides by the number of the last head's objects alone.
+M is a heat map with a Gaussian at each object's centre, N the number of objects. The official code
+(github.com/Irvingao/Point-DETR3D at bf9a758) divides by the number of the last head's objects alone.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def foot(boxes: Tensor) -> Tensor:
 
 
 def placed(boxes: Tensor, grid: Tensor) -> Tensor:
-    """[..., G, 2]: where the points `grid` [G, 2] of boxes of sides 1 (x along the length) lie on the ground in `boxes` [..., >= 7]."""
+    """[..., G, 2]: where points `grid` [G, 2] of a box of sides 1 (x along the length) lie on the ground in `boxes` [..., >= 7]."""
     local = grid * boxes[..., None, 3:5]
     return boxes[..., None, :2] + turned(local, boxes[..., 6:7].expand(local.shape[:-1]))
 

@@ -9,8 +9,7 @@ from torch import Tensor
 def gaussian_radius(length: Tensor, width: Tensor, min_overlap: float) -> Tensor:
     """How far, in cells, a box's corners may move for it to overlap the true one by `min_overlap` still: least of three cases.
 
-    CornerNet's radius (arXiv 1808.01244, section 3.2) as CenterNet's and CenterPoint's code have it, which divide the quadratic's root by 2
-    rather than by 2a: the published scores are of that.
+    CornerNet's radius (arXiv 1808.01244) with the root that CenterNet's and CenterPoint's code take: over 2 rather than 2a.
 
     Args:
         length, width: [N] cells.

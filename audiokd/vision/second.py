@@ -1,4 +1,4 @@
-"""The 2-D network of SECOND (Sensors 2018, 18(10):3337) and PointPillars (arXiv 1812.05784, section 2.2) over a map of the ground."""
+"""The 2-D network of SECOND (Sensors 2018, 18(10):3337) and PointPillars (arXiv 1812.05784, section 2.2), over the ground."""
 
 from __future__ import annotations
 

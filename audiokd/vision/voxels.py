@@ -1,6 +1,6 @@
 """Voxels: cells with layers, and convolutions over them down to the ground.
 
-SECOND (Sensors 2018, 18(10):3337) has sparse convolutions, which need a compiled library; these are dense, for ranges of tens of metres.
+SECOND (Sensors 2018, 18(10):3337) has sparse convolutions, which need a compiled library; these are dense, for short ranges.
 """
 
 from __future__ import annotations

@@ -79,7 +79,9 @@ def test_where_objects_are_is_as_wide_as_their_class() -> None:
     found = object_map(BOX, torch.tensor([2, 1]), torch.tensor([0, 1]), c, 3)
     assert found.shape == (3, 32, 32)
     for k, (label, box) in enumerate(((2, BOX[0]), (1, BOX[1]))):
-        radius = int(whole_radius(*(torch.tensor([SIZES[label][i] / 0.8]) for i in (0, 1)), c.min_overlap, c.min_radius))
+        radius = int(
+            whole_radius(*(torch.tensor([SIZES[label][i] / 0.8]) for i in (0, 1)), c.min_overlap, c.min_radius)
+        )
         row, column = (int((box[i] + 12.8) / 0.8) for i in (1, 0))
         assert found[k].argmax() == row * 32 + column
         rows = (found[k].amax(1) > 0).nonzero()[:, 0]
@@ -180,7 +182,9 @@ def test_pictures_of_another_size_keep_their_places() -> None:
     a = project(points, small["matrices"], (32, 64))
     b = project(points, big["matrices"], (96, 128))
     assert a.visible.any()
-    torch.testing.assert_close(a.pixels[a.visible] * torch.tensor([2.0, 3.0]), b.pixels[a.visible], rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(
+        a.pixels[a.visible] * torch.tensor([2.0, 3.0]), b.pixels[a.visible], rtol=1e-4, atol=1e-3
+    )
     assert abs(float(small["images"].float().mean() - big["images"].float().mean())) < 2
 
 

@@ -259,9 +259,7 @@ def test_matching_against_all_orders() -> None:
 
     def cost(order: tuple[int, ...]) -> float:
         pairs = enumerate(order)
-        return sum(
-            float(2 * kinds[q, labels[k]] + 0.25 * (code[q] - to_code(wanted)[k]).abs().sum()) for q, k in pairs
-        )
+        return sum(float(2 * kinds[q, labels[k]] + 0.25 * (code[q] - to_code(wanted)[k]).abs().sum()) for q, k in pairs)
 
     assert tuple(found.tolist()) == min(itertools.permutations(range(4)), key=cost)
 

@@ -102,7 +102,7 @@ def test_the_teacher_begins_with_the_labeller(models: Path, tmp_path: Path) -> N
     assert slow == {id(p) for p in module.model.encoder.parameters()}
     student, _ = build(tmp_path / "b", "student", init__model=str(models / "labeller"))
     assert all(torch.equal(v, labeller.state_dict()[k]) for k, v in student.model.state_dict().items())
-    with pytest.raises(ConfigError, match="cell is 0.8 there, 0.4 here"):
+    with pytest.raises(ConfigError, match=r"cell is 0\.8 there, 0\.4 here"):
         build(tmp_path / "c", "teacher", init__model=str(models / "labeller"), model__cell=0.4)
 
 
@@ -214,7 +214,13 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(step: str, tmp_path: Path, m
 
 @pytest.mark.parametrize("step", STEPS)
 def test_it_learns(step: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    changes = {"run__max_steps": 40, "run__val_every": 40, "run__ckpt_every": 40, "optim__lr": 5e-3, "augment__steps": ()}
+    changes = {
+        "run__max_steps": 40,
+        "run__val_every": 40,
+        "run__ckpt_every": 40,
+        "optim__lr": 5e-3,
+        "augment__steps": (),
+    }
     fit("point_detr3d", settings(step, **changes), "train", "dev", str(tmp_path))
     found = {k: float(v) for k, v in rows(tmp_path).items()}
     losses = [found[k, "train", "loss"] for k in range(1, 41)]

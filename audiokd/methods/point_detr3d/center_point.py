@@ -1,4 +1,4 @@
-"""CenterPoint (arXiv 2006.11275) on pillars or voxels: heat maps of centres, and a box at each cell. First labeller, and student."""
+"""CenterPoint (arXiv 2006.11275) on pillars or voxels: heat maps of centres, a box at each cell. First labeller, and student."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ class Found(NamedTuple):
     Attributes:
         features: [B, C, H, W] that the heads read.
         heat: of each head, logits [B, K_t, H, W].
-        code: of each head [B, 8, H, W]: way from the cell's corner to the centre along x and y in cells, then as `audiokd.vision.box_code`.
+        code: of each head [B, 8, H, W]: way from the cell's corner to the centre along x and y in cells, then as
+            `audiokd.vision.box_code`.
     """
 
     features: Tensor
@@ -124,7 +125,8 @@ class CenterPointModel(PreTrainedModel):
 
     @torch.no_grad()
     def predict(self, frames: Sequence[Frame3d]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Boxes [N, 9] float32 (the speed is not predicted: NaN), labels [N] int64 and scores [N] float32 of each frame, by falling score.
+        """Boxes [N, 9] float32 (the speed is not predicted: NaN), labels [N] int64 and scores [N] float32 of each frame, by falling
+        score.
 
         Raises:
             FrameError: a frame that cannot be used.

@@ -53,8 +53,8 @@ class FrameDataset(ReplacingDataset):
         self._kept: dict[str, Frame3d] = {}
 
     def read(self, item: Any, step: int) -> dict[str, Any]:
-        """Tensors of a frame (`frame_tensors`) with `boxes` [N, 7], `labels` [N], `marks` [N, 3]; of the student's frames to learn from `weak`,
-        the scene as it is, and `augment` [4, 4], what moved it.
+        """Tensors of a frame (`frame_tensors`) with `boxes` [N, 7], `labels` [N], `marks` [N, 3]; of the student's training frames
+        also `weak`, the scene as it is, and `augment` [4, 4], what moved it.
 
         Raises:
             FrameError: it cannot be used.

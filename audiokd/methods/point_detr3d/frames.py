@@ -31,7 +31,7 @@ def check_frame(frame: Frame3d, labels: int, cameras: int = 0) -> None:
         cameras: pictures that are due; 0 looks at none.
 
     Raises:
-        FrameError: shapes that do not go together, coordinates that are no numbers, boxes without a size, classes that there are not,
+        FrameError: shapes that do not go together, coordinates that are no numbers, boxes without a size, labels of no class,
             pictures that are missing; scene and frame are named.
     """
     for problem, fix in _problems(frame, labels, cameras):
@@ -58,7 +58,7 @@ def _problems(f: Frame3d, labels: int, cameras: int) -> Any:
     nan = np.isnan(f.marks)
     if bad := int(((nan.any(1) & ~nan.all(1)) | np.isinf(f.marks).any(1)).sum()):
         yield f"{bad} of {n} marks have a coordinate that is no number", "all three are NaN where there is no mark"
-    if n and not (0 <= f.labels.min() and f.labels.max() < labels):
+    if n and (f.labels.min() < 0 or f.labels.max() >= labels):
         yield (
             f"labels {sorted(set(f.labels.tolist()))}, there are {labels} classes",
             "labels are indices of class names",
@@ -89,8 +89,8 @@ def frame_tensors(frame: Frame3d, config: Any, augment: Tensor | None = None) ->
         augment: [4, 4] that moves the whole scene (`audiokd.vision.bev_augment.augmentation`).
 
     Returns:
-        `id`; `points` [P, 5] within the range, and `outside`, how many were not; of a model with cameras `images` uint8 [C, 3, H, W] and
-        `matrices` [C, 3, 4] to their pixels.
+        `id`; `points` [P, 5] within the range, and `outside`, how many were not; of a model with cameras `images` uint8
+        [C, 3, H, W] and `matrices` [C, 3, 4] to their pixels.
     """
     points = torch.from_numpy(np.ascontiguousarray(frame.points, dtype=np.float32))
     if augment is not None:
@@ -115,7 +115,7 @@ def frame_tensors(frame: Frame3d, config: Any, augment: Tensor | None = None) ->
 def objects_within(
     grid: BevGrid, boxes: np.ndarray, labels: np.ndarray, marks: np.ndarray, augment: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """Boxes [N, 7], labels [N] and marks [N, 3] of those whose centre, and mark where it has one, are in the range once moved."""
+    """Boxes [N, 7], labels [N] and marks [N, 3] of those whose centre, and whose mark if any, are in the range once moved."""
     b, m = torch.from_numpy(boxes[:, :7].astype(np.float64)), torch.from_numpy(marks.astype(np.float64))
     if augment is not None:
         b, m = move_boxes(b, augment), move_points(m, augment)
@@ -127,7 +127,7 @@ def objects_within(
 def collate_frames(rows: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
     """A batch of the rows that are there: `ids`, `points` with `point_item`; what all have stacked; objects one after the other.
 
-    `objects` is [N] int64, whose item each of `boxes`, `labels`, `marks` is. Rows of a second view (`weak`) are a batch in the batch.
+    `objects` is [N] int64, whose item each of `boxes`, `labels`, `marks` is. Second views (`weak`) are a batch in the batch.
     """
     found = [r for r in rows if r is not None]
     batch: dict[str, Any] = {"ids": [r["id"] for r in found]}

@@ -140,8 +140,8 @@ class PointDetr3dModel(KeepsTables, PreTrainedModel):
         """What each decoder layer says of `marks` [N, 3] with `labels` [N] and `objects` [N], whose item each is.
 
         Args:
-            batch: as `audiokd.methods.point_detr3d.frames.collate_frames` makes it; `maps`, the backbone's maps of all pictures, may stand
-                in for `images`.
+            batch: as `audiokd.methods.point_detr3d.frames.collate_frames` makes it; `maps`, the backbone's maps of all pictures,
+                may stand in for `images`.
         """
         count, grid = len(batch["ids"]), grid_of(self.config)
         named = {str(k): m for k, m in enumerate(self.encoder(batch))}
@@ -180,8 +180,8 @@ class PointDetr3dModel(KeepsTables, PreTrainedModel):
 
     @torch.no_grad()
     def predict(self, frames: Sequence[Frame3d]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Boxes [N, 9] float32 (the speed is not predicted: NaN), labels [N] int64 and scores [N] float32 of each frame, one for each
-        object that has a mark, in their order.
+        """Boxes [N, 9] float32 (the speed is not predicted: NaN), labels [N] int64 and scores [N] float32 of each frame: one of
+        each object that has a mark, in their order.
 
         A label is the one that was told, unless `config.predict_class`; the score is what the network gives it.
 

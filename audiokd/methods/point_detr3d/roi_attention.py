@@ -199,7 +199,7 @@ def _begin(layer: nn.Linear, bias: Tensor | None = None) -> None:
 
 
 def _rays(heads: int, levels: int, samples: int, axes: int) -> Tensor:
-    """[heads, levels, samples, axes]: each head looks along its own direction, each sample a step farther (arXiv 2010.04159, A.4)."""
+    """[heads, levels, samples, axes]: each head looks its own way, each sample a step farther (arXiv 2010.04159, A.4)."""
     angle = torch.arange(heads) * 2 * math.pi / heads
     ray = torch.stack([angle.cos(), angle.sin(), torch.zeros(heads)][:axes], -1)
     ray = ray / ray.abs().amax(-1, keepdim=True)

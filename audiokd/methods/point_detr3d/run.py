@@ -23,8 +23,8 @@ class PointDetr3dRun:
 
     Args:
         settings: configuration.
-        train, dev: data dirs of frames; of --train those whose objects all have boxes are learnt from, of the student's the others with
-            the teacher's boxes, too; of --dev those that have boxes are selected by.
+        train, dev: data dirs of frames. Of --train those whose objects all have boxes are learnt from, by the student the others,
+            too, with the teacher's boxes; by those of --dev that have boxes a checkpoint is chosen.
         allow_pipes: nothing: frames come through no pipe.
 
     Raises:

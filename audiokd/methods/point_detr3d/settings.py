@@ -174,7 +174,7 @@ class FramesData:
         num_workers: loader processes a device; the batches are the same whatever it is.
         pseudo: of the student, a folder of boxes that a teacher found in --train.
         min_score: of such a box that is learnt from; the official code keeps all.
-        redraw_marks: of the teacher, draw the marks of its boxes anew at each step, as the official code does; false takes the set's.
+        redraw_marks: of the teacher, draw its boxes' marks anew at each step, as the official code does; false takes the set's.
         keep: hold frames in memory once they are read.
         val_items: of the validation set at most.
         test: data dirs that models are tested on; a run that would see one of their frames does not start.

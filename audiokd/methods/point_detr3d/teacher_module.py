@@ -36,7 +36,7 @@ class TeacherModule(BoxesModule):
 
     @torch.no_grad()
     def maps_of(self, ids: list[str], images: Tensor) -> list[Tensor]:
-        """The frozen backbone's maps of pictures [B, C, 3, H, W], made once a frame: moving a scene moves its cameras, not its pictures."""
+        """The frozen backbone's maps of pictures [B, C, 3, H, W], made once a frame: a moved scene has the pictures that it had."""
         assert self.model.pictures is not None
         for id, of in zip(ids, images):
             if id not in self._maps:
@@ -75,7 +75,7 @@ class TeacherModule(BoxesModule):
         return out
 
     def validate_batch(self, batch: dict[str, Any]) -> None:
-        """Losses, and of the last layer the mean IoU in space, the error of the centre on the ground and the share of right classes."""
+        """Losses; of the last layer the mean IoU in space, the error of the centre on the ground, the share of right classes."""
         if not len(batch["boxes"]):
             return
         said = self._heard(batch)
