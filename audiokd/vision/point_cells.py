@@ -45,7 +45,7 @@ class PointCells(nn.Module):
         if len(points):
             place, values = decorated(points, g)
             index = batch * cells + place
-            values = torch.cat([values, to_means(points[:, :3], index)], 1)
+            values = torch.cat([values, to_means(points[:, :3], index, len(out))], 1)
             # one row alone has no variance: batch norm of a training step needs two
             x = self.linear(values)
             x = self.norm(x) if len(x) > 1 or not self.training else x
@@ -70,10 +70,7 @@ def decorated(points: Tensor, grid: BevGrid) -> tuple[Tensor, Tensor]:
     return place, torch.cat([points[:, :VALUES], way if grid.layers > 1 else way[:, :2]], 1)
 
 
-def to_means(xyz: Tensor, index: Tensor) -> Tensor:
-    """[P, 3]: the way to each of `xyz` [P, 3] from the mean of those with its `index` [P]."""
-    _, own = index.unique(return_inverse=True)
-    count = int(own.max()) + 1
-    sums = xyz.new_zeros(count, 3).index_add(0, own, xyz)
-    rows = xyz.new_zeros(count).index_add(0, own, xyz.new_ones(len(own)))
-    return xyz - (sums / rows[:, None])[own]
+def to_means(xyz: Tensor, index: Tensor, cells: int) -> Tensor:
+    """[P, 3]: the way to each of `xyz` [P, 3] from the mean of those with its `index` [P], which is below `cells`."""
+    sums = xyz.new_zeros(cells, 3).index_add(0, index, xyz)
+    return xyz - (sums / torch.bincount(index, minlength=cells).clamp(min=1)[:, None])[index]

@@ -22,7 +22,7 @@ def overlap(a: Tensor, b: Tensor) -> Tensor:
     polygon = torch.cat([polygon, polygon[:, :1].expand(-1, MOST - 4, -1)], 1)
     for k in range(4):
         polygon, count = _clipped(polygon, count, clip[:, k], clip[:, (k + 1) % 4])
-    following = polygon[torch.arange(len(a))[:, None], _following(count)]
+    following = polygon[torch.arange(len(a), device=a.device)[:, None], _following(count)]
     area = _cross(polygon, following)
     real = torch.arange(MOST, device=a.device) < count[:, None]
     return ((area * real).sum(1) / 2).clamp(min=0).to(a)
