@@ -100,6 +100,10 @@ def test_the_teacher_begins_with_the_labeller(models: Path, tmp_path: Path) -> N
     assert scales == {1.0, 0.1}
     slow = {id(p) for g in module.configure_optimizers().param_groups if g["scale"] < 1 for p in g["params"]}
     assert slow == {id(p) for p in module.model.encoder.parameters()}
+    # and so they were moved at the last step
+    groups = checkpoint(models / "teacher-run", "last")["optimizer_states"][0]["param_groups"]
+    rates = {g["scale"]: g["lr"] for g in groups}
+    assert rates[0.1] == pytest.approx(0.1 * rates[1.0])
     student, _ = build(tmp_path / "b", "student", init__model=str(models / "labeller"))
     assert all(torch.equal(v, labeller.state_dict()[k]) for k, v in student.model.state_dict().items())
     with pytest.raises(ConfigError, match=r"cell is 0\.8 there, 0\.4 here"):
