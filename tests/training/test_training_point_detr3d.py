@@ -127,6 +127,9 @@ def test_the_frozen_backbone_is_in_no_optimiser_and_its_maps_are_kept(tmp_path: 
     plain = module.model.eval()(batch)[-1]
     kept = module.model(batch | {"maps": first})[-1]
     torch.testing.assert_close(plain.code, kept.code, rtol=1e-4, atol=1e-5)
+    learns, data = build(tmp_path, "teacher", teacher__frozen_backbone=False)
+    torch.stack([*learns.losses(next(batches(data))).values()]).sum().backward()
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in learns.model.pictures.pyramid.parameters())
 
 
 def test_who_learns_from_what(tmp_path: Path) -> None:
