@@ -35,6 +35,10 @@ METHODS: dict[str, dict[str, str]] = {
         "run": "audiokd.methods.building_sda.run:BuildingRun",
         "export": "audiokd.methods.building_sda.run:write_model",
     },
+    "center_point": {
+        "config": "audiokd.methods.point_detr3d.config:CenterPointConfig",
+        "model": "audiokd.methods.point_detr3d.center_point:CenterPointModel",
+    },
     "classifier": {
         "settings": "audiokd.methods.classifier.settings:ClassifierSettings",
         "module": "audiokd.methods.classifier.module:ClassifierModule",
@@ -84,6 +88,14 @@ METHODS: dict[str, dict[str, str]] = {
         "model": "audiokd.methods.mert.model:MERTModel",
         "run": "audiokd.methods.mert.run:MERTRun",
         "export": "audiokd.methods.mert.run:write_model",
+    },
+    "point_detr3d": {
+        "settings": "audiokd.methods.point_detr3d.settings:PointDetr3dSettings",
+        "module": "audiokd.methods.point_detr3d.module:BoxesModule",
+        "config": "audiokd.methods.point_detr3d.config:PointDetr3dConfig",
+        "model": "audiokd.methods.point_detr3d.model:PointDetr3dModel",
+        "run": "audiokd.methods.point_detr3d.run:PointDetr3dRun",
+        "export": "audiokd.methods.point_detr3d.run:write_model",
     },
     "promptkd": {
         "settings": "audiokd.methods.promptkd.settings:PromptKDSettings",
