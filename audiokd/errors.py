@@ -32,6 +32,10 @@ class ImageError(AudiokdError):
     """One picture cannot be read as an image. A corpus run records it in errors.jsonl and goes on."""
 
 
+class FrameError(AudiokdError):
+    """One frame of a drive cannot be used: its points, its pictures or its boxes. A run records it in errors.jsonl and goes on."""
+
+
 class StorageError(AudiokdError):
     """The disk is full, or may not be written to. No utterance is to blame: the run stops."""
 
