@@ -31,7 +31,9 @@ def save_drives(folder: Path, frames: int = 4, seed: int = 0, marks: bool = Fals
         objects, points = [], [rng.uniform((-20, -20, 0, 0), (20, 20, 0.05, 1), (60, 4))]
         for k in range(5):
             label = int(rng.integers(2))
-            box = np.array([*rng.uniform(-18, 18, 2), SIZES[label][2] / 2, *SIZES[label], rng.uniform(-3, 3), 1.5, -0.5])
+            box = np.array(
+                [*rng.uniform(-18, 18, 2), SIZES[label][2] / 2, *SIZES[label], rng.uniform(-3, 3), 1.5, -0.5]
+            )
             count = int(rng.integers(2, 30))
             corners = box_corners(box[None])[0]
             share = rng.dirichlet(np.ones(8), count)
@@ -45,12 +47,20 @@ def save_drives(folder: Path, frames: int = 4, seed: int = 0, marks: bool = Fals
         for channel, to_camera in (("AHEAD", AHEAD), ("BEHIND", BEHIND)):
             path = folder / f"{name}-{channel}.png"
             Image.fromarray(rng.integers(0, 255, (24, 32, 3), np.uint8)).save(path)
-            cameras.append({"name": channel, "path": str(path), "intrinsics": INTRINSICS, "to_camera": to_camera, "size": [24, 32]})
+            cameras.append(
+                {"name": channel, "path": str(path), "intrinsics": INTRINSICS, "to_camera": to_camera, "size": [24, 32]}
+            )
         moved = np.eye(4)
         moved[:2, 3] = (-1, 0.5)
         sweeps = [{"path": str(older), "age": 0.1, "transform": moved}]
         frame = FrameItem(
-            name, f"scene-{seed}-{number // 2}", float(number), str(own), sweeps=sweeps, cameras=cameras, objects=objects
+            name,
+            f"scene-{seed}-{number // 2}",
+            float(number),
+            str(own),
+            sweeps=sweeps,
+            cameras=cameras,
+            objects=objects,
         )
         items.append(marked(frame, seed, True) if marks else frame)
     write_frames(folder, items, NAMES)

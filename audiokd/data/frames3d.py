@@ -236,7 +236,9 @@ def _box(item: FrameItem, o: Object3d, k: int) -> tuple[float, ...]:
     box = o.box or ()
     who = f"box of object {k} ({o.label})"
     if len(box) != len(BOX) or not _are_numbers(box[:7]) or not _are_numbers([v for v in box[7:] if v == v]):
-        raise frame_error(item, f"{who} is {[*box]}", f"{', '.join(BOX)}: numbers; null for a velocity that is not known")
+        raise frame_error(
+            item, f"{who} is {[*box]}", f"{', '.join(BOX)}: numbers; null for a velocity that is not known"
+        )
     if min(box[3:6]) <= 0:
         raise frame_error(item, f"{who} has no extent: length, width, height {[*box[3:6]]}", "each over 0, in metres")
     return box

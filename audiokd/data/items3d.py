@@ -9,8 +9,8 @@
 Coordinates are those of `audiokd.data.frame3d`. `to_frame` (identity where left out) and a sweep's `transform` bring a file's
 points there; `age` is how much older than the frame a sweep is. A vx or vy that is not known is null. `num_points` is how many
 points of the frame's own sweep lie in the box, null where nobody counted. A path is absolute, or relative to the folder of the
-file, which it never leaves. Files of points are float32: x, y, z, intensity of [0, 1] (.bin, as KITTI has it), or x, y, z, intensity of
-[0, 255], ring (.pcd.bin, as nuScenes has it).
+file, which it never leaves. Files of points are float32: x, y, z, intensity of [0, 1] (.bin, as KITTI has it), or x, y, z,
+intensity of [0, 255], ring (.pcd.bin, as nuScenes has it).
 
 What a line lacks altogether stops the reading of the set. What is wrong with one frame's numbers or files is that frame's
 `FrameError` when it is loaded (`audiokd.data.frames3d`).

@@ -53,7 +53,9 @@ SPLITS = {
     "mini_val": ("scene-0103", "scene-0916"),
 }  # fmt: skip
 SWEEPS = 9  # older ones, as Point-DETR3D has
-MAX_GAP_S = 1.5  # between two annotations that a velocity is made of; twice that between the one before and the one after
+MAX_GAP_S = (
+    1.5  # between two annotations that a velocity is made of; twice that between the one before and the one after
+)
 _TABLES = (
     "scene", "sample", "sample_data", "sample_annotation", "instance", "category", "ego_pose", "calibrated_sensor", "sensor",
 )  # fmt: skip
@@ -172,9 +174,7 @@ def _frame(
         category = tables["category", tables["instance", annotation["instance_token"]]["category_token"]]["name"]
         if category in CLASS_OF:
             box = moved_boxes(_box(tables, annotation)[None], to_frame)[0]
-            objects.append(
-                Object3d(CLASS_OF[category], tuple(box.tolist()), num_points=annotation["num_lidar_pts"])
-            )
+            objects.append(Object3d(CLASS_OF[category], tuple(box.tolist()), num_points=annotation["num_lidar_pts"]))
     return FrameItem(
         token, scene, lidar["timestamp"] * 1e-6, str(root / lidar["filename"]), to_car, sweeps, cameras, objects
     )  # fmt: skip

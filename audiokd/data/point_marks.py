@@ -2,14 +2,14 @@ r"""Point annotations from boxes, as Point-DETR3D simulates them, and sets of wh
 
     python -m audiokd.data.point_marks data/train data/train-05 --rate 0.05 [--seed 0]
 
-The annotated point of a box with centre c and dimensions d (length, width, height, along the axes of the frame: the official code
-does not turn them by the yaw) is
+The annotated point of a box with centre c and dimensions d (length, width, height, along the axes of the frame: the official
+code does not turn them by the yaw) is
 
-.. math:: p = c + \tfrac{1}{2} d \odot (2u - 1) \rho, \quad u \sim \mathrm{TruncNormal}(\mu = 0.5, \sigma = 0.3, [0, 1]) \text{ per axis},
-          \quad \rho = 1/3
+.. math:: p = c + \tfrac{1}{2} d \odot (2u - 1) \rho, \quad \rho = 1/3, \quad
+          u \sim \mathrm{TruncNormal}(\mu = 0.5, \sigma = 0.3, [0, 1]) \text{ per axis}
 
-In a set of rate r the first int(r N) of its N frames in the order of time have boxes and marks, the others marks alone. OUT/regime.json
-says which.
+In a set of rate r the first int(r N) of its N frames in the order of time have boxes and marks, the others marks alone.
+OUT/regime.json says which.
 
 Source: arXiv 2403.15317, official code github.com/Irvingao/Point-DETR3D (LoadPointAnnotations, generate_pseudo_labels).
 """

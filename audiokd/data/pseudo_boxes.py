@@ -199,14 +199,19 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     try:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except ValueError as e:
-        raise AudiokdError(f"not JSON: {e}", where=str(path), fix="remove this file and run audiokd detect3d again") from e
+        raise AudiokdError(
+            f"not JSON: {e}", where=str(path), fix="remove this file and run audiokd detect3d again"
+        ) from e
 
 
 def _about(folder: Path) -> dict[str, Any]:
     path = folder / ABOUT
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(about, dict) and {"model_sha256", "data_sha256", "classes", "frames", "shard_size"} <= about.keys():
+        if (
+            isinstance(about, dict)
+            and {"model_sha256", "data_sha256", "classes", "frames", "shard_size"} <= about.keys()
+        ):
             return about
         raise ValueError("keys are missing")
     except OSError as e:

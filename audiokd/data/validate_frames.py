@@ -47,7 +47,9 @@ def check_frame(item: FrameItem, names: tuple[str, ...]) -> FrameReport:
     # any size will do: whoever trains has all pictures resized to one
     size = tuple(item.cameras[0].get("size", ())) if item.cameras else ()
     try:
-        frame = load_frame(item, names, (size[0], size[1]) if len(size) == 2 and all(_is_size(s) for s in size) else None)
+        frame = load_frame(
+            item, names, (size[0], size[1]) if len(size) == 2 and all(_is_size(s) for s in size) else None
+        )
     except FrameError as e:
         return FrameReport(item, where, e.what)
     warnings = []
@@ -56,7 +58,9 @@ def check_frame(item: FrameItem, names: tuple[str, ...]) -> FrameReport:
     if far.any():
         warnings.append(f"{int(far.sum())} objects are over {ODD_M:g} m away")
     both = frame.boxed & ~np.isnan(frame.marks).any(1)
-    outside = both & (np.linalg.norm(frame.marks - frame.boxes[:, :3], axis=1) > np.linalg.norm(frame.boxes[:, 3:6], axis=1) / 2)
+    outside = both & (
+        np.linalg.norm(frame.marks - frame.boxes[:, :3], axis=1) > np.linalg.norm(frame.boxes[:, 3:6], axis=1) / 2
+    )
     if outside.any():
         warnings.append(f"{int(outside.sum())} marks lie outside their boxes")
     if frame.points[:, 3].min() < 0 or frame.points[:, 3].max() > 1:

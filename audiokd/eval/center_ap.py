@@ -1,10 +1,11 @@
 r"""The nuScenes detection score: average precision by distance of centres, errors of true positives, and their weighted sum.
 
-A found box is a true positive where its centre lies nearer than d to that of a true box of its class and frame that no better-scored
-one took (x and y alone). AP is the mean of the precision over recalls of more than 10 %, less 10 % and rescaled; mAP its mean over
-classes and d of 0.5, 1, 2, 4 m. Errors are of true positives at 2 m: of translation (ATE, m), scale (ASE, 1 - IoU of aligned boxes),
-orientation (AOE, rad; of barriers up to half a turn), velocity (AVE, m/s), attribute (AAE, 1 - accuracy), each the mean over recalls
-of its running mean, and over classes (cones have neither orientation, velocity nor attribute, barriers no velocity and attribute).
+A found box is a true positive where its centre lies nearer than d to that of a true box of its class and frame that no
+better-scored one took (x and y alone). AP is the mean of the precision over recalls of more than 10 %, less 10 % and rescaled;
+mAP its mean over classes and d of 0.5, 1, 2, 4 m. Errors are of true positives at 2 m: of translation (ATE, m), scale (ASE, 1 -
+IoU of aligned boxes), orientation (AOE, rad; of barriers up to half a turn), velocity (AVE, m/s), attribute (AAE, 1 - accuracy),
+each the mean over recalls of its running mean, and over classes (cones have neither orientation, velocity nor attribute, barriers
+no velocity and attribute).
 
 .. math:: \mathrm{NDS} = \tfrac{1}{10} \Big(5\,\mathrm{mAP} + \sum_{e} \max(0, 1 - e)\Big), \qquad
           \mathrm{NDS}_{-v} = \frac{5\,\mathrm{mAP} + \sum_{e \in E} \max(0, 1 - e)}{5 + |E|}

@@ -3,9 +3,9 @@
 Each true object is compared with its own box: where every frame has as many found boxes as objects they are paired in order (the
 query of object i gives box i); else each found box, the best-scored first, takes the nearest free object of its class within 2 m.
 
-`iou` is the mean 3-D IoU over objects, 0 for one without a box; `centre_error_m` the mean distance of centres in x, y, z over those
-with one; `recall` the share of objects whose box has an IoU of 0.5 or more, `recall_2m` of those whose box is within 2 m in x and y;
-`label_accuracy` the share of boxes that have the class of their object.
+`iou` is the mean 3-D IoU over objects, 0 for one without a box; `centre_error_m` the mean distance of centres in x, y, z over
+those with one; `recall` the share of objects whose box has an IoU of 0.5 or more, `recall_2m` of those whose box is within 2 m in
+x and y; `label_accuracy` the share of boxes that have the class of their object.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def score_pseudo(
         truth: by frame.
         found: by frame; frames that are not there are left out.
         names: of the classes.
-        iou: 3-D IoU of boxes [N, 9] and [M, 9]: [N, M].
+        iou: 3-D IoU of pairs of boxes [N, 9] and [N, 9]: [N].
         bands_m: where the second and the third band of distance from the car begin.
 
     Returns:
@@ -65,9 +65,9 @@ def score_pseudo(
 def _objects(truth: Boxes, found: Boxes, iou: Iou, in_order: bool) -> list[tuple[float, ...]]:
     """Of each object: distance, points, label, IoU, distance of centres in x y z and in x y, whether the class is right."""
     count = len(truth.boxes)
-    if not count:
-        return []
     pairs = {k: k for k in range(count)} if in_order else _nearest(truth, found)
+    mine, theirs = np.array([*pairs], int), np.array([*pairs.values()], int)
+    overlap = dict(zip(pairs, iou(truth.boxes[mine], found.boxes[theirs]).tolist() if pairs else ()))
     points = np.full(count, np.nan) if truth.num_points is None else truth.num_points
     rows = []
     for k in range(count):
@@ -76,11 +76,9 @@ def _objects(truth: Boxes, found: Boxes, iou: Iou, in_order: bool) -> list[tuple
         if k not in pairs:
             rows.append((*row, 0.0, np.nan, np.nan, np.nan))
             continue
-        f = pairs[k]
-        gap = found.boxes[f, :3].astype(float) - place[:3]
-        overlap = float(iou(truth.boxes[k : k + 1], found.boxes[f : f + 1])[0, 0])
-        same = float(truth.labels[k] == found.labels[f])
-        rows.append((*row, overlap, float(np.linalg.norm(gap)), float(np.hypot(gap[0], gap[1])), same))
+        gap = found.boxes[pairs[k], :3].astype(float) - place[:3]
+        same = float(truth.labels[k] == found.labels[pairs[k]])
+        rows.append((*row, overlap[k], float(np.linalg.norm(gap)), float(np.hypot(gap[0], gap[1])), same))
     return rows
 
 

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from audiokd.data.boxes3d import EDGES, box_corners
 from audiokd.data.frame3d import Frame3d
+from audiokd.eval.boxes3d import box_table
+from audiokd.eval.pseudo_quality import quality_table
+from audiokd.eval.table import Summary
+from audiokd.report.heat_maps import png_uri
+from audiokd.report.page import Report
 
 if TYPE_CHECKING:
     from PIL import Image
 
 TRUE, FOUND, MARK = (40, 220, 60), (255, 120, 20), (90, 170, 255)
 BACK = (14, 16, 22)
+#: columns of the table of scores
+SCORES = {
+    "map": "mAP ↑",
+    "nds": "NDS ↑",
+    "nds_without_velocity": "NDS without velocity ↑",
+    "ate": "ATE, m ↓",
+    "ase": "ASE ↓",
+    "aoe": "AOE, rad ↓",
+}
 WIDE = 320  # pixels up to which a camera's picture is enlarged, by whole times
 NEAR_M = 0.1  # lines are cut off so far in front of a camera
 
@@ -107,6 +123,43 @@ def stack(sheets: list[Image.Image]) -> Image.Image:
         made.paste(sheet, (0, top))
         top += sheet.height
     return made
+
+
+def add_boxes(page: Report, exp: Path) -> tuple[list[str], list[list[str]]] | None:
+    """What a run's folder has of boxes/<set>.json and boxes/<set>/sheet.png; the table of scores.
+
+    Args:
+        page: to add to.
+        exp: folder of the run.
+    """
+    from PIL import Image
+
+    paths = sorted((exp / "boxes").glob("*.json"))
+    found = {p: json.loads(p.read_text()) for p in paths}
+    if not found:
+        return None
+    headers = ["set", "frames", *(f"{SCORES[k]}" for k in SCORES)]
+    rows = [[p.stem, str(r["rows"]), *(Summary(**r["scores"][k]).text() for k in SCORES)] for p, r in found.items()]
+    caption = "With a 95% bootstrap interval over drives. NDS counts what is not known as wrong; "
+    caption += "without velocity it leaves that out."
+    page.add_table("Boxes", headers, rows, caption)
+    for path, r in found.items():
+        page.add_table(f"{path.stem}: each class", *box_table(r), "Errors are of true positives within 2 m.")
+        order = "in order" if r["quality"]["in_order"] else "to the nearest of its class within 2 m"
+        page.add_table(
+            f"{path.stem}: object by object",
+            *quality_table(r["quality"]),
+            f"Each true object and the box that is paired {order}.",
+        )
+        sheet = path.with_suffix("") / "sheet.png"
+        if sheet.exists():
+            with Image.open(sheet) as image:
+                uri = png_uri(image)
+            caption = (
+                "From above (the way ahead is up) and in the cameras: true boxes green, found ones orange, marks blue."
+            )
+            page.add_picture(f"{path.stem}: boxes", uri, f"boxes of some frames of {path.stem}", caption)
+    return headers, rows
 
 
 def _by_yaw(frame: Frame3d) -> list[int]:

@@ -127,7 +127,10 @@ BAD: dict[str, tuple[Callable[[dict[str, Any], Path], None], str]] = {
     "nan point": (spoil, r"1 of \d+ points of .* are no place in metres, point 1: .*nan"),
     "cut off": (cut, "no whole number of points of 4 float32"),
     "other kind": (put("points", value="x.npz"), "of no kind that is read"),
-    "intrinsics shape": (put("cameras", 0, "intrinsics", value=[[1, 0], [0, 1]]), r"intrinsics of AHEAD is of shape \(2, 2\), not 3 x 3"),
+    "intrinsics shape": (
+        put("cameras", 0, "intrinsics", value=[[1, 0], [0, 1]]),
+        r"intrinsics of AHEAD is of shape \(2, 2\), not 3 x 3",
+    ),
     "ragged": (put("cameras", 0, "intrinsics", value=[[1, 0], [0, 1, 2]]), "intrinsics of AHEAD is of shape"),
     "calibration text": (put("cameras", 1, "to_camera", value="eye"), "to_camera of BEHIND is of shape"),
     "no calibration": (put("cameras", 1, "to_camera", value=None), "to_camera of BEHIND is of shape"),
@@ -160,7 +163,7 @@ def test_what_is_wrong_with_one_frame(name: str, drives: Path) -> None:
 
 
 def test_no_point_in_the_range(drives: Path) -> None:
-    with pytest.raises(FrameError, match="none of .* points lies in the range 100, 100, 0, 101"):
+    with pytest.raises(FrameError, match=r"none of .* points lies in the range 100, 100, 0, 101"):
         Frames3d(drives, range_m=(100, 100, 0, 101, 101, 1))[0]
 
 
@@ -227,7 +230,15 @@ def test_pictures_are_no_drives(drives: Path, tmp_path: Path) -> None:
 def test_boxes_move_with_the_frame_of_reference() -> None:
     """Corners of moved boxes are moved corners; velocities keep their angle to the heading; and back again."""
     rng = np.random.default_rng(0)
-    boxes = np.concatenate([rng.normal(0, 9, (20, 3)), rng.uniform(0.5, 5, (20, 3)), rng.uniform(-3, 3, (20, 1)), rng.normal(0, 3, (20, 2))], 1)
+    boxes = np.concatenate(
+        [
+            rng.normal(0, 9, (20, 3)),
+            rng.uniform(0.5, 5, (20, 3)),
+            rng.uniform(-3, 3, (20, 1)),
+            rng.normal(0, 3, (20, 2)),
+        ],
+        1,
+    )
     transform = rigid(of_quaternion([np.cos(0.6), 0, 0, np.sin(0.6)]), np.array([3.0, -2, 0.5]))
     moved = moved_boxes(boxes, transform)
     corners = box_corners(boxes) @ transform[:3, :3].T + transform[:3, 3]

@@ -16,7 +16,9 @@ IDS = ("a", "b", "c", "d", "e")
 
 
 def found_of(rng: np.random.Generator, count: int) -> Found:
-    boxes = np.concatenate([rng.normal(0, 9, (count, 3)), rng.uniform(0.5, 4, (count, 3)), rng.normal(0, 1, (count, 3))], 1)
+    boxes = np.concatenate(
+        [rng.normal(0, 9, (count, 3)), rng.uniform(0.5, 4, (count, 3)), rng.normal(0, 1, (count, 3))], 1
+    )
     boxes[::2, 7:] = np.nan
     return Found(boxes.astype(np.float32), rng.integers(0, 2, count), rng.random(count).astype(np.float32))
 
@@ -44,7 +46,13 @@ def test_what_is_written_is_read(made: tuple[Path, dict[str, Found]]) -> None:
         assert np.allclose(again[i].scores, of.scores, rtol=1e-5)
         assert (again[i].boxes.dtype, again[i].labels.dtype) == (np.float32, np.int64)
     assert again["a"].boxes.shape == (0, 9)  # nothing was found there
-    assert sorted(p.name for p in folder.iterdir()) == ["boxes-00000.jsonl", "boxes-00001.jsonl", "boxes-00002.jsonl", "boxes.json", "errors.jsonl"]
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "boxes-00000.jsonl",
+        "boxes-00001.jsonl",
+        "boxes-00002.jsonl",
+        "boxes.json",
+        "errors.jsonl",
+    ]
     (row,) = map(json.loads, (folder / "errors.jsonl").read_text().splitlines())
     assert row == {"id": "d", "where": "items.jsonl:4: frame d of s", "error": "cut off"}
     assert "/home" not in "".join(p.read_text() for p in folder.iterdir())
@@ -61,7 +69,7 @@ def test_another_order_of_classes(made: tuple[Path, dict[str, Found]]) -> None:
 
 def test_of_another_teacher_or_set(made: tuple[Path, dict[str, Found]]) -> None:
     folder, _ = made
-    with pytest.raises(AudiokdError, match="boxes of another teacher: model_sha256 mmmmmmmmmmmm..., wanted xxx"):
+    with pytest.raises(AudiokdError, match=r"boxes of another teacher: model_sha256 mmmmmmmmmmmm\.\.\., wanted xxx"):
         read_pseudo_boxes(folder, "x" * 64)
     with pytest.raises(AudiokdError, match="boxes of another set, or other annotations of it"):
         read_pseudo_boxes(folder, "m" * 64, "x" * 64)

@@ -1,5 +1,5 @@
-"""The nuScenes detection score against nuscenes-devkit's on the same boxes: what it said of them is in devkit_scores.json, written by
-benchmarks/center_ap.py in an environment of the devkit's own."""
+"""The nuScenes detection score against nuscenes-devkit's on the same boxes: what it said of them is in devkit_scores.json,
+written by benchmarks/center_ap.py in an environment of the devkit's own."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_without_velocity_and_without_attributes() -> None:
 def test_intervals_are_over_drives() -> None:
     truth, found = sides("noisy")
     apart = score_frames(truth, found, NAMES, {i: i for i in truth})["scores"]["map"]
-    halves = score_frames(truth, found, NAMES, {i: i[-1:] < "5" and "a" or "b" for i in truth})["scores"]["map"]
+    halves = score_frames(truth, found, NAMES, {i: "a" if i[-1:] < "5" else "b" for i in truth})["scores"]["map"]
     assert apart["low"] < apart["mean"] < apart["high"]
     assert (apart["n"], halves["n"]) == (len(truth), 2)
     assert apart["mean"] == halves["mean"]

@@ -12,11 +12,11 @@ NAMES = ("car", "cone")
 
 
 def upright_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """3-D IoU of boxes that do not turn: the plain product of overlaps."""
-    low = np.maximum(a[:, None, :3] - a[:, None, 3:6] / 2, b[None, :, :3] - b[None, :, 3:6] / 2)
-    high = np.minimum(a[:, None, :3] + a[:, None, 3:6] / 2, b[None, :, :3] + b[None, :, 3:6] / 2)
+    """3-D IoU of pairs of boxes that do not turn: the plain product of overlaps."""
+    low = np.maximum(a[:, :3] - a[:, 3:6] / 2, b[:, :3] - b[:, 3:6] / 2)
+    high = np.minimum(a[:, :3] + a[:, 3:6] / 2, b[:, :3] + b[:, 3:6] / 2)
     common = np.clip(high - low, 0, None).prod(-1)
-    return common / (a[:, None, 3:6].prod(-1) + b[None, :, 3:6].prod(-1) - common)
+    return common / (a[:, 3:6].prod(-1) + b[:, 3:6].prod(-1) - common)
 
 
 def box(x: float, y: float = 0.0, size: float = 2.0) -> list[float]:
@@ -52,7 +52,10 @@ def test_in_order() -> None:
 def test_a_detectors_boxes_take_the_nearest_object() -> None:
     """The better score first, one object each, of its class, within 2 m; an object without a box has an IoU of 0."""
     said = np.array([box(5.5), box(5), box(15.5), box(24.9)])
-    found = {"a": Boxes(said, np.array([0, 0, 0, 0]), np.array([0.9, 0.8, 0.3, 0.5])), "b": Boxes(np.zeros((0, 9)), np.zeros(0, int))}
+    found = {
+        "a": Boxes(said, np.array([0, 0, 0, 0]), np.array([0.9, 0.8, 0.3, 0.5])),
+        "b": Boxes(np.zeros((0, 9)), np.zeros(0, int)),
+    }
     result = score_pseudo(TRUTH, found, NAMES, upright_iou, (10, 20))
     assert not result["in_order"]
     assert (result["all"]["objects"], result["all"]["boxes"]) == (4, 2)

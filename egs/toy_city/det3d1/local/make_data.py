@@ -1,8 +1,9 @@
 """Drives through a made-up city with known boxes: `make_data.py DATA [TRAIN DEV TEST [FRAMES]]`, drives of each and frames a drive.
 
-A drive is a street with things of the ten nuScenes classes, some of which move, and clutter that has no label, drawn from (seed, split,
-number) alone. Every second a frame: what a 32-beam lidar and six cameras see of it (sensors.py), two older sweeps, and the boxes of
-things that at least one return of the frame's own sweep is of. DATA gets train, dev and test, drives of which are no others'.
+A drive is a street with things of the ten nuScenes classes, some of which move, and clutter that has no label, drawn from
+(seed, split, number) alone. Every second a frame: what a 32-beam lidar and six cameras see of it (sensors.py), two older sweeps,
+and the boxes of things that at least one return of the frame's own sweep is of. DATA gets train, dev and test, whose drives are no
+others'.
 """
 
 from __future__ import annotations
@@ -117,7 +118,9 @@ def plan(rng: np.random.Generator, seconds: float) -> Street:
                 colours.append(np.clip(np.array(colour) + rng.normal(0, 14, 3), 0, 255))
                 break
     shine = rng.uniform(0.1, 0.9, len(labels))
-    return Street(np.array(boxes[1:]), np.array(labels), np.array(colours), shine, speed, lane, float(rng.uniform(0, 2 * np.pi)))
+    return Street(
+        np.array(boxes[1:]), np.array(labels), np.array(colours), shine, speed, lane, float(rng.uniform(0, 2 * np.pi))
+    )
 
 
 def _thing(name: str, rng: np.random.Generator, way_m: float) -> tuple[np.ndarray, tuple[int, int, int]]:
@@ -125,7 +128,11 @@ def _thing(name: str, rng: np.random.Generator, way_m: float) -> tuple[np.ndarra
     width, length, height = np.array(kind.size) * np.exp(rng.normal(0, 0.08, 3))
     place = str(rng.choice(kind.place.split()))
     side = float(rng.choice((-1, 1)))
-    y = side * float(rng.uniform(*{"lane": (1.6, 5), "kerb": (7.2, 8.4), "walk": (7.5, 11), "yard": (12, 23), "edge": (5.8, 7.4)}[place]))
+    y = side * float(
+        rng.uniform(
+            *{"lane": (1.6, 5), "kerb": (7.2, 8.4), "walk": (7.5, 11), "yard": (12, 23), "edge": (5.8, 7.4)}[place]
+        )
+    )
     # lanes are driven on the right, both ways; in a yard things stand as they were left
     yaw = (0.0 if y < 0 else np.pi) if place in ("lane", "kerb") else float(rng.uniform(0, 2 * np.pi))
     if name == "barrier":
@@ -152,7 +159,12 @@ def _is_free(box: np.ndarray, others: np.ndarray, moments: np.ndarray) -> bool:
     """Whether a thing keeps clear of the others at all moments: discs along the length of each must not touch."""
     mine, of = _discs(box[None]), _discs(others)
     for t in moments:
-        gap = mine[:, :2] + t * box[7:9] - of[:, None, :2].reshape(-1, 1, 2) - t * np.repeat(others[:, 7:9], 3, 0)[:, None]
+        gap = (
+            mine[:, :2]
+            + t * box[7:9]
+            - of[:, None, :2].reshape(-1, 1, 2)
+            - t * np.repeat(others[:, 7:9], 3, 0)[:, None]
+        )
         if (np.linalg.norm(gap, axis=-1) < mine[:, 2] + of[:, 2:3]).any():
             return False
     return True
@@ -190,14 +202,16 @@ def cuboids(street: Street, boxes: np.ndarray) -> Cuboids:
         for part in PARTS.get(CLASSES[label] if label >= 0 else "", WHOLE):
             shift = np.array(part[:3]) * box[3:6]
             cos, sin = np.cos(box[6]), np.sin(box[6])
-            place = box[:3] + [shift[0] * cos - shift[1] * sin, shift[0] * sin + shift[1] * cos, shift[2]]
+            place = box[:3] + np.array([shift[0] * cos - shift[1] * sin, shift[0] * sin + shift[1] * cos, shift[2]])
             made.append([*place, *(np.array(part[3:]) * box[3:6]), box[6], 0, 0])
             owner.append(k)
     rows = np.array(owner)
     return Cuboids(np.array(made), rows, street.colours[rows], street.shine[rows])
 
 
-def write_frame(root: Path, name: str, scene: str, street: Street, t: float, clock: float, rng: np.random.Generator) -> FrameItem:
+def write_frame(
+    root: Path, name: str, scene: str, street: Street, t: float, clock: float, rng: np.random.Generator
+) -> FrameItem:
     """Write the files of one frame; its line."""
     pose = car_pose(street, t)
     boxes = seen_from(street, t)
@@ -218,7 +232,9 @@ def write_frame(root: Path, name: str, scene: str, street: Street, t: float, clo
         path = root / "images" / f"{name}-{channel}.jpg"
         Image.fromarray(picture(things, channel, lines, rng)).save(path, quality=92)
         intrinsics, to_camera = camera(channel)
-        cameras.append({"name": channel, "path": str(path), "intrinsics": intrinsics, "to_camera": to_camera, "size": [*SIZE]})
+        cameras.append(
+            {"name": channel, "path": str(path), "intrinsics": intrinsics, "to_camera": to_camera, "size": [*SIZE]}
+        )
     counts = np.bincount(owner[owner >= 0], minlength=len(boxes))
     boxes[:, 6] = wrapped(boxes[:, 6])
     inside = (np.abs(boxes[:, :2]) < RANGE_M).all(1)

@@ -72,12 +72,18 @@ def scan(things: Cuboids, rng: np.random.Generator) -> tuple[np.ndarray, np.ndar
     shine = np.full(rays.shape[:2], 0.15)
     for box, of, bright in zip(things.boxes, things.owner, things.shine):
         distance, radius = np.hypot(*box[:2]), np.hypot(box[3], box[4]) / 2
-        if distance - radius > REACH_M or distance < radius:
+        if distance - radius > REACH_M:
             continue
-        middle, half = np.arctan2(box[1], box[0]), np.arcsin(min(radius / distance, 1.0)) + turn
-        columns = np.arange(int((middle - half + np.pi) / turn), int((middle + half + np.pi) / turn) + 2) % STEPS
-        ends = [(box[2] + s * box[5] / 2 - LIDAR_M) / (distance + r) for s in (-1, 1) for r in (-radius, radius)]
-        beams = np.flatnonzero((BEAMS > np.arctan(min(ends)) - 1e-3) & (BEAMS < np.arctan(max(ends)) + 1e-3))
+        if distance > radius:
+            middle, half = np.arctan2(box[1], box[0]) + np.pi, np.arcsin(radius / distance) + turn
+            columns = (
+                np.arange(np.floor((middle - half) / turn), np.ceil((middle + half) / turn) + 1).astype(int) % STEPS
+            )
+        else:  # alongside: its corners may be anywhere around
+            columns = np.arange(STEPS)
+        near_by, far_off = max(distance - radius, 0.3), distance + radius
+        ends = [(box[2] + s * box[5] / 2 - LIDAR_M) / d for s in (-1, 1) for d in (near_by, far_off)]
+        beams = np.flatnonzero((np.arctan(min(ends)) - 1e-3 < BEAMS) & (np.arctan(max(ends)) + 1e-3 > BEAMS))
         part = np.ix_(beams, np.unique(columns))
         near, _ = hits(origin, rays[part], box)
         nearer = near < depth[part]
@@ -133,7 +139,11 @@ def picture(things: Cuboids, name: str, across: np.ndarray, rng: np.random.Gener
         depth[window] = np.where(nearer, near, depth[window])
         colour[window][nearer] = (shade * _light(box[6])[face][..., None])[nearer]
     haze = np.clip(depth / 150, 0, 0.5)[..., None]
-    colour = colour * (1 - haze) + HORIZON * haze * np.isfinite(depth)[..., None] + (colour * haze) * ~np.isfinite(depth)[..., None]
+    colour = (
+        colour * (1 - haze)
+        + HORIZON * haze * np.isfinite(depth)[..., None]
+        + (colour * haze) * ~np.isfinite(depth)[..., None]
+    )
     return np.clip(colour + rng.normal(0, 5, colour.shape), 0, 255).astype(np.uint8)
 
 
@@ -144,7 +154,9 @@ def _light(yaw: float) -> np.ndarray:
     return 0.55 + 0.45 * np.clip(normals @ SUN, 0, 1) + np.array([0.15, -0.1, 0, 0, 0, 0])
 
 
-def _ground(origin: np.ndarray, rays: np.ndarray, depth: np.ndarray, down: np.ndarray, across: np.ndarray) -> np.ndarray:
+def _ground(
+    origin: np.ndarray, rays: np.ndarray, depth: np.ndarray, down: np.ndarray, across: np.ndarray
+) -> np.ndarray:
     rise = np.clip(rays[..., 2] / 0.5, 0, 1)[..., None]
     colour = HORIZON * (1 - rise) + SKY * rise
     place = origin[:2] + rays[..., :2] * np.where(down, np.minimum(depth, 1e3), 0)[..., None]
