@@ -85,7 +85,7 @@ def write_weak_set(data: str | Path, out: str | Path, rate: float, seed: int = 0
     write_frames(out, frames, names)
     again = read_frames(out)
     boxed = [f for f in again if any(o.box is not None for o in f.objects)]
-    about = {
+    about: dict[str, Any] = {
         "setting": "inductive",
         "steps": [{"name": "annotation", "labelled": _summary(boxed), "pointed": _summary(again)}],
         "annotation": {

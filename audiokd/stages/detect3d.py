@@ -97,7 +97,8 @@ def _predict(detector: Any, frames: Any, rows: list[int]) -> tuple[dict[str, Any
     """Boxes and errors of some frames; where a model refuses one of a batch the others are asked one by one."""
     from audiokd.data.pseudo_boxes import Found
 
-    loaded, errors = [], {}
+    loaded: list[Any] = []
+    errors: dict[str, AudiokdError] = {}
     for k in rows:
         try:
             loaded.append(frames[k])

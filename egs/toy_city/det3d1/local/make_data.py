@@ -2,7 +2,7 @@
 
 A drive is a street with things of the ten nuScenes classes, some of which move, and clutter that has no label, drawn from
 (seed, split, number) alone. Every second a frame: what a 32-beam lidar and six cameras see of it (sensors.py), two older sweeps,
-and the boxes of things that at least one return of the frame's own sweep is of. DATA gets train, dev and test, whose drives are no
+and the boxes and marks of things that at least one return of the frame's own sweep is of. DATA gets train, dev and test, whose drives are no
 others'.
 """
 
@@ -19,6 +19,7 @@ from sensors import CAMERAS, SIZE, Cuboids, camera, picture, scan
 from audiokd.data.boxes3d import moved_boxes, rigid, wrapped
 from audiokd.data.items3d import FrameItem, Object3d, write_frames
 from audiokd.data.nuscenes import CLASSES
+from audiokd.data.point_marks import marked
 
 SEED = 0
 RANGE_M = 25.6
@@ -256,7 +257,8 @@ def write_split(data: Path, split: str, drives: int, frames: int) -> None:
         street = plan(rng, STEP_S * (frames - 1))
         scene = f"{split}-{number:03d}"
         for k in range(frames):
-            items.append(write_frame(root, f"{scene}-{k}", scene, street, k * STEP_S, number * START_S, rng))
+            frame = write_frame(root, f"{scene}-{k}", scene, street, k * STEP_S, number * START_S, rng)
+            items.append(marked(frame, SEED, with_boxes=True))
     write_frames(root, items, CLASSES)
     print(f"{root}: {drives} drives, {len(items)} frames, {sum(len(f.objects) for f in items)} objects")
 
