@@ -108,7 +108,9 @@ class Runs(Cell):
         places = {"seed": str(self.seed), "domain": self.domain}
         runs = {name: (of, of.fits[0]) for name, of in self.needs.items()} | {f["name"]: (self, f) for f in self.fits}
         for name, (of, fit) in runs.items():
-            places |= {name: f"{of.run_of(fit)}/export"} | ({f"{name}{BOXES}": boxes_of(of, fit)} if "boxes" in fit else {})
+            places |= {name: f"{of.run_of(fit)}/export"} | (
+                {f"{name}{BOXES}": boxes_of(of, fit)} if "boxes" in fit else {}
+            )
         return places
 
 
@@ -237,7 +239,9 @@ def _needs(
                     name, of_seed, shared[name], "", _needs(shared[name], above, of_seed, path, name, False)
                 )
             elif place not in known:
-                raise ConfigError(f"{who}: {{{place}}} stands for nothing", where=path, fix="a shared or an earlier run")
+                raise ConfigError(
+                    f"{who}: {{{place}}} stands for nothing", where=path, fix="a shared or an earlier run"
+                )
         if fit in fits:
             known |= {fit["name"]} | ({f"{fit['name']}{BOXES}"} if "boxes" in fit else set())
     return needs

@@ -26,8 +26,8 @@ def of_segments(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def of_boxes(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Scores of `audiokd boxes` by name: map, nds and so on; iou, centre_error_m and recall of all objects, of the bands of distance
-    (iou_near, iou_middle, iou_far) and by points (recall_0-4)."""
+    """Scores of `audiokd boxes` by name: map, nds and so on; iou, centre_error_m and recall of all objects, of the bands of
+    distance (iou_near, iou_middle, iou_far) and by points (recall_0-4)."""
     scores = {k: v for k, v in found["scores"].items() if v["mean"] is not None}
     near, middle = found["settings"]["bands"]
     bands = {f"0-{near:g} m": "near", f"{near:g}-{middle:g} m": "middle", f"{middle:g}+ m": "far"}

@@ -127,7 +127,7 @@ def test_a_bad_frame_stops_nothing(city: Path, model: Nearly, capsys: pytest.Cap
     """One that cannot be read, one that the model refuses: both are named, the others of their batch are found."""
     model.refused = "s0-1-1"
     change(city / "weak", 1, lambda row: row["objects"][0].update(mark=[0, 0]))
-    with pytest.raises(AudiokdError, match="2 of 6 frames failed, more than --max_error_rate 0.1"):
+    with pytest.raises(AudiokdError, match=r"2 of 6 frames failed, more than --max_error_rate 0\.1"):
         detect3d("m", str(city / "weak"), str(city / "out"), batch_size=6, max_error_rate=0.1)
     assert [*read_pseudo_boxes(city / "out")] == ["s0-0-0", "s0-1-0", "s0-2-0", "s0-2-1"]
     rows = [json.loads(line) for line in (city / "out" / "errors.jsonl").read_text().splitlines()]

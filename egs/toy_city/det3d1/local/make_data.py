@@ -2,8 +2,8 @@
 
 A drive is a street with things of the ten nuScenes classes, some of which move, and clutter that has no label, drawn from
 (seed, split, number) alone. Every second a frame: what a 32-beam lidar and six cameras see of it (sensors.py), two older sweeps,
-and the boxes and marks of things that at least one return of the frame's own sweep is of. DATA gets train, dev and test, whose drives are no
-others'.
+and the boxes and marks of things that at least one return of the frame's own sweep is of. DATA gets train, dev and test, whose
+drives are no others'.
 """
 
 from __future__ import annotations
