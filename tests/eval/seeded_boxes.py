@@ -37,6 +37,9 @@ def seeded_boxes(case: str) -> dict[str, dict[str, dict[str, Any]]]:
         near = 0.3 if case == "near" else 1.0
         kept = rng.random(count) < 0.85
         said = boxes[kept] + rng.normal(0, near, (int(kept.sum()), 9)) * (1, 1, 0.2, 0, 0, 0, 0.5, 1, 1)
+        said[rng.random(len(said)) < 0.15, 6] += (
+            np.pi
+        )  # front and back are taken for each other: of a barrier that is no error
         said[:, 3:6] *= np.exp(rng.normal(0, 0.3 * near, (len(said), 3)))
         said[np.isnan(said)] = 0.5  # the devkit takes no found box without a velocity
         wrong = np.concatenate([
