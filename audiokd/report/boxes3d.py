@@ -30,7 +30,7 @@ SCORES = {
     "ase": "ASE ↓",
     "aoe": "AOE, rad ↓",
 }
-WIDE = 320  # pixels up to which a camera's picture is enlarged, by whole times
+WIDE = 480  # pixels of a camera's picture at most; smaller ones are enlarged by whole times
 NEAR_M = 0.1  # lines are cut off so far in front of a camera
 
 

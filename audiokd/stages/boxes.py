@@ -144,9 +144,13 @@ def _draw(
     from audiokd.data.frames3d import Frames3d
     from audiokd.errors import FrameError
     from audiokd.files import write_bytes
-    from audiokd.report.boxes3d import frame_sheet, stack
+    from audiokd.report.boxes3d import WIDE, frame_sheet, stack
 
-    frames = Frames3d(data)
+    sizes = [c.get("size") for f in Frames3d(data, with_images=False).items for c in f.cameras]
+    # large pictures, and those of several sizes, are brought to one; a size that is none is that frame's error
+    high, wide = next((s for s in sizes if isinstance(s, list) and len(s) == 2 and min(s) > 0), (WIDE, WIDE))
+    share = min(1.0, WIDE / wide)
+    frames = Frames3d(data, size=(round(high * share), round(wide * share)))
     rows = [k for k, i in enumerate(frames.ids) if i in truth]
     count = min(count, len(rows))
     chosen = [rows[(2 * n + 1) * len(rows) // (2 * count)] for n in range(count)]

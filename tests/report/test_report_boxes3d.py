@@ -83,5 +83,5 @@ def test_the_sheet(cameras: int) -> None:
         )
     sheet = frame_sheet(frame, box(5, 0), NONE, 10)
     assert sheet.height == 480 + 16
-    assert sheet.width == 484 + cameras * (320 + 4)
+    assert sheet.width == 484 + cameras * (480 + 4)
     assert stack([sheet, sheet]).size == (sheet.width, 2 * sheet.height)
