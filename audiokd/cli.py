@@ -18,6 +18,11 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "kmeans": ("kmeans:kmeans", ("input", "model_dir"), "cluster frames of music: a tokenizer without a network"),
     "tokenize": ("tokenize:tokenize", ("model_dir", "input", "store"), "a corpus to tokens"),
     "extract": ("extract:extract", ("model_dir", "input", "store"), "a corpus to features"),
+    "detect3d": (
+        "detect3d:detect3d",
+        ("model", "input", "out"),
+        "boxes in frames of drives, by a detector or a teacher",
+    ),
     "generate": ("generate:generate", ("model", "input", "out"), "pictures or sounds of prompts, by a diffusion model"),
     "decode": ("decode:decode", ("model_dir", "store", "wav_dir"), "tokens back to sound"),
     "anchor": ("anchor:anchor", ("kind", "input", "wav_dir"), "references of a corpus: original, Griffin-Lim"),
@@ -30,6 +35,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "segments": ("segments:segments", ("store",), "how well pixels of buildings are found: IoU and F1, by height"),
     "detect": ("detect:detect", ("store",), "how well sound events and their times are found, from frame logits"),
     "anomalies": ("anomalies:anomalies", ("store",), "how well defects are found, and where, from anomaly maps"),
+    "boxes": ("boxes:boxes", ("found",), "how well boxes of drives are found: mAP, NDS, by distance and points"),
     "fidelity": (
         "fidelity:fidelity",
         ("generated", "real"),

@@ -25,17 +25,33 @@ def of_segments(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return scores
 
 
+def of_boxes(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Scores of `audiokd boxes` by name: map, nds and so on; iou, centre_error_m and recall of all objects, of the bands of
+    distance (iou_near, iou_middle, iou_far) and by points (recall_0-4)."""
+    scores = {k: v for k, v in found["scores"].items() if v["mean"] is not None}
+    near, middle = found["settings"]["bands"]
+    bands = {f"0-{near:g} m": "near", f"{near:g}-{middle:g} m": "middle", f"{middle:g}+ m": "far"}
+    parts = {"": found["quality"]["all"]}
+    parts |= {f"_{bands[n]}": of for n, of in found["quality"]["by_range"].items()}
+    parts |= {f"_{n}": of for n, of in found["quality"]["by_points"].items()}
+    for part, of in parts.items():
+        names = ("iou", "centre_error_m", "recall", "recall_2m")
+        scores |= {f"{k}{part}": {"mean": of[k]} for k in names if of[k] is not None}
+    return scores
+
+
 #: scores of a command's result
 SCORES = {
     "classify": of_classify,
     "name": lambda found: found["scores"],
     "segments": of_segments,
     "anomalies": lambda found: found["scores"],
+    "boxes": of_boxes,
     "fidelity": lambda found: found["scores"],
     "ratings": lambda found: found["scores"],
 }
 #: layer that a command scores, where it is not the logits
-LAYERS = {"anomalies": "map"}
+LAYERS = {"anomalies": "map", "boxes": "boxes"}
 
 
 def in_domain(run_folder: Path, checkpoint: str, prefix: str = "") -> float | None:

@@ -62,8 +62,8 @@ def report(
     Reads what the recipe's stages left in EXP_DIR: config.yaml, metrics.csv; of a tokenizer tokens/SET,
     scores/SET/<system>.json, semantics/SET/<system>.json and wav/SET/<system>/; of a speech language model scores/SET.json
     and scores/SET/; of an encoder probes-<checkpoint>/<task>.json; of a classifier classified/<task>.json; of a detector
-    detected/<set>.json; of an anomaly detector anomalies/<set>.json and anomalies/<set>/sheet.png; of a diffusion model
-    generated/<set>, fidelity/<set>.json and trajectory.csv.
+    detected/<set>.json; of an anomaly detector anomalies/<set>.json and anomalies/<set>/sheet.png; of a detector of boxes in drives
+    boxes/<set>.json and boxes/<set>/sheet.png; of a diffusion model generated/<set>, fidelity/<set>.json and trajectory.csv.
 
     Args:
         exp_dir: folder of the run.
@@ -84,6 +84,7 @@ def report(
 
     from audiokd.errors import AudiokdError
     from audiokd.eval.table import score_table, semantics_table
+    from audiokd.report.boxes3d import add_boxes
     from audiokd.report.generated import add_generated
     from audiokd.report.page import Report, read_metrics
     from audiokd.report.tokens import add_tokens
@@ -104,6 +105,7 @@ def report(
         "classifier": _classifier_lead,
         "detector": _detector_lead,
         "dbfad": _anomaly_lead,
+        "point_detr3d": _boxes_lead,
         "tiue": _diffusion_lead,
     }
     page = Report(f"{config['method']}: {exp.name}", leads.get(config["method"], _lead)(config))
@@ -128,8 +130,9 @@ def report(
     _add_classified(page, exp)
     _add_detections(page, exp)
     _add_anomalies(page, exp)
-    if table := add_generated(page, exp):
-        print(_text_table(*table))
+    for table in (add_boxes(page, exp), add_generated(page, exp)):
+        if table:
+            print(_text_table(*table))
     if (exp / "metrics.csv").exists():
         known = read_metrics(exp / "metrics.csv")
         page.add_curves("Training", exp / "metrics.csv", [n for n in CURVES if n in known])
@@ -266,6 +269,11 @@ def _diffusion_lead(config: dict[str, Any]) -> str:
         return f"A diffusion model of {read} items; {of}"
     steps = d["steps"] or (1 if d["kind"] == "swiftbrush" else 4)
     return f"{d['kind']}: a student of {steps} steps of {Path(d['teacher']).parent.name or d['teacher']}, from {read} items; {of}"
+
+
+def _boxes_lead(config: dict[str, Any]) -> str:
+    run, read = config["run"], config["inputs"]["train"]
+    return f"{config['step']}: boxes of {read['used']} of {read['frames']} frames; {run['max_steps']} steps, seed {run['seed']}."
 
 
 def _anomaly_lead(config: dict[str, Any]) -> str:

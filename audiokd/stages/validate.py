@@ -37,12 +37,12 @@ def validate(
     DATA_DIR/quarantine.txt (`utterance-id reason` a line), which later stages leave out; the report is
     DATA_DIR/validate.json. Clipping, silence and a suffix that does not fit are warnings. Of pictures those are what had to be
     converted (CMYK, 16 bits, transparency), a suffix that does not fit, and one file under two ids; the report counts classes
-    and domains.
+    and domains. Of frames of drives all points, sweeps and pictures are read, and boxes and calibrations checked.
 
     Args:
         data_dir: folder with wav.scp, and segments, text, utt2spk, spk2utt where the corpus has them; or with *.tar; or with
             items.jsonl, and classes.txt where it has one, which has to list the classes of the labels.
-        max_error_rate: share of utterances or pictures that are bad from which the stage fails.
+        max_error_rate: share of utterances, pictures or frames that are bad from which the stage fails.
         fix: sort the lists, drop duplicates and unusable lines, write spk2utt anew (the old files go to .backup); of sound.
         allow_pipes: run wav.scp entries that end in `|` as shell commands; of sound.
         nj: processes that decode.
@@ -56,11 +56,13 @@ def validate(
     """
     root = Path(data_dir)
     if root.is_dir() and holds_items(root):
+        from audiokd.data.items3d import holds_frames
+        from audiokd.stages.validate_frames import validate_frames
         from audiokd.stages.validate_pictures import validate_pictures
 
         if fix or allow_pipes:
             raise ConfigError("--fix and --allow_pipes are for lists of sound", where=str(root), fix="leave them out")
-        return validate_pictures(root, max_error_rate, nj)
+        return (validate_frames if holds_frames(root) else validate_pictures)(root, max_error_rate, nj)
     if not (root / "wav.scp").exists() and tars(root):
         return _check_audio(
             root, [u for tar in tars(root) for u in read_tar(tar)], [], max_error_rate, nj, clip_threshold

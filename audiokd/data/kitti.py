@@ -1,0 +1,144 @@
+"""KITTI's 3-D object set from its own layout: a frame of the velodyne and one camera, boxes without velocities.
+
+    python -m audiokd.data.kitti ROOT/training data/train [--ids FILE] [--classes Car Pedestrian Cyclist]
+
+Reads velodyne/<id>.bin, image_2/<id>.png, calib/<id>.txt (P2, R0_rect, Tr_velo_to_cam) and label_2/<id>.txt. The frame is the
+velodyne's. Objects of other classes and DontCare are left out. Frames are single moments: each is a scene of its own, and its
+number stands for the time.
+
+Source: the devkit's readme of the KITTI 3D object benchmark (Geiger et al., 2012).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from audiokd.data.boxes3d import points_in_boxes, rigid
+from audiokd.data.frames3d import read_points
+from audiokd.data.items3d import FrameItem, Object3d, write_frames
+from audiokd.errors import AudiokdError, FrameError
+
+CLASSES = ("Car", "Pedestrian", "Cyclist")
+_FIELDS = 15  # of a line of label_2: type, truncated, occluded, alpha, 4 of the 2-D box, h w l, x y z, rotation_y
+
+
+def kitti_frames(
+    root: str | os.PathLike[str], ids: Sequence[str] = (), classes: Sequence[str] = CLASSES
+) -> list[FrameItem]:
+    """Frames of the folder that holds calib, label_2, velodyne and image_2.
+
+    Args:
+        root: that folder, such as training.
+        ids: such as 000042, those of a split; () takes all of velodyne.
+        classes: types that are kept.
+
+    Raises:
+        AudiokdError: a folder or file that is not there, a line that is none (file:line).
+    """
+    folder = Path(root)
+    names = [*ids] or sorted(p.stem for p in (folder / "velodyne").glob("*.bin"))
+    if not names:
+        fix = "give the folder that holds calib, label_2, velodyne and image_2"
+        raise AudiokdError("no velodyne/*.bin in it", where=str(folder), fix=fix)
+    return [_frame(folder, name, number, classes) for number, name in enumerate(names)]
+
+
+def _frame(root: Path, name: str, number: int, classes: Sequence[str]) -> FrameItem:
+    from PIL import Image
+
+    calibration = _calibration(root / "calib" / f"{name}.txt")
+    to_rectified = calibration["R0_rect"] @ calibration["Tr_velo_to_cam"]
+    # P2 = K [I | t]: the left colour camera lies beside the one that boxes are of
+    projection = calibration["P2"]
+    intrinsics = projection[:3, :3]
+    beside = rigid(np.eye(3), np.linalg.solve(intrinsics, projection[:3, 3]))
+    picture = root / "image_2" / f"{name}.png"
+    try:
+        with Image.open(picture) as image:
+            size = [image.height, image.width]
+    except OSError as e:
+        raise AudiokdError("no such picture", where=str(picture), fix="is the set whole?") from e
+    camera = {
+        "name": "image_2", "path": str(picture), "intrinsics": intrinsics,
+        "to_camera": beside @ to_rectified, "size": size,
+    }  # fmt: skip
+    points = root / "velodyne" / f"{name}.bin"
+    frame = FrameItem(name, f"kitti-{name}", float(number), str(points), cameras=[camera])
+    found = _labels(root / "label_2" / f"{name}.txt", np.linalg.inv(to_rectified), classes)
+    boxes = np.array([box for _, box in found]).reshape(-1, 9)
+    try:
+        counts = points_in_boxes(read_points(frame, str(points)), boxes).sum(0).tolist()
+    except FrameError:  # one bad file stops no set: `audiokd validate` names it
+        counts = [None] * len(found)
+    objects = [Object3d(label, tuple(box), num_points=n) for (label, box), n in zip(found, counts)]
+    return FrameItem(frame.id, frame.scene, frame.timestamp, frame.points, cameras=[camera], objects=objects)
+
+
+def _calibration(path: Path) -> dict[str, np.ndarray]:
+    """P2, R0_rect and Tr_velo_to_cam, each filled up to 4 x 4."""
+    found = {}
+    for line in _lines(path):
+        key, _, values = line.partition(":")
+        try:
+            numbers = np.array(values.split(), float)
+        except ValueError as e:
+            raise AudiokdError(f"no numbers in the line of {key}", where=str(path), fix="a name: numbers") from e
+        if key in ("P2", "R0_rect", "Tr_velo_to_cam"):
+            columns = 3 if key == "R0_rect" else 4
+            if numbers.size != 3 * columns:
+                what = f"{key} has {numbers.size} numbers, not {3 * columns}"
+                raise AudiokdError(what, where=str(path), fix="three rows of it")
+            found[key] = np.eye(4)
+            found[key][:3, :columns] = numbers.reshape(3, columns)
+    if lacking := {"P2", "R0_rect", "Tr_velo_to_cam"} - found.keys():
+        raise AudiokdError(f"no {', '.join(sorted(lacking))}", where=str(path), fix="is it of the object benchmark?")
+    return found
+
+
+def _labels(path: Path, to_velodyne: np.ndarray, classes: Sequence[str]) -> list[tuple[str, list[float]]]:
+    found = []
+    for number, line in enumerate(_lines(path), 1):
+        words = line.split()
+        try:
+            if len(words) < _FIELDS:
+                raise ValueError(f"{len(words)} words, not {_FIELDS}")
+            height, width, length, x, y, z, turn = map(float, words[8:_FIELDS])
+        except ValueError as e:
+            raise AudiokdError(f"no object of label_2: {e}", where=f"{path}:{number}", fix="is the file whole?") from e
+        if words[0] not in classes:
+            continue
+        # the floor's centre in the camera: y is down; the heading turns around y from x towards -z
+        centre = to_velodyne @ np.array([x, y - height / 2, z, 1])
+        ahead = to_velodyne[:3, :3] @ np.array([np.cos(turn), 0, -np.sin(turn)])
+        yaw = float(np.arctan2(ahead[1], ahead[0]))
+        found.append((words[0], [*centre[:3].tolist(), length, width, height, yaw, float("nan"), float("nan")]))
+    return found
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except OSError as e:
+        raise AudiokdError("no such file", where=str(path), fix="is the set whole?") from e
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="a data dir of frames from KITTI's layout")
+    parser.add_argument("root", help="folder that holds calib, label_2, velodyne and image_2")
+    parser.add_argument("out", help="data dir to write")
+    parser.add_argument("--ids", default="", help="file with the id of a frame a line, such as ImageSets/train.txt")
+    parser.add_argument("--classes", nargs="+", default=[*CLASSES], help="types that are kept")
+    args = parser.parse_args(argv)
+    frames = kitti_frames(args.root, _lines(Path(args.ids)) if args.ids else (), args.classes)
+    write_frames(args.out, frames, args.classes)
+    print(f"{args.out}: {len(frames)} frames, {sum(len(f.objects) for f in frames)} objects")
+
+
+if __name__ == "__main__":
+    main()
