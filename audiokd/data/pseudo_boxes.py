@@ -1,6 +1,6 @@
 """Boxes that a model found in the frames of a set: plain JSON lines, a shard a file, bound to the model and to the set.
 
-    OUT/boxes.json          model_sha256, data_sha256, classes, frames, shard_size
+    OUT/boxes.json          model_sha256, data_sha256, classes, frames, shard_size, turn_degrees
     OUT/boxes-00000.jsonl   {"id": ..., "boxes": [{"label": ..., "box": [9 numbers], "score": ...}]}
                             {"id": ..., "where": ..., "error": ...}                                   of a frame that cannot be used
     OUT/errors.jsonl        those rows of all shards, where there are any
@@ -46,9 +46,10 @@ class PseudoBoxWriter:
         classes: names, as labels count.
         ids: of the frames, in order.
         shard_size: frames a shard.
+        turn_degrees: by which each scene was turned before the model saw it.
 
     Raises:
-        ConfigError: the folder holds boxes of another model, set, or shard size.
+        ConfigError: the folder holds boxes of another model, set, shard size or turn.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class PseudoBoxWriter:
         classes: Sequence[str],
         ids: Sequence[str],
         shard_size: int = 100,
+        turn_degrees: float = 0.0,
     ):
         self.folder, self.classes, self.ids, self.size = Path(folder), tuple(classes), tuple(ids), shard_size
         about = {
@@ -67,6 +69,7 @@ class PseudoBoxWriter:
             "classes": [*classes],
             "frames": len(self.ids),
             "shard_size": shard_size,
+            "turn_degrees": turn_degrees,
         }
         if (self.folder / ABOUT).exists():
             old = _about(self.folder)

@@ -22,6 +22,7 @@ def boxes(
     num_pictures: int = 4,
     min_score: float = 0.3,
     range_m: float = 25.6,
+    within_m: float = 0.0,
 ) -> dict[str, Any]:
     """Score the boxes that `audiokd detect3d` found.
 
@@ -39,6 +40,7 @@ def boxes(
         num_pictures: of frames, from all over the set.
         min_score: of a box that pictures show, where not every object has one.
         range_m: from the car to the border of the view from above.
+        within_m: objects and boxes whose centres are farther from the car do not count; 0: all do.
 
     Returns:
         what `out` holds: `scores` with mAP, NDS, NDS without velocity and errors of true positives, each with a 95% bootstrap
@@ -67,18 +69,18 @@ def boxes(
     wanted = items.keys() if part == "all" else _without_boxes(part)
     truth = {i: _truth(f, names) for i, f in items.items() if i in wanted and i in said}
     lacking = [i for i in truth if truth[i] is None]
-    known = {i: t for i, t in truth.items() if t is not None}
+    known = {i: _near(t, within_m) for i, t in truth.items() if t is not None}
     if not known:
         why = "has its boxes" if lacking else "is there"
         raise AudiokdError(f"none of {len(said)} frames {why}", where=data, fix=f"are they those of {found}?")
     if lacking or len(known) < len(said):
         log.warning("%s: %d of %d frames are left out", found, len(said) - len(known), len(said))
-    answers = {i: Boxes(said[i].boxes, said[i].labels, said[i].scores) for i in known}
+    answers = {i: _near(Boxes(said[i].boxes, said[i].labels, said[i].scores), within_m) for i in known}
     scores = score_frames(known, answers, names, {i: items[i].scene for i in known})
     quality = score_pseudo(known, answers, names, _iou, bands)
     result = {
         "system": system or Path(out).stem,
-        "settings": {"found": found, "data": data, "bands": [*bands], "part": part},
+        "settings": {"found": found, "data": data, "bands": [*bands], "part": part, "within_m": within_m},
         **scores,
         "quality": quality,
         "rows": len(known),
@@ -116,6 +118,19 @@ def _truth(frame: Any, names: tuple[str, ...]) -> Any:
     boxes = np.array([o.box for o in frame.objects], np.float32).reshape(-1, len(BOX))
     labels = np.array([names.index(o.label) for o in frame.objects], np.int64)
     return Boxes(boxes, labels, num_points=np.array(points, np.int64))
+
+
+def _near(of: Any, within_m: float) -> Any:
+    """Boxes of a frame whose centres are no farther than `within_m`; 0: all."""
+    import numpy as np
+
+    from audiokd.eval.center_ap import Boxes
+
+    if not within_m:
+        return of
+    kept = np.hypot(of.boxes[:, 0], of.boxes[:, 1]) <= within_m
+    scores, points = (None if v is None else v[kept] for v in (of.scores, of.num_points))
+    return Boxes(of.boxes[kept], of.labels[kept], scores, points)
 
 
 def _without_boxes(data: str) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ def detect3d(
     shard_size: int = 100,
     max_error_rate: float = 0.0,
     device: str = "cpu",
+    turn_degrees: float = 0.0,
 ) -> dict[str, Any]:
     """Find the boxes of frames and write them as plain JSON lines, bound to the model and to the set.
 
@@ -32,6 +34,9 @@ def detect3d(
         shard_size: frames a file of boxes.
         max_error_rate: share of frames that cannot be used from which the stage fails, once all others are written.
         device: cpu, cuda, cuda:1, ...
+        turn_degrees: each scene is turned by so much before the model sees it, and its boxes are turned back: how much a detector
+            loses by directions that its training drives did not have. Score these within the range's inner circle (`boxes
+            --within_m`).
 
     Returns:
         frames, boxes, errors: how many.
@@ -45,6 +50,7 @@ def detect3d(
     from audiokd.objects import here_only
     from audiokd.progress import progress
     from audiokd.stages.corpus import model_hashes
+    from audiokd.vision.turned_frames import predict_turned
 
     here_only(out, "boxes")
     if min(batch_size, shard_size) < 1:
@@ -60,7 +66,8 @@ def detect3d(
         what = f"classes {', '.join(frames.names)}; the model has {', '.join(detector.config.labels)}"
         raise AudiokdError(what, where=input, fix="a set of the model's classes, in its order")
     sha256 = model_hashes(detector)["model_sha256"]
-    writer = PseudoBoxWriter(out, sha256, frames.sha256, frames.names, frames.ids, shard_size)
+    writer = PseudoBoxWriter(out, sha256, frames.sha256, frames.names, frames.ids, shard_size, turn_degrees)
+    predict = partial(predict_turned, detector, degrees=turn_degrees) if turn_degrees else detector.predict
     number = {i: k for k, i in enumerate(frames.ids)}
     todo = [s for s in writer.shards if not writer.done(s)]
     if len(todo) < len(writer.shards):
@@ -72,7 +79,7 @@ def detect3d(
             ids = writer.ids_of(shard)
             for first in range(0, len(ids), batch_size):
                 chunk = ids[first : first + batch_size]
-                good, bad = _predict(detector, frames, [number[i] for i in chunk])
+                good, bad = _predict(predict, frames, [number[i] for i in chunk])
                 found |= good
                 errors |= bad
                 bar.advance(len(chunk), f"{len(errors)} bad in this shard" if errors else "")
@@ -93,7 +100,7 @@ def detect3d(
     return result
 
 
-def _predict(detector: Any, frames: Any, rows: list[int]) -> tuple[dict[str, Any], dict[str, AudiokdError]]:
+def _predict(predict: Any, frames: Any, rows: list[int]) -> tuple[dict[str, Any], dict[str, AudiokdError]]:
     """Boxes and errors of some frames; where a model refuses one of a batch the others are asked one by one."""
     from audiokd.data.pseudo_boxes import Found
 
@@ -105,7 +112,7 @@ def _predict(detector: Any, frames: Any, rows: list[int]) -> tuple[dict[str, Any
         except FrameError as e:
             errors[frames.ids[k]] = e
     try:
-        said = detector.predict(loaded) if loaded else []
+        said = predict(loaded) if loaded else []
         return {f.id: Found(*of) for f, of in zip(loaded, said)}, errors
     except FrameError as e:
         if len(loaded) == 1:
@@ -113,7 +120,7 @@ def _predict(detector: Any, frames: Any, rows: list[int]) -> tuple[dict[str, Any
     found: dict[str, Any] = {}
     for frame in loaded:
         try:
-            found[frame.id] = Found(*detector.predict([frame])[0])
+            found[frame.id] = Found(*predict([frame])[0])
         except FrameError as e:
             errors[frame.id] = e
     return found, errors

@@ -182,6 +182,23 @@ def test_scores_of_pseudo_labels(city: Path, model: Nearly, capsys: pytest.Captu
     assert (few["rows"], few["left_out"]) == (2, 4)
 
 
+def test_turned_scenes_and_what_is_near(city: Path, model: Nearly) -> None:
+    """A model that goes by marks finds turned scenes' objects where they are, its boxes' own direction alone is another."""
+    detect3d("m", str(city / "weak"), str(city / "plain"))
+    detect3d("m", str(city / "weak"), str(city / "turned"), turn_degrees=45)
+    plain, turned = (read_pseudo_boxes(city / name) for name in ("plain", "turned"))
+    for k, of in plain.items():
+        np.testing.assert_allclose(turned[k].boxes[:, :6], of.boxes[:, :6], atol=1e-3)
+        np.testing.assert_allclose(np.cos(turned[k].boxes[:, 6] - of.boxes[:, 6] + np.pi / 4), 1, atol=1e-5)
+    with pytest.raises(ConfigError, match=r"turn_degrees: 45.* there, 15.* now"):
+        detect3d("m", str(city / "weak"), str(city / "turned"), turn_degrees=15)
+    far = [np.hypot(*f.boxes[:, :2].T) for f in Frames3d(city / "train")]
+    within = float(np.median(np.concatenate(far)))
+    near = boxes(str(city / "plain"), str(city / "train"), str(city / "near.json"), within_m=within)
+    assert near["quality"]["all"]["objects"] == sum(int((d <= within).sum()) for d in far) < 30
+    assert near["settings"]["within_m"] == within
+
+
 def test_a_detectors_boxes_are_paired_by_place(city: Path, model: Nearly) -> None:
     model.extra = 2
     detect3d("m", str(city / "weak"), str(city / "out"))

@@ -35,7 +35,7 @@ class PointDetr3dRun:
     def __init__(self, settings: PointDetr3dSettings, train: str, dev: str, allow_pipes: bool = False):
         from audiokd.data.frames3d import Frames3d
 
-        self.settings = settings
+        self.settings, self.train = settings, train
         check_settings(settings)
         if os.path.realpath(train) == os.path.realpath(dev):
             raise AudiokdError("--train and --dev are one folder", where=dev, fix="a model is selected by other frames")
@@ -125,7 +125,7 @@ class PointDetr3dRun:
         module = self._teacher() if s.step == "teacher" else self._center_point()
         config = module.model.config
         if rank_zero_only.rank == 0:
-            write_regime(folder, self.regime, {"init.model": s.init.model})
+            write_regime(folder, self.regime, {"init.model": s.init.model, "train": self.train})
             write_shape(folder, config)
         sets = [(self.sets[k], self.chosen[k]) for k in ("train", "dev")]
         return module, FrameDataModule(*sets, config, s, self.pseudo, folder)

@@ -14,7 +14,7 @@ from audiokd.data.frame3d import Frame3d
 from audiokd.methods.point_detr3d.center_point import CenterPointModel
 from audiokd.methods.point_detr3d.config import CenterPointConfig
 from audiokd.methods.point_detr3d.frames import check_frame, frame_tensors
-from audiokd.methods.point_detr3d.turned import predict_turned, turned
+from audiokd.vision.turned_frames import predict_turned, turned
 
 
 class Knows:
