@@ -32,6 +32,10 @@ class ImageError(AudiokdError):
     """One picture cannot be read as an image. A corpus run records it in errors.jsonl and goes on."""
 
 
+class VideoError(AudiokdError):
+    """One video cannot be read, or not as asked. A corpus run records it in errors.jsonl and goes on."""
+
+
 class StorageError(AudiokdError):
     """The disk is full, or may not be written to. No utterance is to blame: the run stops."""
 
