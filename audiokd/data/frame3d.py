@@ -9,7 +9,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-BOX = ("x", "y", "z", "length", "width", "height", "yaw", "vx", "vy")  # x, y, z of the centre of the box, not of its floor
+BOX = (
+    "x",
+    "y",
+    "z",
+    "length",
+    "width",
+    "height",
+    "yaw",
+    "vx",
+    "vy",
+)  # x, y, z of the centre of the box, not of its floor
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,9 @@ def require_av() -> Any:
     try:
         import av
     except ImportError as e:
-        raise AudiokdError("videos are read by PyAV, which is not installed", fix="pip install 'audiokd[vision]'") from e
+        raise AudiokdError(
+            "videos are read by PyAV, which is not installed", fix="pip install 'audiokd[vision]'"
+        ) from e
     av.logging.set_level(av.logging.PANIC)
     return av
 
@@ -89,7 +91,9 @@ def clip_times(
     last = float(times.start_s[-1])
     room = times.duration_s - frames * step
     if room < -0.5 * step - 1e-6 or times.duration_s < least_s:
-        what = f"{times.duration_s:.3g} s ({len(times.start_s)} frames) are shorter than the clip of {frames * step:.3g} s"
+        what = (
+            f"{times.duration_s:.3g} s ({len(times.start_s)} frames) are shorter than the clip of {frames * step:.3g} s"
+        )
         raise _error(item, f"{what} ({frames} frames at {1 / step:.4g} a second)", "a higher fps, or fewer frames")
     share = float(where.uniform()) if isinstance(where, np.random.Generator) else float(where)
     if fps:
@@ -153,6 +157,7 @@ def read_frames(item: Item, numbers: Sequence[int], times: VideoTimes, decoder: 
 
 def _by_pyav(item: Item, wanted: list[int], times: VideoTimes) -> dict[int, np.ndarray]:
     found: dict[int, np.ndarray] = {}
+    to_rgb = require_av().video.reformatter.VideoReformatter()  # a frame's own would be made anew for each
     with _opened(item) as (container, stream):
         base = float(stream.time_base)
         first = (stream.start_time or 0) * base
@@ -169,7 +174,7 @@ def _by_pyav(item: Item, wanted: list[int], times: VideoTimes) -> dict[int, np.n
                     if (frame.width, frame.height) != times.size:
                         what = f"frame {number} is {frame.width} x {frame.height}, the video {times.size[0]} x {times.size[1]}"
                         raise _error(item, what, "encode it again in one size")
-                    found[number] = frame.to_ndarray(format="rgb24")
+                    found[number] = to_rgb.reformat(frame, format="rgb24").to_ndarray()
                 if number >= wanted[-1] and len(found) == len(wanted):
                     break
         except VideoError:
@@ -193,6 +198,32 @@ def _by_torchcodec(item: Item, wanted: list[int]) -> dict[int, np.ndarray]:
     except Exception as e:
         raise _error(item, f"frames {wanted[0]} to {wanted[-1]} cannot be decoded: {_said(e)}", _AGAIN) from e
     return dict(zip(wanted, frames.cpu().numpy()))
+
+
+def decode_whole(item: Item, times: VideoTimes) -> str:
+    """Decode every frame, and forget it; FFmpeg's names of codec and pixels, such as "h264 yuv420p".
+
+    Raises:
+        VideoError: one cannot be, or is of another size than the others.
+    """
+    with _opened(item) as (container, stream):
+        number = 0
+        try:
+            for number, frame in enumerate(container.decode(stream)):
+                if frame.is_corrupt:
+                    raise _error(item, f"frame {number} is damaged", _AGAIN)
+                if (frame.width, frame.height) != times.size:
+                    what = (
+                        f"frame {number} is {frame.width} x {frame.height}, the video {times.size[0]} x {times.size[1]}"
+                    )
+                    raise _error(item, what, "encode it again in one size")
+        except VideoError:
+            raise
+        except Exception as e:
+            raise _error(item, f"what follows frame {number} cannot be decoded: {_said(e)}", _AGAIN) from e
+        if number + 1 < len(times.start_s):
+            raise _error(item, f"{number + 1} of {len(times.start_s)} frames can be decoded", _AGAIN)
+        return f"{stream.codec_context.name} {stream.codec_context.pix_fmt}"
 
 
 @contextmanager

@@ -36,7 +36,9 @@ def video_folders(root: str | os.PathLike[str]) -> list[Item]:
         below = path.relative_to(folder)
         if len(below.parts) < 2:
             raise AudiokdError("lies in no class' folder", where=str(path), fix="videos lie in a folder a class")
-        _add(items, Item(escape_id(below.with_suffix("").as_posix()), str(path), label=below.parts[0], source=below.stem))
+        _add(
+            items, Item(escape_id(below.with_suffix("").as_posix()), str(path), label=below.parts[0], source=below.stem)
+        )
     if not items:
         raise AudiokdError("no video in it", where=str(folder), fix=f"videos end in {' '.join(VIDEO_SUFFIXES)}")
     return sorted(items.values(), key=lambda i: i.id)
@@ -84,5 +86,7 @@ def video_list(path: str | os.PathLike[str], root: str | os.PathLike[str] = "") 
 def _add(items: dict[str, Item], item: Item) -> None:
     if item.id in items:
         what = f"its id is that of {items[item.id].path}: {item.id}"
-        raise AudiokdError(what, where=item.where or item.path, fix="list it once; an id is the path without the suffix")
+        raise AudiokdError(
+            what, where=item.where or item.path, fix="list it once; an id is the path without the suffix"
+        )
     items[item.id] = item

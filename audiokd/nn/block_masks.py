@@ -117,7 +117,9 @@ class BlockMasker:
             sides = []
             for rows in ([np.flatnonzero(~h) for h in hidden], [np.flatnonzero(h) for h in hidden]):
                 least = min(map(len, rows))
-                sides.append(torch.from_numpy(np.stack([self._cut(r, least, g) for r, g in zip(rows, rngs)])).to(device))
+                sides.append(
+                    torch.from_numpy(np.stack([self._cut(r, least, g) for r, g in zip(rows, rngs)])).to(device)
+                )
             found.append(Masks(*sides))
         return found
 

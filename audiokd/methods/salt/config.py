@@ -26,9 +26,7 @@ class SALTConfig(PreTrainedConfig):
 
     model_type = "salt"
 
-    def __init__(
-        self, chunk: int = 0, step: str = "", flops: dict[str, float] | None = None, **kwargs: Any
-    ):
+    def __init__(self, chunk: int = 0, step: str = "", flops: dict[str, float] | None = None, **kwargs: Any):
         names = {f.name for f in fields(SALTShape)}
         shape = SALTShape(**{k: v for k, v in kwargs.items() if k in names})
         for name, value in asdict(shape).items():

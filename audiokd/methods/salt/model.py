@@ -37,7 +37,6 @@ class SALTModel(PreTrainedModel):
         self.frontend = ATSTLogMel() if c.kind == "audio" else nn.Identity()
         self.post_init()
 
-
     def _init_weights(self, module: nn.Module) -> None:
         """Of what a folder lacks; a whole network has its own."""
 
@@ -69,7 +68,9 @@ class SALTModel(PreTrainedModel):
         sizes = self.config.patch_sizes
         grid = grid_of(x.shape[2:], sizes)
         if 0 in grid:
-            raise AudiokdError(f"{list(x.shape[2:])} is less than a patch of {list(sizes)}", fix="a longer or larger clip")
+            raise AudiokdError(
+                f"{list(x.shape[2:])} is less than a patch of {list(sizes)}", fix="a longer or larger clip"
+            )
         return to_patches(x, sizes), grid_positions(grid, x.device)
 
     def forward(self, x: Tensor, rows: Tensor | None = None) -> Tensor:

@@ -41,7 +41,9 @@ class SALTRun:
             s.run.max_steps = steps_within(s.max_flops, step_flops(s, self.teacher), self.teacher)
         if s.branch.run and s.branch.step >= s.run.max_steps:
             what = f"a branch of step {s.branch.step} that ends at step {s.run.max_steps}"
-            raise ConfigError(what, where="run.max_steps", fix="a greater one: it counts from the other run's first step")
+            raise ConfigError(
+                what, where="run.max_steps", fix="a greater one: it counts from the other run's first step"
+            )
 
     def describe(self) -> dict[str, Any]:
         """What config.yaml keeps of the inputs."""
@@ -102,7 +104,9 @@ def videos(path: str) -> list[Item]:
     left_out = quarantined(root)
     items = [i for i in read_items(path) if i.id not in left_out]
     if other := [i for i in items if not is_video(i)]:
-        raise AudiokdError(f"{Path(other[0].path).name} is no video's name", where=other[0].where, fix="list videos alone")
+        raise AudiokdError(
+            f"{Path(other[0].path).name} is no video's name", where=other[0].where, fix="list videos alone"
+        )
     if not items:
         raise AudiokdError("every video is in quarantine", where=path, fix="see its quarantine list")
     return items
@@ -141,7 +145,11 @@ def check_settings(s: SALTSettings) -> SALTConfig | None:
     if theirs.model_type != SALTConfig.model_type or not hasattr(theirs, "patch_values"):
         raise ConfigError("no encoder of SALT", where=s.teacher.model, fix="the export of --step teacher")
     names = ("kind", "patch", *(("tubelet", "frames", "size", "fps") if mine.kind == "video" else ()))
-    if differ := [f"{k} {getattr(theirs, k)} there, {getattr(mine, k)} here" for k in names if getattr(theirs, k) != getattr(mine, k)]:
+    if differ := [
+        f"{k} {getattr(theirs, k)} there, {getattr(mine, k)} here"
+        for k in names
+        if getattr(theirs, k) != getattr(mine, k)
+    ]:
         fix = "the same --model." + " --model.".join(names) + "; width, depth and heads may differ"
         raise ConfigError(f"a teacher of another grid: {'; '.join(differ)}", where=s.teacher.model, fix=fix)
     return theirs

@@ -1,0 +1,154 @@
+"""Recipes of SALT: the clips of toy_motion, that one frame tells nothing, the lists of K400, and configs and cells of the grids."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from audiokd.data.fetch import downloads_dir, fetch_pypi
+from audiokd.eval.linear_probe import ProbeSet, linear_probe
+
+ROOT = Path(__file__).parents[2]
+LOCAL = ROOT / "egs/toy_motion/salt1/local"
+PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "gravel.png", "motorcycle_left.png", "rocket.jpg")
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"toy_{name}", LOCAL / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+motion = load("motion")
+
+
+@pytest.fixture(scope="module")
+def photographs() -> list[Path]:
+    from conftest import SKIMAGE
+
+    out = downloads_dir() / "tests" / "photographs"
+    return fetch_pypi(*SKIMAGE, out, [f"skimage/data/{p}" for p in PHOTOGRAPHS], python_version="3.11")
+
+
+def shift(a: np.ndarray, b: np.ndarray, most: int = 5) -> tuple[int, int]:
+    """Down and across by which `a`'s content has moved in `b`."""
+    grey = [x.mean(-1)[most:-most, most:-most] for x in (a.astype(np.float64), b.astype(np.float64))]
+    moves = [(dy, dx) for dy in range(-most, most + 1) for dx in range(-most, most + 1)]
+
+    def unlike(move: tuple[int, int]) -> float:
+        dy, dx = move
+        h, w = grey[0].shape
+        old = grey[0][max(0, -dy) : h - max(0, dy), max(0, -dx) : w - max(0, dx)]
+        new = grey[1][max(0, dy) : h + min(0, dy), max(0, dx) : w + min(0, dx)]
+        return float(np.abs(old - new).mean())
+
+    return min(moves, key=unlike)
+
+
+@pytest.mark.parametrize(("name", "down", "across"), [("pan_e", 0, -1), ("pan_n", 1, 0), ("pan_sw", -1, 1)])
+def test_a_pan_moves_its_content_the_other_way(photographs: list[Path], name: str, down: int, across: int) -> None:
+    for k in range(4):
+        found = motion.clip(motion.photograph(str(photographs[k])), name, np.random.default_rng(k))
+        dy, dx = shift(found[2], found[4])
+        assert (np.sign(dy), np.sign(dx)) == (down, across)
+
+
+def test_a_still_clip_stands_still_and_others_do_not(photographs: list[Path]) -> None:
+    for k, name in enumerate(motion.MOTIONS):
+        found = motion.clip(motion.photograph(str(photographs[k % 4])), name, np.random.default_rng(k))
+        assert found.shape == (8, 40, 40, 3)
+        assert (np.abs(np.diff(found.astype(int), axis=0)).max() == 0) == (name == "still")
+
+
+def test_zooms_and_turns_go_their_way() -> None:
+    """By poses: the window shrinks as it zooms in, and turns left as its content turns right."""
+    for k in range(50):
+        rng = [np.random.default_rng(k) for _ in range(4)]
+        grown = [np.diff(motion.poses(n, r)[:, 2]) for n, r in zip(("zoom_in", "zoom_out"), rng)]
+        assert (grown[0] < 0).all()
+        assert (grown[1] > 0).all()
+        turned = [np.diff(motion.poses(n, r)[:, 3]) for n, r in zip(("turn_left", "turn_right"), rng[2:])]
+        assert (turned[0] > 0).all()
+        assert (turned[1] < 0).all()
+
+
+def test_a_random_frame_of_any_motion_has_the_same_poses() -> None:
+    """Mean, spread and extremes of place and scale of a random frame, over 4,000 draws of each motion."""
+    of = {}
+    for name in motion.MOTIONS:
+        rng = np.random.default_rng(0)
+        drawn = np.stack([motion.poses(name, rng)[rng.integers(8)] for _ in range(4000)])
+        across = np.hypot(drawn[:, 0], drawn[:, 1])
+        of[name] = [across.mean(), across.std(), np.quantile(across, 0.95), drawn[:, 2].mean(), drawn[:, 2].std()]
+    found = np.array(list(of.values()))
+    assert np.abs(found - found.mean(0)).max() < 0.04 * np.abs(found.mean(0)).max()
+    assert found[:, 3].std() < 0.01
+    assert found[:, 4].std() < 0.01
+
+
+def test_one_frame_tells_nothing(photographs: list[Path]) -> None:
+    """A linear probe of the pixels, their spread and their edges in one random frame: its interval holds chance."""
+
+    def rows(paths: list[Path], each: int, seed: int) -> ProbeSet:
+        x, y = [], []
+        for path in paths:
+            picture = motion.photograph(str(path))
+            for label, name in enumerate(motion.MOTIONS):
+                for k in range(each):
+                    rng = np.random.default_rng([seed, label, k, len(path.name)])
+                    poses, place = motion.poses(name, rng), motion.place(picture, rng)
+                    assert place is not None
+                    dx, dy, scale, angle = poses[rng.integers(8)]
+                    frame = motion.window(picture, place[0] + dx, place[1] + dy, np.exp(scale), angle).mean(-1) / 255
+                    small = frame.reshape(8, 5, 8, 5).mean((1, 3))
+                    edges = [np.abs(np.diff(frame, axis=a)).mean() for a in (0, 1)]
+                    fine = [np.abs(np.diff(frame, 2, axis=a)).mean() for a in (0, 1)]
+                    x.append([*small.ravel(), frame.std(), *edges, *fine])
+                    y.append(label)
+        return ProbeSet(torch.tensor(np.array(x), dtype=torch.float32), torch.tensor(y))
+
+    train, dev, test = rows(photographs[:3], 12, 0), rows(photographs[3:4], 8, 1), rows(photographs[4:], 12, 2)
+    found = linear_probe(train, dev, test, 13, epochs=30).test
+    assert found is not None
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low <= 1 / 13 <= found.high
+
+
+def test_sources_are_whole_in_one_split_and_a_third_of_them_are_tested(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "motion", motion)
+    made = load("make_data")
+    split = made.split_of([f"source{k}" for k in range(150)])
+    assert Counter(split.values()) == {"train": 90, "dev": 22, "test": 38}
+    assert split == made.split_of([f"source{k}" for k in reversed(range(150))])
+
+
+def test_real_windows_move_and_are_resized_once() -> None:
+    rng = np.random.default_rng(0)
+    noise = np.repeat(np.repeat(rng.integers(0, 256, (1, 30, 40, 3), dtype=np.uint8), 4, 1), 4, 2)
+    frames = np.concatenate([np.roll(noise, 4 * k, 2) for k in range(20)])
+    found = list(motion.moving_windows(frames, 5, 2, rng))
+    assert len(found) == 5
+    assert all(f.shape == (8, 40, 40, 3) for f in found)
+    still = np.repeat(noise, 20, 0)
+    assert list(motion.moving_windows(still, 5, 2, rng)) == []
+
+
+def test_a_drawing_is_no_photograph(tmp_path: Path, photographs: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "motion", motion)
+    made = load("make_data")
+    Image.new("RGB", (200, 200), "red").save(tmp_path / "flat.png")
+    assert not made.is_photograph(tmp_path / "flat.png")
+    assert made.is_photograph(photographs[0])
