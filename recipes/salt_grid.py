@@ -1,12 +1,13 @@
 #!/usr/bin/env python
-"""SALT beside V-JEPA's average at equal operations: accuracy by cost, and what the loss says of it. A grid that goes on where it stopped.
+"""SALT beside V-JEPA's average at equal operations: accuracy by cost, and what the loss says of it. A grid that goes on where it
+stopped.
 
     cd egs/toy_motion/salt1 && ../../../recipes/salt_grid.py conf/grid.yaml --forecast
     ../../../recipes/salt_grid.py conf/grid.yaml            # then --tables
 
-conf/grid.yaml holds what all cells share: `train`, `dev`, `tasks` (of data/TASK/{train,dev,test}, one label an item), `heads` with the
-options of each probe, `decay` (the share of a run that decays), `budgets` (operations of a whole training, the teacher's included), and
-`runs` by name:
+conf/grid.yaml holds what all cells share: `train`, `dev`, `tasks` (of data/TASK/{train,dev,test}, one label an item), `heads`
+with the options of each probe, `decay` (the share of a run that decays), `budgets` (operations of a whole training, the teacher's
+included), and `runs` by name:
 
     config      of `audiokd fit salt`
     options     further keys of it
@@ -15,8 +16,9 @@ options of each probe, `decay` (the share of a run that decays), `budgets` (oper
     points      which budgets, by number from 0: left out, all; [] of a teacher, which is probed as it ends
     seeds       0 alone by default; of further ones the last of `points` alone
 
-A point of a run with several is a decay branch of one constant run: its operations are those of the constant stretch up to there and of the
-decay. A run or seed with one point is trained at once, which is the same. Work lies in exp/grid/; a finished cell is a row of results.jsonl.
+A point of a run with several is a decay branch of one constant run: its operations are those of the constant stretch up to there
+and of the decay. A run or seed with one point is trained at once, which is the same. Work lies in exp/grid/; a finished cell is a
+row of results.jsonl.
 """
 
 from __future__ import annotations
@@ -29,17 +31,35 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from cells import GRID, Cell, add_row, attempt, file_sha256, finished, making, options, run, spread, unfinished, work_through
+from cells import (
+    GRID,
+    Cell,
+    add_row,
+    attempt,
+    file_sha256,
+    finished,
+    making,
+    options,
+    run,
+    spread,
+    unfinished,
+    work_through,
+)
 
 from audiokd.errors import ConfigError
 from audiokd.eval.table import markdown
 from audiokd.methods.salt.config import SALTConfig
-from audiokd.methods.salt.cost import step_flops, steps_within
+from audiokd.methods.salt.cost import flops_of, step_flops, steps_within
+from audiokd.methods.salt.module import config_of
 from audiokd.methods.salt.settings import SALTSettings
 from audiokd.report.page import read_metrics
 from audiokd.stages.fit import build_settings, read_config, source
 
 SPLITS = ("train", "dev", "test")
+#: of a run's last validation
+MONITORS = ("loss", "rank", "std_student")
+#: configs with what they cost, by cell
+KNOWN: dict[str, SALTConfig] = {}
 RUN_KEYS = {"config", "options", "teacher", "share", "points", "seeds"}
 
 
@@ -76,7 +96,9 @@ class Point(Cell):
     @property
     def stable(self) -> Path:
         """The constant run that branches of this run go out from."""
-        first = Point(self.name.partition("@")[0], self.seed, self.made, self.shared, self.stops[-1], self.stops, self.teacher)
+        first = Point(
+            self.name.partition("@")[0], self.seed, self.made, self.shared, self.stops[-1], self.stops, self.teacher
+        )
         return GRID / f"{first.name}-stable-{self.seed}-{first.sha256[:8]}"
 
     @property
@@ -102,14 +124,13 @@ class Point(Cell):
 
     def encoder(self) -> SALTConfig:
         """Its config, with what it costs, worked out and not read: the same before and after it is trained."""
-        from audiokd.methods.salt.cost import flops_of
-        from audiokd.methods.salt.module import config_of
-
-        s, theirs = self.settings(), self.teacher.encoder() if self.teacher else None
-        config, step = config_of(s), step_flops(s, theirs)
-        steps = steps_within(self.budget, step, theirs) if self.budget else s.run.max_steps
-        config.flops = flops_of(step, steps, theirs)
-        return config
+        if self.sha256 not in KNOWN:
+            s, theirs = self.settings(), self.teacher.encoder() if self.teacher else None
+            config, step = config_of(s), step_flops(s, theirs)
+            steps = steps_within(self.budget, step, theirs) if self.budget else s.run.max_steps
+            config.flops = flops_of(step, steps, theirs)
+            KNOWN[self.sha256] = config
+        return KNOWN[self.sha256]
 
     def length(self) -> tuple[int, int]:
         """Steps of the run, and those of them that decay."""
@@ -129,7 +150,9 @@ def read_points(path: str) -> list[Point]:
     cells: dict[tuple[str, int], list[Point]] = {}
     for name, given in tree["runs"].items():
         if strange := given.keys() - RUN_KEYS:
-            raise ConfigError(f"run {name} has {', '.join(sorted(strange))}", where=path, fix=f"keys: {', '.join(sorted(RUN_KEYS))}")
+            raise ConfigError(
+                f"run {name} has {', '.join(sorted(strange))}", where=path, fix=f"keys: {', '.join(sorted(RUN_KEYS))}"
+            )
         made = given | {"config_sha256": file_sha256([given["config"]])}
         for seed in given.get("seeds", [0]):
             teacher = None
@@ -146,7 +169,8 @@ def read_points(path: str) -> list[Point]:
             if seed:
                 mine = mine[-1:]
             cells[name, seed] = [
-                Point(f"{name}@{stops.index(b)}" if len(stops) > 1 else name, seed, made, shared, b, stops, teacher) for b in mine
+                Point(f"{name}@{stops.index(b)}" if len(stops) > 1 else name, seed, made, shared, b, stops, teacher)
+                for b in mine
             ]
     return sorted((c for of in cells.values() for c in of), key=lambda c: c.seed)
 
@@ -179,7 +203,15 @@ def probe(cell: Point) -> None:
     for task in cell.shared["tasks"]:
         for layer in (cell.shared["layer"], "clip"):
             for split in SPLITS:
-                run(cell, "extract", cell.export, f"data/{task}/{split}", f"{cell.folder}/features/{task}/{layer}/{split}", "--layer", layer)
+                run(
+                    cell,
+                    "extract",
+                    cell.export,
+                    f"data/{task}/{split}",
+                    f"{cell.folder}/features/{task}/{layer}/{split}",
+                    "--layer",
+                    layer,
+                )
         data = ",".join(f"data/{task}/{s}" for s in SPLITS)
         for head, how in cell.shared["heads"].items():
             layer = cell.shared["layer"] if head == "attentive" else "clip"
@@ -193,6 +225,7 @@ def finish(cell: Point) -> None:
     found = {p.stem: json.loads(p.read_text()) for p in sorted((cell.folder / "scores").glob("*.json"))}
     config = json.loads((Path(cell.export) / "config.json").read_text())
     known = read_metrics(cell.folder / "metrics.csv")
+    validated = {k: float(of["val"][1][-1]) for k, of in known.items() if k in MONITORS and "val" in of}
     add_row({
         "config_sha256": cell.sha256,
         "seed": cell.seed,
@@ -205,7 +238,7 @@ def finish(cell: Point) -> None:
         "scores": {k: f["test"]["mean"] for k, f in found.items()},
         "intervals": {k: [f["test"]["low"], f["test"]["high"]] for k, f in found.items()},
         "chance": {k: f["chance"] for k, f in found.items()},
-        "validation": {k: float(of["val"][1][-1]) for k, of in known.items() if k in ("loss", "rank", "std_student") and "val" in of},
+        "validation": validated,
     })  # fmt: skip
 
 
@@ -234,7 +267,12 @@ def tables(cells: list[Point]) -> str:
         found = [done[c.sha256] for c in cells if c.name == name and c.sha256 in done]
         if found:
             of = found[0]
-            about = [str(len(found)), f"{of['flops']['total']:.3g}", f"{of['flops']['teacher']:.3g}", f"{of['validation']['loss']:.4f}"]
+            about = [
+                str(len(found)),
+                f"{of['flops']['total']:.3g}",
+                f"{of['flops']['teacher']:.3g}",
+                f"{of['validation']['loss']:.4f}",
+            ]
             rows.append([name, *about, *(spread(found, s) for s in scores)])
     text = markdown(["run", "seeds", "operations", "its teacher's", "loss", *scores], rows)
     lines = []
@@ -245,12 +283,15 @@ def tables(cells: list[Point]) -> str:
     ):
         found = [done[c.sha256] for c in mine if c.sha256 in done]
         loss = [f["validation"]["loss"] for f in found]
-        lines.append([kind, str(len(found)), *(f"{r_squared(loss, [f['scores'][s] for f in found]):.3f}" for s in scores)])
+        lines.append(
+            [kind, str(len(found)), *(f"{r_squared(loss, [f['scores'][s] for f in found]):.3f}" for s in scores)]
+        )
     return text + "\n" + markdown(["R2 of loss and score", "encoders", *scores], lines)
 
 
 def forecast(cells: list[Point], given: dict[str, float]) -> str:
-    """What the grid takes on a core that does `gflops` and needs `read_s` for a step's clips and `probe_s` for an encoder's probes."""
+    """What the grid takes on a core that does `gflops` and needs `read_s` for a step's clips and `probe_s` for an encoder's
+    probes."""
     rows, total, stable = [], 0.0, set()
     for cell in cells:
         flops, (steps, decay) = cell.encoder().flops, cell.length()
@@ -261,7 +302,16 @@ def forecast(cells: list[Point], given: dict[str, float]) -> str:
             mine += steps - decay
         seconds = mine * (flops["step"] / given["gflops"] / 1e9 + given["read_s"])
         total += seconds + given["probe_s"]
-        rows.append([cell.name, str(cell.seed), str(steps), f"{flops['total']:.3g}", f"{seconds / 60:.1f}", f"{given['probe_s'] / 60:.1f}"])
+        rows.append(
+            [
+                cell.name,
+                str(cell.seed),
+                str(steps),
+                f"{flops['total']:.3g}",
+                f"{seconds / 60:.1f}",
+                f"{given['probe_s'] / 60:.1f}",
+            ]
+        )
     text = markdown(["cell", "seed", "steps", "operations", "train, min", "probe, min"], rows)
     return f"{text}\n{total / 3600:.2f} h in all, at {given['gflops']:g} GFLOPS"
 

@@ -9,8 +9,8 @@ from audiokd.data.video import read_frames, read_times, write_video
 
 
 def video_dir(folder: Path, video: Path, first: int, count: int, frames: int = 6, size: int = 40) -> Path:
-    """A data dir of `count` windows of a video, `frames` long and `size` pixels a side, from number `first` on; labels tell left from
-    right."""
+    """A data dir of `count` windows of a video, `frames` long and `size` pixels a side, from number `first` on; labels tell left
+    from right."""
     item = Item("all", str(video))
     times = read_times(item)
     shown = read_frames(item, range(0, 120), times)

@@ -1,4 +1,5 @@
-"""INPUT of pictures or videos: a folder with items.jsonl, or that file, in shards as `audiokd.data.inputs` cuts a corpus of sound."""
+"""INPUT of pictures or videos: a folder with items.jsonl, or that file, in shards as `audiokd.data.inputs` cuts a corpus of
+sound."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Videos in a folder a class, and lists of `path label` lines (Kinetics-400, Something-Something v2 as V-JEPA's and others' code reads
-them), as items."""
+"""Videos in a folder a class, and lists of `path label` lines (Kinetics-400, Something-Something v2 as V-JEPA's and others' code
+reads them), as items."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def is_video(item: Item) -> bool:
 
 
 def video_folders(root: str | os.PathLike[str]) -> list[Item]:
-    """Read root/<class>/<file>, as Kinetics is unpacked: labels are the folders' names, ids the paths below `root` without the suffix.
+    """Read root/<class>/<file>, as Kinetics is unpacked: labels are the folders' names, ids the paths below `root` without the
+    suffix.
 
     Raises:
         AudiokdError: no such folder, no video in it, one that lies in no class' folder, or two of one id.

@@ -1,9 +1,9 @@
 """Attentive probe of frozen tokens: one learnt query asks all of them, after a few self-attention blocks; a grid of heads at once.
 
 V-JEPA 2's (facebookresearch/vjepa2, src/models/attentive_pooler.py and its evaluations): self-attention blocks on the tokens, one
-cross-attention block with an MLP, a linear layer; AdamW, cross-entropy, the rate along a half cosine to 0. Every head of the grid of rates
-and weight decays is trained in the same pass over the features. The head is chosen on the validation set; V-JEPA 2 reports the best of
-them on test.
+cross-attention block with an MLP, a linear layer; AdamW, cross-entropy, the rate along a half cosine to 0. Every head of the grid
+of rates and weight decays is trained in the same pass over the features. The head is chosen on the validation set; V-JEPA 2
+reports the best of them on test.
 """
 
 from __future__ import annotations

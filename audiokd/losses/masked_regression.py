@@ -1,7 +1,7 @@
 """Masked regression: mean |z - h|^p / p over everything that was hidden.
 
-p = 1 is the L1 loss of V-JEPA 2 (facebookresearch/vjepa2, app/vjepa/train.py) and of SALT (arXiv 2509.24317); p = 2 half the squared
-error. Targets may be normalised over their channels first, without weights, as V-JEPA 2 does.
+p = 1 is the L1 loss of V-JEPA 2 (facebookresearch/vjepa2, app/vjepa/train.py) and of SALT (arXiv 2509.24317); p = 2 half the
+squared error. Targets may be normalised over their channels first, without weights, as V-JEPA 2 does.
 """
 
 from __future__ import annotations

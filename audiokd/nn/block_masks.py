@@ -1,8 +1,8 @@
-"""Masks of patches: V-JEPA's blocks through the whole length of a clip (arXiv 2404.08471), tubes of single patches, and blocks drawn
-relative to the grid.
+"""Masks of patches: V-JEPA's blocks through the whole length of a clip (arXiv 2404.08471), tubes of single patches, and blocks
+drawn relative to the grid.
 
-A mask is the union of `blocks` rectangles of the share `scale` of an H x W grid, with an aspect ratio a ~ U(0.75, 1.5); what is left
-is the context. Sizes are drawn once for a batch, places for each sample.
+A mask is the union of `blocks` rectangles of the share `scale` of an H x W grid, with an aspect ratio a ~ U(0.75, 1.5); what is
+left is the context. Sizes are drawn once for a batch, places for each sample.
 
     square:   h = sqrt(round(s H W) a),  w = sqrt(round(s H W) / a)   [patches, cut at the grid]     V-JEPA 2's, for pictures
     relative: h = sqrt(s a) H,           w = sqrt(s / a) W            [a spectrogram's grid is flat: `square` would cut h]

@@ -23,8 +23,8 @@ def extract(
     split: str = "",
     batch_size: int | None = None,
 ) -> dict[str, Any]:
-    """Turn a corpus into a feature store, [T', D] an utterance or a video, [1, D] a picture, [H, W] a picture's anomaly map. Resumes
-    and checks as `tokenize` does. Of a video it is the clip in its middle that the model is given.
+    """Turn a corpus into a feature store, [T', D] an utterance or a video, [1, D] a picture, [H, W] a picture's anomaly map.
+    Resumes and checks as `tokenize` does. Of a video it is the clip in its middle that the model is given.
 
     Recordings longer than the model's window go through it window by window, which the store's meta has as window_s and hop_s
     (`audiokd.nn.windows`).

@@ -51,9 +51,9 @@ def probe(
             regression: numbers in place of labels, R2; beats: mir_eval's F-measure; separation: of one source from the mixtures
             whose frames these are, SDR.
         head: linear: one layer for each of `rates`, the best of them is taken. mlp: MARBLE's, 512 hidden units on the layer that
-            is best; for separation a recurrent network. attentive: of all tokens of an utterance or a clip (`audiokd extract --layer
-            tokens`, or frames), a query after self-attention for each of `rates` and `decays`. knn: nearest neighbours, nothing
-            is trained. The last two of classes, attentive of tags, too.
+            is best; for separation a recurrent network. attentive: of all tokens of an utterance or a clip (`audiokd extract
+            --layer tokens`, or frames), a query after self-attention for each of `rates` and `decays`. knn: nearest neighbours,
+            nothing is trained. The last two of classes, attentive of tags, too.
         layers: of an mlp: whose features stand one after another in the stores, as in layer clip of an encoder of so many, or
             layers for frames, beats and separation. By default what `audiokd extract` wrote down.
         source: of separation, such as vocals.
@@ -160,7 +160,8 @@ def probe(
         note += f"; {net} on layer {found['chosen_layer']} of {layers}, chosen on dev"
         note += "".join(f"; {k} {v:.3f}" for k, v in found["more"].items()) + "."
     elif head == "attentive":
-        note += f"; one query after {found['blocks']} blocks, the best on dev of {len(found['grid'])} heads, weight decay {found['decay']:g}."
+        tried_on = f"the best on dev of {len(found['grid'])} heads, weight decay {found['decay']:g}"
+        note += f"; one query after {found['blocks']} blocks, {tried_on}."
     elif head == "knn":
         note += f"; {found['rate']} nearest neighbours, chosen on dev of {', '.join(map(str, found['rates']))}."
     else:

@@ -30,8 +30,8 @@ class AtomicCheckpointIO(CheckpointIO):
 
 
 class RunCheckpoint(L.Callback):
-    """Writes last.ckpt every `every` steps by the module's own count, best.ckpt when validation loss improves, and step<N>.ckpt of the
-    module's `kept_steps`.
+    """Writes last.ckpt every `every` steps by the module's own count, best.ckpt when validation loss improves, and step<N>.ckpt
+    of the module's `kept_steps`.
 
     Args:
         folder: where to.

@@ -1,7 +1,7 @@
 """What a training step costs: floating point operations of one whole step, counted by torch.
 
-A fused attention kernel may count as nothing, so the math one is taken while it is counted. Only matrix products and convolutions are
-counted (two operations a multiplication and addition), as by torch.utils.flop_counter.
+A fused attention kernel may count as nothing, so the math one is taken while it is counted. Only matrix products and convolutions
+are counted (two operations a multiplication and addition), as by torch.utils.flop_counter.
 """
 
 from __future__ import annotations

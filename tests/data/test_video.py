@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from fractions import Fraction
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -56,10 +57,10 @@ def variable(path: Path, frames: np.ndarray, at_ms: list[int]) -> Item:
     with av.open(str(path), "w", format="matroska") as container:
         stream = container.add_stream("ffv1", rate=25)
         stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "bgr0"
-        stream.time_base = stream.codec_context.time_base = "1/1000"
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
         for ms, picture in zip(at_ms, frames):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            frame.pts, frame.time_base = ms, "1/1000"
+            frame.pts, frame.time_base = ms, Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return Item("variable", str(path))

@@ -19,7 +19,9 @@ def touch(*paths: Path) -> None:
 
 
 def test_a_folder_a_class(tmp_path: Path) -> None:
-    touch(tmp_path / "playing guitar" / "b.mp4", tmp_path / "abseiling" / "a.webm", tmp_path / "abseiling" / "notes.txt")
+    touch(
+        tmp_path / "playing guitar" / "b.mp4", tmp_path / "abseiling" / "a.webm", tmp_path / "abseiling" / "notes.txt"
+    )
     items = video_folders(tmp_path)
     assert [(i.id, i.label) for i in items] == [("abseiling/a", "abseiling"), ("playing%20guitar/b", "playing guitar")]
     touch(tmp_path / "loose.mp4")

@@ -62,14 +62,16 @@ def test_rows_are_all_that_is_seen() -> None:
 
 def test_order_of_tokens_does_not_matter_but_place_does() -> None:
     net = RopeViT(12, 24, 2, 2).eval()
+    for block in net.blocks:
+        block.attn.qkv.weight.data *= 40  # at its start attention is nearly even
     patches, at = torch.randn(1, 6, 12), grid_positions((2, 3))
     shuffled = torch.randperm(6)
     out = net(patches, at)
-    assert torch.allclose(net(patches[:, shuffled], at[:, shuffled]), out[:, shuffled], atol=1e-5)
+    assert torch.allclose(net(patches[:, shuffled], at[:, shuffled]), out[:, shuffled], atol=1e-4)
     assert not torch.allclose(net(patches[:, shuffled], at), out[:, shuffled], atol=1e-2)
 
 
 def test_branches_of_deep_blocks_begin_small() -> None:
     blocks = RopeViT(12, 64, 8, 2).blocks
-    spread = [float(b.mlp.fc2.weight.std()) for b in blocks]  # type: ignore[union-attr,operator]
+    spread = [float(b.mlp.fc2.weight.detach().std()) for b in blocks]  # type: ignore[union-attr,operator]
     assert spread[0] / spread[7] == pytest.approx((16 / 2) ** 0.5, rel=0.1)

@@ -7,10 +7,11 @@ import torch
 from method_settings import settings_of
 
 from audiokd.errors import ConfigError
-from audiokd.methods.salt.cost import STEPS, flops_of, step_flops, steps_within
+from audiokd.methods.salt.cost import STEPS, flops_of, mean_masks, step_flops, steps_within
 from audiokd.methods.salt.model import SALTModel
 from audiokd.methods.salt.module import SALTModule, config_of, grid_shape
 from audiokd.nn.axial_rope import rope_angles
+from audiokd.nn.block_masks import Masks
 from audiokd.nn.patches import grid_positions
 from audiokd.nn.rope_vit import RopeBlock
 from audiokd.teachers.latents import LatentTeacher
@@ -18,8 +19,8 @@ from audiokd.training.flops import count_flops
 
 
 def block_flops(n: int, d: int, mlp_ratio: float = 4.0) -> float:
-    """Two operations a multiplication and addition: queries, keys, values and projection 4 d^2, MLP 2 r d^2, scores and values 2 n d,
-    a token."""
+    """Two operations a multiplication and addition: queries, keys, values and projection 4 d^2, MLP 2 r d^2, scores and values 2
+    n d, a token."""
     return 2 * n * ((4 + 2 * mlp_ratio) * d * d + 2 * n * d)
 
 
@@ -42,12 +43,15 @@ def test_the_meta_device_counts_what_a_real_step_costs(step: str) -> None:
     ids = [str(k) for k in range(s.data.batch_size)]
     grids = torch.randn(s.data.batch_size, *grid_shape(s))
 
-    def real(number: int) -> None:
-        losses, _ = module.losses(grids, module.masker(ids, number))
-        losses["loss"].backward()
+    def real(masks: list[Masks]) -> float:
+        return count_flops(lambda: module.losses(grids, masks)[0]["loss"].backward())
 
-    counts = [count_flops(lambda k=k: real(k)) for k in range(STEPS)]  # type: ignore[misc]
-    assert step_flops(s, t if teacher else None) == pytest.approx(sum(counts) / STEPS, rel=1e-6)
+    counted = step_flops(s, t if teacher else None)
+    sizes = [(m.context.shape[1], m.target.shape[1]) for m in mean_masks(s)]
+    rows = [torch.arange(32).expand(len(ids), -1)] * len(sizes)
+    assert real([Masks(r[:, :m], r[:, m : m + k]) for r, (m, k) in zip(rows, sizes)]) == counted
+    mean = sum(real(module.masker(ids, n)) for n in range(STEPS)) / STEPS
+    assert counted == pytest.approx(mean, rel=0.02)
 
 
 def test_a_students_step_has_its_teachers_forward_and_its_total_the_teachers_training() -> None:

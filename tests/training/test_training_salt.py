@@ -92,6 +92,9 @@ def test_the_predictor_is_told_positions_alone() -> None:
     module = of_student()
     p, positions = module.predictor, module.encoder.patches(torch.zeros(4, *grid_shape(module.settings)))[1]
     p.mask_tokens.data.normal_()
+    for block in p.blocks:
+        block.attn.qkv.weight.data *= 40  # at its start attention is nearly even
+        block.attn.proj.weight.data *= 20
     masks = module.masker(IDS, 0)[0]
     context = torch.randn(4, masks.context.shape[1], module.encoder.dim)
     said = p(context, positions, masks, 0)
@@ -106,7 +109,7 @@ def test_the_predictor_is_told_positions_alone() -> None:
 
 def test_the_mask_tokens_begin_at_zero_and_learn() -> None:
     p = Predictor(8, 24, 1, 2, 5, 2)
-    assert float(p.mask_tokens.abs().max()) == 0
+    assert float(p.mask_tokens.detach().abs().max()) == 0
     module = of_student()
     losses, _ = module.losses(torch.randn(4, *grid_shape(module.settings)), module.masker(IDS, 0))
     losses["loss"].backward()
@@ -159,11 +162,12 @@ def test_targets_are_the_whole_clips_and_normalised_where_asked() -> None:
 
 def test_both_steps_learn(data: Path, tmp_path: Path, teacher: Path) -> None:
     """Of a real video's windows."""
-    found = rows(teacher)
-    assert float(found[6, "val", "loss"]) < 0.98 * float(found[0, "val", "loss"])
-    train(data, tmp_path / "s", student(teacher, run__max_steps=15, run__val_every=15, data__batch_size=8))
-    of = rows(tmp_path / "s")
-    assert float(of[15, "val", "loss"]) < 0.97 * float(of[0, "val", "loss"])
+    how = {"run__max_steps": 20, "run__val_every": 20, "run__ckpt_every": 20, "optim__lr": 3e-3}
+    for name, s in (("teacher", settings(**how)), ("student", student(teacher, **how))):
+        train(data, tmp_path / name, s)
+        found = rows(tmp_path / name)
+        assert float(found[20, "val", "loss"]) < 0.96 * float(found[0, "val", "loss"]), name
+    of = rows(tmp_path / "student")
     assert {"std_student", "std_teacher", "rank", "loss0", "loss1", "lr"} <= {k for _, s, k in of if s == "train"}
 
 
@@ -304,7 +308,13 @@ def test_videos_that_cannot_be_read_are_named_and_left_out(data: Path, tmp_path:
 
     items = [*read_items(tmp_path / "train"), *read_items(short), Item("empty", str(tmp_path / "empty.mp4"))]
     write_items(tmp_path / "train", items)
-    fit("salt", settings(run__max_steps=4, run__val_every=4), str(tmp_path / "train"), str(data / "dev"), str(tmp_path / "e"))
+    fit(
+        "salt",
+        settings(run__max_steps=4, run__val_every=4),
+        str(tmp_path / "train"),
+        str(data / "dev"),
+        str(tmp_path / "e"),
+    )
     wrong = {r["id"]: r["error"] for r in map(json.loads, (tmp_path / "e/errors.jsonl").read_text().splitlines())}
     assert wrong.keys() == {"w30", "empty"}
     assert "3 frames" in wrong["w30"]

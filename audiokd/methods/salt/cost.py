@@ -1,30 +1,38 @@
 """What a run of SALT costs: operations of a whole training step, and of all that its encoder goes back to.
 
-A step is run on the meta device, as it is: teacher, encoder, predictor, backward; of several steps, as masks differ in size. The log-mel
-front end, the optimiser and the average of weights are not counted (no matrix products, or hardly any). A student's total has its teacher's
-whole training in it.
+A step is run on the meta device, as it is: teacher, encoder, predictor, backward; with masks of the mean size of the first steps'. The
+log-mel front end, the optimiser and the average of weights are not counted (no matrix products, or hardly any). A student's total has
+its teacher's whole training in it.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 
 from audiokd.errors import ConfigError
 from audiokd.methods.salt.config import SALTConfig
 from audiokd.methods.salt.model import SALTModel
-from audiokd.methods.salt.module import SALTModule, grid_shape
+from audiokd.methods.salt.module import SALTModule, grid_shape, masker_of
 from audiokd.methods.salt.settings import SALTSettings
+from audiokd.nn.block_masks import Masks
 from audiokd.teachers.latents import LatentTeacher
 from audiokd.training.flops import count_flops
 
-#: the first steps of the run, whose masks are taken
-STEPS = 16
+#: the first steps of the run, whose masks' mean sizes are taken
+STEPS = 32
+
+
+def mean_masks(s: SALTSettings) -> list[Masks]:
+    """Masks of the mean sizes of the first steps' of a run, of each kind, on the meta device."""
+    masker = masker_of(s)
+    ids = [str(k) for k in range(s.data.batch_size)]
+    drawn = [[(m.context.shape[1], m.target.shape[1]) for m in masker(ids, n)] for n in range(STEPS)]
+    sizes = [[round(sum(of) / STEPS) for of in zip(*kind)] for kind in zip(*drawn)]
+    return [Masks(*(torch.zeros(len(ids), n, dtype=torch.long, device="meta") for n in size)) for size in sizes]
 
 
 def step_flops(s: SALTSettings, teacher: SALTConfig | None) -> float:
-    """Operations of a training step of all devices, a mean over the masks of the first steps.
+    """Operations of a training step of all devices.
 
     Args:
         s: settings.
@@ -34,14 +42,9 @@ def step_flops(s: SALTSettings, teacher: SALTConfig | None) -> float:
         frozen = LatentTeacher(SALTModel(teacher), teacher.depth) if teacher is not None else None
         module = SALTModule(s, frozen)
         grids = torch.empty(s.data.batch_size, *grid_shape(s))
-    ids = [str(k) for k in range(s.data.batch_size)]
-
-    def step(number: int) -> Any:
-        losses, _ = module.losses(grids, module.masker(ids, number, "meta"))
-        losses["loss"].backward()
-
-    counts = [count_flops(lambda k=k: step(k)) for k in range(STEPS)]  # type: ignore[misc]
-    return sum(counts) / STEPS * s.run.devices * s.run.num_nodes
+    masks = mean_masks(s)
+    count = count_flops(lambda: module.losses(grids, masks)[0]["loss"].backward())
+    return float(count * s.run.devices * s.run.num_nodes)
 
 
 def flops_of(step: float, steps: int, teacher: SALTConfig | None) -> dict[str, float]:

@@ -16,7 +16,6 @@ from audiokd.methods.salt.config import MEAN, STD, SALTConfig
 from audiokd.nn.features import LAYERS, clip_blocks_of, layer_index, part_names
 from audiokd.nn.patches import grid_of, grid_positions, to_patches
 from audiokd.nn.rope_vit import RopeViT
-from audiokd.nn.vit import init_vit
 from audiokd.nn.waveforms import check_wav
 
 #: features by the patch, in the order of the grid

@@ -1,7 +1,7 @@
 """Lists or class folders of videos to data dirs: `make_data.py TRAIN TEST VIDEOS DATA NAME`.
 
-TRAIN and TEST are lists of `path label` lines, paths below VIDEOS, or folders with a folder a class. A hundredth of TRAIN, by the hash of its
-ids, is dev: a head is chosen on it, and never on TEST. Pretraining sees TRAIN without its labels.
+TRAIN and TEST are lists of `path label` lines, paths below VIDEOS, or folders with a folder a class. A hundredth of TRAIN, by the
+hash of its ids, is dev: a head is chosen on it, and never on TEST. Pretraining sees TRAIN without its labels.
 """
 
 import hashlib
@@ -41,7 +41,9 @@ def main(train: str, test: str, videos: str, data: str, name: str) -> None:
             write_items(Path(data) / split, [i.with_(label=None) for i in items])
     except AudiokdError as e:
         sys.exit(f"error: {e}")
-    print(f"{data}/{name}: train {len(rest)}, dev {len(dev)}, test {len(tested)} videos of {len({i.label for i in learnt})} classes")
+    print(
+        f"{data}/{name}: train {len(rest)}, dev {len(dev)}, test {len(tested)} videos of {len({i.label for i in learnt})} classes"
+    )
 
 
 if __name__ == "__main__":

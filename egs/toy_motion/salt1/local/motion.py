@@ -1,10 +1,10 @@
 """Clips with one motion each, of a photograph: a window that pans, zooms, turns or stands still, each frame resampled once from it.
 
-One frame tells nothing of the motion. A window's pose is its centre c in the photograph, its scale s (pixels of the photograph a pixel) and
-its angle; in the frame r of a clip, drawn at random, it is a random one whatever the motion, and in frame t it is away from that by
-(t - r) times the motion's velocity. So that a random frame of every motion has the same distribution of poses, a window that does not
-pan is off its centre by one drawn velocity times the difference of two drawn frames, too, and one that does not zoom off its scale; angles
-are drawn from the whole circle.
+One frame tells nothing of the motion. A window's pose is its centre c in the photograph, its scale s (pixels of the photograph a
+pixel) and its angle; in the frame r of a clip, drawn at random, it is a random one whatever the motion, and in frame t it is away
+from that by (t - r) times the motion's velocity. So that a random frame of every motion has the same distribution of poses, a
+window that does not pan is off its centre by one drawn velocity times the difference of two drawn frames, too, and one that does
+not zoom off its scale; angles are drawn from the whole circle.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def photograph(path: str) -> Photograph:
 
 
 def poses(motion: str, rng: np.random.Generator) -> np.ndarray:
-    """Of the window in each frame: across and down from the place (pixels of the photograph), log of the scale, angle; [FRAMES, 4]."""
+    """Of the window in each frame: across and down from the place (pixels of the photograph), log of the scale, angle; [FRAMES,
+    4]."""
     log_scale, angle = rng.uniform(*np.log(SCALE)), rng.uniform(0, 2 * np.pi)
     pan, zoom, turn = rng.uniform(*PAN), rng.uniform(*ZOOM), np.deg2rad(rng.uniform(*TURN))
     direction = PANS.index(motion) if motion in PANS else int(rng.integers(len(PANS)))
@@ -71,7 +72,8 @@ def poses(motion: str, rng: np.random.Generator) -> np.ndarray:
 
 
 def place(picture: Photograph, rng: np.random.Generator) -> tuple[float, float] | None:
-    """Where a window may stand, across and down: in the thing, and where there is something to be seen; None where it was not found."""
+    """Where a window may stand, across and down: in the thing, and where there is something to be seen; None where it was not
+    found."""
     half = SIZE // 2
     for _ in range(TRIES):
         y, x = map(int, picture.seen[rng.integers(len(picture.seen))])
