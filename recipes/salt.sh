@@ -77,9 +77,13 @@ fi
 if in_range fit; then
   for s in "${steps[@]}"; do
     log "stage 5: fit salt --step $s in $exp/$s"
-    config=${s}_config
-    [ -n "${!config}" ] || die "--$config is needed, such as conf/$s.yaml"
-    given=(--step "$s" --config "${!config}")
+    case $s in
+      teacher) config=$teacher_config ;;
+      student) config=$student_config ;;
+      ema) config=$ema_config ;;
+    esac
+    [ -n "$config" ] || die "--${s}_config is needed, such as conf/$s.yaml"
+    given=(--step "$s" --config "$config")
     [ "$s" != student ] || given+=(--teacher.model "$teacher")
     "${train_prefix[@]}" audiokd fit salt "${given[@]}" --train "$corpus/$train_set" --dev "$corpus/$dev_set" --exp_dir "$exp/$s" \
       "${more_fit[@]}"

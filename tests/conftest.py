@@ -89,6 +89,14 @@ def coffee() -> Path:
 
 
 @pytest.fixture(scope="session")
+def photographs() -> list[Path]:
+    """Six photographs of different things and sizes, 427 to 741 pixels wide."""
+    out = downloads_dir() / "tests" / "photographs"
+    names = ("astronaut.png", "chelsea.png", "coffee.png", "gravel.png", "motorcycle_left.png", "rocket.jpg")
+    return fetch_pypi(*SKIMAGE, out, [f"skimage/data/{n}" for n in names], python_version="3.11")
+
+
+@pytest.fixture(scope="session")
 def carphone() -> Path:
     """A video of a man in a car, 176 x 144, 120 frames at 29.97 a second, H.264."""
     out = downloads_dir() / "tests" / "videos"
