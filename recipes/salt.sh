@@ -128,7 +128,7 @@ for s in "${steps[@]}"; do
   for t in $class_tasks; do probe_one "$s" "$t" class; done
   for t in $tag_tasks; do probe_one "$s" "$t" tags; done
   if in_range score; then
-    [ "$checkpoint" = init ] || audiokd report "$exp/$s"
+    [ ! -e "$exp/$s/metrics.csv" ] || audiokd report "$exp/$s"
   fi
 done
 

@@ -11,16 +11,20 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from method_settings import settings_of
 from PIL import Image
 
+from audiokd.data.items import read_items
 from audiokd.eval.linear_probe import ProbeSet, linear_probe
+from audiokd.methods.salt.run import check_settings
+from audiokd.stages.fit import read_config
 
 ROOT = Path(__file__).parents[2]
 LOCAL = ROOT / "egs/toy_motion/salt1/local"
 
 
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"toy_{name}", LOCAL / f"{name}.py")
+def load(name: str, folder: Path = LOCAL) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"salt_{folder.parts[-3]}_{name}", folder / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -142,3 +146,58 @@ def test_a_drawing_is_no_photograph(tmp_path: Path, photographs: list[Path], mon
     Image.new("RGB", (200, 200), "red").save(tmp_path / "flat.png")
     assert not made.is_photograph(tmp_path / "flat.png")
     assert made.is_photograph(photographs[0])
+
+
+def test_lists_and_folders_of_kinetics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = load("make_data", ROOT / "egs/k400/salt1/local")
+    for k in range(12):
+        path = tmp_path / "videos" / ("abseiling", "archery")[k % 2] / f"{k:02d}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    (tmp_path / "test.csv").write_text("abseiling/t.mp4 abseiling\narchery/u.mp4 archery\n")
+    data = tmp_path / "data"
+    made.main(str(tmp_path / "videos"), str(tmp_path / "test.csv"), str(tmp_path / "videos"), str(data), "k400")
+    assert "train 11, dev 1, test 2 videos of 2 classes" in capsys.readouterr().out
+    sets = {s: read_items(data / s) for s in ("train", "dev", "k400/train", "k400/dev", "k400/test")}
+    assert all(i.label is None for s in ("train", "dev") for i in sets[s])
+    assert {i.label for i in sets["k400/train"]} == {"abseiling", "archery"}
+    assert not {i.path for i in sets["k400/dev"]} & {i.path for i in sets["k400/train"]}
+    (tmp_path / "both.csv").write_text("abseiling/00.mp4 abseiling\n")
+    with pytest.raises(SystemExit, match="1 videos are in both lists"):
+        made.main(str(tmp_path / "videos"), str(tmp_path / "both.csv"), str(tmp_path / "videos"), str(data), "k400")
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("egs/*/salt1/conf/*.yaml")), ids=lambda p: f"{p.parts[-4]}-{p.stem}")
+def test_configs_of_the_recipes_go_together(path: Path) -> None:
+    if path.stem == "grid":
+        return
+    s = settings_of("salt", read_config(str(path)))
+    assert s.step == path.stem
+    s.step = "teacher"
+    assert check_settings(s) is None
+
+
+@pytest.mark.parametrize("corpus", ["toy_motion", "debian_sounds"])
+def test_the_cells_of_a_grid(corpus: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT / "egs" / corpus / "salt1")
+    monkeypatch.syspath_prepend(ROOT / "recipes")
+    grid = importlib.import_module("salt_grid")
+    monkeypatch.setattr(grid, "step_flops", lambda s, teacher: 1e10 if s.step == "student" else 5e9)
+    monkeypatch.setattr(grid, "KNOWN", {})
+    cells = grid.read_points("conf/grid.yaml")
+    at = {(c.name, c.seed): c for c in cells}
+    assert len({c.sha256 for c in cells}) == len(cells)
+    assert {s for n, s in at if n == "student@3"} == {0, 1, 2}
+    assert {s for n, s in at if n == "student@1"} == {0}
+    first, last = at["student@0", 0], at["student@3", 0]
+    assert first.stable == last.stable != at["ema@0", 0].stable
+    assert last.encoder().flops["teacher"] == at["teacher", 0].encoder().flops["total"] == 300 * 5e9
+    assert 1.4e13 - 1e10 < last.encoder().flops["total"] <= 1.4e13
+    steps, decay = last.length()
+    assert decay == round(0.2 * steps)
+    assert at["student@3", 1].teacher is at["teacher", 1]
+    assert "h in all" in grid.forecast(cells, {"gflops": 45, "read_s": 0.1, "probe_s": 60})
+    if corpus == "toy_motion":
+        half = at["long_teacher", 0].encoder().flops["total"]
+        assert half == pytest.approx(0.5 * at["even_split", 0].encoder().flops["total"], rel=0.01)
+    assert grid.r_squared([1.0, 2.0, 3.0], [2.0, 4.0, 6.0]) == pytest.approx(1.0)
