@@ -182,8 +182,8 @@ def _by_pyav(item: Item, wanted: list[int], times: VideoTimes) -> dict[int, np.n
         except Exception as e:  # of a damaged stream, whatever FFmpeg or numpy say
             missing = next((n for n in wanted if n not in found), wanted[-1])
             raise _error(item, f"frame {missing} cannot be decoded: {_said(e)}", _AGAIN) from e
-    if missing := [n for n in wanted if n not in found]:
-        raise _error(item, f"frame {missing[0]} of {len(times.start_s)} cannot be decoded", _AGAIN)
+    if lost := [n for n in wanted if n not in found]:
+        raise _error(item, f"frame {lost[0]} of {len(times.start_s)} cannot be decoded", _AGAIN)
     return found
 
 
