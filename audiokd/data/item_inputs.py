@@ -1,13 +1,15 @@
-"""INPUT of pictures: a folder with items.jsonl, or that file, in shards as `audiokd.data.inputs` cuts a corpus of sound."""
+"""INPUT of pictures or videos: a folder with items.jsonl, or that file, in shards as `audiokd.data.inputs` cuts a corpus of
+sound."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from audiokd.data.inputs import QUARANTINE, Input, cut, quarantined
 from audiokd.data.items import ITEMS, read_items
+from audiokd.data.video_sets import is_video
 from audiokd.errors import AudiokdError
 from audiokd.files import sha256_bytes
 
@@ -18,6 +20,23 @@ def holds_items(path: str | os.PathLike[str]) -> bool:
     if root.is_dir():
         return (root / ITEMS).is_file() and not (root / "wav.scp").exists()
     return root.name == ITEMS and root.is_file()
+
+
+def media_of(path: str | os.PathLike[str]) -> Literal["audio", "image", "video"]:
+    """What an INPUT is of: sound, where it `holds_items` not; else videos or pictures, as its items' files are named.
+
+    Raises:
+        AudiokdError: as `read_items`; or videos and other items in one list.
+    """
+    if not holds_items(path):
+        return "audio"
+    items = read_items(path)
+    moving = [is_video(i) for i in items]
+    if any(moving) and not all(moving):
+        other = items[moving.index(not moving[0])]
+        what = f"{other.id} is {'a video' if not moving[0] else 'no video'}, {items[0].id} is otherwise"
+        raise AudiokdError(what, where=other.where, fix="list videos and pictures in folders of their own")
+    return "video" if moving[0] else "image"
 
 
 def open_items(path: str | os.PathLike[str], shard_size: int = 1000) -> Input:

@@ -9,7 +9,7 @@ from typing import Any
 
 from audiokd.data.error_log import ErrorLog
 from audiokd.data.items import Item
-from audiokd.errors import AudioError, AudiokdError, FrameError, ImageError
+from audiokd.errors import AudioError, AudiokdError, FrameError, ImageError, VideoError
 
 MAX_TRIES = 20
 
@@ -41,7 +41,7 @@ class ReplacingDataset(ABC):
             item = self.items[(index + attempt) % len(self.items)]
             try:
                 return self.read(item, step)
-            except (AudioError, ImageError, FrameError) as e:
+            except (AudioError, ImageError, FrameError, VideoError) as e:
                 self._report(item, e)
         if not self.training:
             return None
@@ -53,7 +53,7 @@ class ReplacingDataset(ABC):
         """What a step is given of an item.
 
         Raises:
-            AudioError, ImageError, FrameError: it cannot be read.
+            AudioError, ImageError, FrameError, VideoError: it cannot be read.
         """
 
     def _report(self, item: Any, error: AudiokdError) -> None:

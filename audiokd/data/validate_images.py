@@ -15,12 +15,13 @@ from audiokd.files import sha256_bytes
 
 @dataclass(frozen=True)
 class ImageReport:
-    """What one item's picture is. `error` is why it cannot be used, `warnings` what a person should look at.
+    """What one item's picture or video is. `error` is why it cannot be used, `warnings` what a person should look at.
 
     Attributes:
         sha256: of the file.
         format: Pillow's name and mode of what is in it, such as "JPEG RGB".
         size: width and height in pixels, the right way up.
+        frames, duration_s: of a video.
     """
 
     item: Item
@@ -30,6 +31,8 @@ class ImageReport:
     sha256: str = ""
     format: str = ""
     size: tuple[int, int] = (0, 0)
+    frames: int = 0
+    duration_s: float = 0.0
 
 
 def check_image(item: Item) -> ImageReport:

@@ -125,7 +125,7 @@ def linear_probe(
     found = None
     if test is not None:
         found = score_summary(logits_of(test, weight[best], bias[best]), test.y, task, test.groups)
-    return ProbeResult(metric_of(task), list(rates), scores, rates[best], found, _chance(train, test or dev, task))
+    return ProbeResult(metric_of(task), list(rates), scores, rates[best], found, chance_of(train, test or dev, task))
 
 
 def cross_probe(
@@ -176,7 +176,8 @@ def _loss(logits: Tensor, y: Tensor, task: Task) -> Tensor:
     return flat.view(len(logits), -1).mean(1)
 
 
-def _chance(train: ProbeSet, scored: ProbeSet, task: Task) -> float:
+def chance_of(train: ProbeSet, scored: ProbeSet, task: Task) -> float:
+    """The score of always saying the commonest label of `train`, or the share of tags of `scored` that are there."""
     if task == "tags":
         return float(scored.y.double().mean())
     return float((scored.y == train.y.mode().values).double().mean())

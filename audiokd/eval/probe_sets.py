@@ -13,11 +13,14 @@ import torch
 from audiokd.data.audio import load_at
 from audiokd.data.beats import read_beats
 from audiokd.data.ctm import Phone, read_ctm
+from audiokd.data.item_inputs import holds_items
+from audiokd.data.items import read_items
 from audiokd.data.kaldi import read_data_dir
 from audiokd.data.labels import read_labels
 from audiokd.data.stems import read_stems
 from audiokd.data.utterance import Utterance
 from audiokd.errors import AudiokdError
+from audiokd.eval.attentive_probe import TokenSet
 from audiokd.eval.beat_probe import BeatSet
 from audiokd.eval.key_score import read_key
 from audiokd.eval.linear_probe import ProbeSet
@@ -35,7 +38,7 @@ def labelled_sets(
 
     Args:
         stores: features of each split.
-        data: files of labels, or data dirs that hold them; of frames, ctm files.
+        data: files of labels, or data dirs that hold them (utt2label, or items.jsonl); of frames, ctm files.
         task: class, tags, frames, key or regression.
         device: where the rows are to lie.
 
@@ -50,7 +53,7 @@ def labelled_sets(
         ids[split] = []
         for number, item in enumerate(store.items()):
             x = torch.from_numpy(item.array.copy()).float()
-            found = labels_of(item.id, len(x), float(store.meta["frame_rate"]))
+            found = labels_of(item.id, len(x), float(store.meta.get("frame_rate", 0.0)))
             if found is None:
                 without += 1
                 continue
@@ -75,23 +78,49 @@ def labelled_sets(
     if task == "regression":
         return _values(rows, stores, device), [f"value{k + 1}" for k in range(len(rows["train"][1][0]))], ids
     names = sorted({n for y in rows["train"][1] for n in (y if task == "tags" else [y])})
-    number_of = {n: k for k, n in enumerate(names)}
     sets = {}
     for split, (xs, ys, groups) in rows.items():
-        strange = sorted({n for y in ys for n in (y if task == "tags" else [y])} - number_of.keys())
-        if strange:
-            what = f"labels that no training utterance has: {', '.join(strange[:5])}"
-            raise AudiokdError(what, where=str(stores[split].path), fix="leave those out, or split anew")
-        if task == "tags":
-            y = torch.zeros(len(ys), len(names), dtype=torch.long)
-            for k, tags in enumerate(ys):
-                y[k, [number_of[n] for n in tags]] = 1
-        else:
-            y = torch.tensor([number_of[n] for n in ys])
+        y = _numbers(ys, names, task, stores[split])
         x = torch.cat(xs)
         xs.clear()  # a large set is not held twice
         sets[split] = ProbeSet(x.to(device), y.to(device), torch.tensor(groups).to(device))
     return sets, names, ids
+
+
+def token_sets(
+    stores: Mapping[str, TokenStore], data: list[str], task: str, device: str
+) -> tuple[dict[str, TokenSet], list[str]]:
+    """Tokens of each split's labelled items, left on disk, and the names of labels in order.
+
+    Args:
+        stores, data, device: as of `labelled_sets`.
+        task: class or tags.
+
+    Raises:
+        AudiokdError: as `labelled_sets`.
+    """
+    labels_of = _labels(data, task)
+    found, labels = {}, {}
+    for split, store in stores.items():
+        table = {i: y for i in store if (y := labels_of(i, 0, 0.0)) is not None}
+        found[split], labels[split] = _side_by_side(store, table)
+    names = sorted({n for y in labels["train"] for n in (y if task == "tags" else [y])})
+    return {s: TokenSet(found[s], _numbers(labels[s], names, task, stores[s]).to(device)) for s in stores}, names
+
+
+def _numbers(labels: list[Any], names: list[str], task: str, store: TokenStore) -> torch.Tensor:
+    """Classes [N], or tags [N, C] of 0 and 1, of labels."""
+    number_of = {n: k for k, n in enumerate(names)}
+    strange = sorted({n for y in labels for n in (y if task == "tags" else [y])} - number_of.keys())
+    if strange:
+        what = f"labels that no training utterance has: {', '.join(strange[:5])}"
+        raise AudiokdError(what, where=str(store.path), fix="leave those out, or split anew")
+    if task != "tags":
+        return torch.tensor([number_of[n] for n in labels])
+    y = torch.zeros(len(labels), len(names), dtype=torch.long)
+    for k, tags in enumerate(labels):
+        y[k, [number_of[n] for n in tags]] = 1
+    return y
 
 
 def _values(
@@ -134,7 +163,10 @@ def _labels(data: list[str], task: str) -> Any:
     """By utterance: its one label, or all of them."""
     table: dict[str, tuple[str, ...]] = {}
     for path in data:
-        table |= read_labels(path)
+        if holds_items(path):
+            table |= {i.id: (i.label,) for i in read_items(path) if i.label is not None}
+        else:
+            table |= read_labels(path)
 
     def of(utt_id: str, frames: int, rate: float) -> Any:
         found = table.get(utt_id)

@@ -125,6 +125,14 @@ METHODS: dict[str, dict[str, str]] = {
         "run": "audiokd.methods.s3a.run:S3ARun",
         "export": "audiokd.methods.s3a.run:write_model",
     },
+    "salt": {
+        "settings": "audiokd.methods.salt.settings:SALTSettings",
+        "module": "audiokd.methods.salt.module:SALTModule",
+        "config": "audiokd.methods.salt.config:SALTConfig",
+        "model": "audiokd.methods.salt.model:SALTModel",
+        "run": "audiokd.methods.salt.run:SALTRun",
+        "export": "audiokd.methods.salt.run:write_model",
+    },
     "speech_lm": {
         "settings": "audiokd.methods.speech_lm.settings:SpeechLMSettings",
         "module": "audiokd.methods.speech_lm.module:SpeechLMModule",

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from audiokd.data.inputs import InputShard, open_input
 from audiokd.data.item_inputs import open_items
@@ -19,7 +19,7 @@ from audiokd.launch.local import Counter
 from audiokd.objects import is_url
 from audiokd.progress import clock, progress
 from audiokd.stages.corpus_worker import Job, Worker, input_sha256
-from audiokd.stages.picture_worker import PictureWorker
+from audiokd.stages.picture_worker import PictureWorker, VideoWorker
 from audiokd.tokens.store import TokenStore, open_store, open_writer
 
 _SHOWN = 10  # utterances that failed, named at the end
@@ -46,12 +46,12 @@ def run_corpus(
     launcher: str = "local",
     launcher_options: str = "",
     split: str = "",
-    pictures: bool = False,
+    media: Literal["audio", "image", "video"] = "audio",
     batch_size: int | None = None,
 ) -> dict[str, Any]:
     """Write a store of `input` seen through the model in `model_dir`. Finished shards are skipped; see `stages.tokenize`.
 
-    Of `pictures` it takes a batch of `batch_size`, of sound one of `batch_duration`.
+    Of pictures and videos it takes a batch of `batch_size`, of sound one of `batch_duration`.
     """
     if nj < 1:
         raise AudiokdError(f"--nj {nj}: at least one process is needed")
@@ -65,8 +65,9 @@ def run_corpus(
         launcher, launcher_options, device, logs=f"{Path(store).name if is_url(store) else store}.log"
     )
     job_of, jobs = share(split)
+    pictures = media != "audio"
     source = open_items(input, shard_size) if pictures else open_input(input, shard_size, allow_pipes)
-    unit = "pictures" if pictures else "utterances"
+    unit = {"audio": "utterances", "image": "pictures", "video": "videos"}[media]
     shards = source.shards[job_of::jobs]
     device_kind = device.split(":")[0]
     on_cpu = device_kind == "cpu"  # a padded batch leaves the caches of a CPU, and fills a GPU
@@ -76,7 +77,7 @@ def run_corpus(
     if pictures:
         batch = {"batch_size": batch_size or (1 if on_cpu else 64)}
     threads = threads or where.default_threads(nj)
-    plan = {**batch, "device": device_kind, "threads": threads, "packages": _versions(pictures)}
+    plan = {**batch, "device": device_kind, "threads": threads, "packages": _versions(media)}
     job = Job(model_dir, store, kind, meta, plan, num_codebooks, layer, dtype)
     writer = open_writer(store, kind, meta)
     names = [s.name for s in source.shards]
@@ -108,7 +109,7 @@ def run_corpus(
 
         counter = Counter(show, shared=launcher == "local" and workers > 1)
         # closed at once on Ctrl-C: a generator that is only collected lets the pool work off its queue first
-        cls = PictureWorker if pictures else Worker
+        cls = {"audio": Worker, "image": PictureWorker, "video": VideoWorker}[media]
         run = where.run(
             cls, (job, device, counter), tasks, workers, threads, show, lambda: counter.reset(utterances, audio_s)
         )
@@ -204,11 +205,14 @@ def check_same_model(model: Any, model_dir: str, store: TokenStore) -> None:
         )
 
 
-def _versions(pictures: bool) -> dict[str, str]:
+#: packages that an input is read by
+_READERS = {"audio": ("soundfile", "torchaudio"), "image": ("pillow", "timm", "torchvision"), "video": ("av",)}
+
+
+def _versions(media: str) -> dict[str, str]:
     from importlib.metadata import version
 
-    of_input = ("pillow", "timm", "torchvision") if pictures else ("soundfile", "torchaudio")
-    return {name: version(name) for name in sorted(("audiokd", "torch", *of_input))}
+    return {name: version(name) for name in sorted(("audiokd", "torch", *_READERS[media]))}
 
 
 def _failed(store: str) -> Iterator[dict[str, Any]]:

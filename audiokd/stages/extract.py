@@ -23,23 +23,23 @@ def extract(
     split: str = "",
     batch_size: int | None = None,
 ) -> dict[str, Any]:
-    """Turn a corpus into a feature store, [T', D] an utterance, [1, D] a picture, [H, W] a picture's anomaly map. Resumes and
-    checks as `tokenize` does.
+    """Turn a corpus into a feature store, [T', D] an utterance or a video, [1, D] a picture, [H, W] a picture's anomaly map.
+    Resumes and checks as `tokenize` does. Of a video it is the clip in its middle that the model is given.
 
     Recordings longer than the model's window go through it window by window, which the store's meta has as window_s and hop_s
     (`audiokd.nn.windows`).
 
     Args:
         model_dir: folder of a model that audiokd exported, or a hub id; of transformers' encoders of sound and pair models, too.
-        input: data dir, shards, cuts file, folder of audio, or one audio file; of a picture model a folder with items.jsonl, or
-            that file.
+        input: data dir, shards, cuts file, folder of audio, or one audio file; of a picture or video model a folder with
+            items.jsonl, or that file.
         store: folder to write.
         layer: which features, one of the model's `feature_layers`; its first by default.
         dtype: of the features in the store; bfloat16 comes back as float32.
         shard_size: utterances a shard, for an input that has no shards yet.
         batch_duration: seconds of audio a batch, padding included; 0 is one utterance at a time. Default: 0 on a CPU,
             120 elsewhere.
-        batch_size: pictures a batch. Default: 1 on a CPU, 64 elsewhere.
+        batch_size: pictures or clips a batch. Default: 1 on a CPU, 64 elsewhere.
         device: cpu, cuda, cuda:1, ...; of cuda without a number each local process takes the next GPU.
         nj: processes; jobs of a SLURM array; Ray actors.
         threads: of each; default: all cores shared among the processes, or the CPUs that a job or an actor asks for.
@@ -53,10 +53,10 @@ def extract(
         The store's totals; of its own part, where others of a `split` are not done.
 
     Raises:
-        AudiokdError: as `tokenize`, or the model has no such features, or it takes pictures and the input is sound (or the other
-            way round).
+        AudiokdError: as `tokenize`, or the model has no such features, or it takes pictures, videos or sound and the input is
+            another of these.
     """
-    from audiokd.data.item_inputs import holds_items
+    from audiokd.data.item_inputs import media_of
     from audiokd.errors import AudiokdError, ConfigError
     from audiokd.hub.auto import load_for_inference
     from audiokd.nn.features import layers_in
@@ -71,13 +71,15 @@ def extract(
     layer = layer or model.feature_layers[0]
     if layer not in model.feature_layers:
         raise AudiokdError(f"no features {layer!r}", where=model_dir, fix=f"layers: {', '.join(model.feature_layers)}")
-    pictures = getattr(model, "kind", "audio") == "image"
-    if pictures != holds_items(input):
-        takes = "pictures: give a folder with items.jsonl" if pictures else "sound, and this is a folder of pictures"
-        raise AudiokdError(f"a {model.config.model_type} model takes {takes}", where=input)
-    if (batch_duration if pictures else batch_size) is not None:
-        given, right = ("batch_duration", "batch_size") if pictures else ("batch_size", "batch_duration")
-        raise ConfigError(f"--{given} is not for {'pictures' if pictures else 'sound'}", fix=f"give --{right}")
+    kind = getattr(model, "kind", "audio")
+    if kind != (given := media_of(input)):
+        names = {"audio": "sound", "image": "pictures", "video": "videos"}
+        takes = names[kind] if kind == "audio" else f"{names[kind]}: give a folder with items.jsonl of these"
+        raise AudiokdError(f"a {model.config.model_type} model takes {takes}, and this is {names[given]}", where=input)
+    pictures = kind == "image"
+    if (batch_size if kind == "audio" else batch_duration) is not None:
+        other, right = ("batch_size", "batch_duration") if kind == "audio" else ("batch_duration", "batch_size")
+        raise ConfigError(f"--{other} is not for {'sound' if kind == 'audio' else kind + 's'}", fix=f"give --{right}")
     meta = {
         "layer": layer,
         "layers": layers_in(layer, model.feature_layers, getattr(model, "cls_tokens", 0)),
@@ -90,6 +92,8 @@ def extract(
         meta["media"] = "image"
         if getattr(model, "thresholds", None):  # of an anomaly detector
             meta["thresholds"] = model.thresholds
+    elif kind == "video":
+        meta["media"] = "video"
     else:
         window_s, hop_s = window_of(model)
         meta |= {k: getattr(model, k) for k in ("sample_rate", "frame_rate", "frame_size")}
@@ -115,6 +119,6 @@ def extract(
         launcher=launcher,
         launcher_options=launcher_options,
         split=split,
-        pictures=pictures,
+        media=kind,
         batch_size=batch_size,
     )

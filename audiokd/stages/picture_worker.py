@@ -1,4 +1,4 @@
-"""One process's share of a corpus of pictures: decodes ahead, runs the model on batches, writes shards."""
+"""One process's share of a corpus of pictures or videos: decodes ahead, runs the model on batches, writes shards."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from audiokd.data.images import load_image
-from audiokd.errors import ImageError
+from audiokd.data.items import Item
+from audiokd.data.video import clip_times, read_frames, read_times
+from audiokd.errors import ImageError, VideoError
 from audiokd.stages.corpus_worker import Read, Worker, error_row
 from audiokd.tokens.store import StoreItem
 
@@ -30,17 +32,21 @@ class PictureWorker(Worker):
         size = self.job.plan["batch_size"]
         return [utterances[i : i + size] for i in range(0, len(utterances), size)]
 
-    def _read(self, batch: list[Any]) -> Read:
+    def _view(self, item: Item) -> np.ndarray:
+        """What the model is given of an item."""
         from audiokd.vision.transforms import plain_view
 
-        # a model of pixels sees pictures as large as they are
-        view = getattr(self.model, "view", None) or (lambda picture: plain_view(picture, self.model.preprocess))
+        if view := getattr(self.model, "view", None):  # a model of pixels sees pictures as large as they are
+            return view(load_image(item)).numpy()
+        return plain_view(load_image(item), self.model.preprocess).numpy()
+
+    def _read(self, batch: list[Any]) -> Read:
         views: list[tuple[Any, np.ndarray | None]] = []
         errors = {}
         for item in batch:
             try:
-                views.append((item, view(load_image(item)).numpy()))
-            except ImageError as e:
+                views.append((item, self._view(item)))
+            except (ImageError, VideoError) as e:
                 row = error_row(item, e)  # names the file, and a store holds no path
                 errors[item.id] = row | {"error": row["error"].replace(item.path, os.path.basename(item.path))}
         return Read(views, errors)
@@ -56,3 +62,12 @@ class PictureWorker(Worker):
             batch = torch.from_numpy(np.stack([*alike])).to(self.device)
             found += [self._numpy(f) for f in self.model.extract(batch, None, self.job.layer)[0]]
         return found
+
+
+class VideoWorker(PictureWorker):
+    """As `PictureWorker`, of the clip in the middle of each video."""
+
+    def _view(self, item: Item) -> np.ndarray:
+        c, times = self.model.config, read_times(item)
+        wanted = times.frames_at(clip_times(times, item, c.frames, c.fps, 0.5))
+        return self.model.clip(read_frames(item, wanted.tolist(), times)).numpy()

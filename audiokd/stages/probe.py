@@ -21,7 +21,7 @@ def probe(
     test: str = "",
     folds: str = "",
     task: Literal["class", "tags", "frames", "key", "regression", "beats", "separation"] = "class",
-    head: Literal["linear", "mlp"] = "linear",
+    head: Literal["linear", "mlp", "attentive", "knn"] = "linear",
     layers: int = 0,
     source: str = "",
     rates: list[float] | None = None,
@@ -30,6 +30,8 @@ def probe(
     system: str = "",
     seed: int = 0,
     device: str = "cpu",
+    decays: list[float] | None = None,
+    blocks: int | None = None,
 ) -> dict[str, Any]:
     """Train probes on features of a corpus, choose one on dev, and score that one on test.
 
@@ -49,17 +51,22 @@ def probe(
             regression: numbers in place of labels, R2; beats: mir_eval's F-measure; separation: of one source from the mixtures
             whose frames these are, SDR.
         head: linear: one layer for each of `rates`, the best of them is taken. mlp: MARBLE's, 512 hidden units on the layer that
-            is best; for separation a recurrent network.
+            is best; for separation a recurrent network. attentive: of all tokens of an utterance or a clip (`audiokd extract
+            --layer tokens`, or frames), a query after self-attention for each of `rates` and `decays`. knn: nearest neighbours,
+            nothing is trained. The last two of classes, attentive of tags, too.
         layers: of an mlp: whose features stand one after another in the stores, as in layer clip of an encoder of so many, or
             layers for frames, beats and separation. By default what `audiokd extract` wrote down.
         source: of separation, such as vocals.
-        rates: learning rates that are tried; by default seven from 0.001 to 1. Of an mlp one, 0.001.
+        rates: learning rates that are tried; by default seven from 0.001 to 1. Of an mlp one, 0.001; of attentive five from 0.005
+            to 0.0001.
         epochs: passes over train; at most, of an mlp.
         batch_size: rows a step; of separation, crops of 6 s. By default 256 of a linear probe, 64 of an mlp, but 1,024 frames, and
             32 crops.
         system: name in the table; that of `out` if left empty.
         seed: of the probes' first weights and of the order of rows.
         device: torch device.
+        decays: of an attentive head, weight decays that are tried; 0.01 and 0.1 by default.
+        blocks: of an attentive head, self-attention blocks before the query; 3 by default.
 
     Returns:
         what `out` holds.
@@ -68,6 +75,7 @@ def probe(
         AudiokdError: a store holds no features or another model's, no utterance of a split has a label, or a label of dev or
             test is not in train.
     """
+    from audiokd.eval.knn_probe import knn_probe
     from audiokd.eval.linear_probe import RATES, cross_probe, linear_probe
     from audiokd.eval.mlp_probe import mlp_probe
     from audiokd.eval.probe_sets import folds_of, labelled_sets
@@ -80,7 +88,7 @@ def probe(
         raise ConfigError("out is the JSON file; the table is written beside it", where=out, fix="--out <name>.json")
     if bool(folds) == bool(dev or test) or bool(dev) != bool(test):
         raise ConfigError("a probe needs dev and test stores, or folds", fix="--dev and --test, or --folds alone")
-    _check_head(head, task, folds, layers, rates, source)
+    _check_head(head, task, folds, layers, rates, source, decays, blocks)
     paths = {"train": train} if folds else {"train": train, "dev": dev, "test": test}
     stores = {name: open_store(path) for name, path in paths.items()}
     for store in stores.values():
@@ -92,13 +100,23 @@ def probe(
     if len(made_by) > 1:
         said = "; ".join(f"{name}: {layer} of model {sha[:12]}" for (sha, layer), name in made_by.items())
         raise AudiokdError(f"the stores hold features of different models or layers: {said}", where=train)
-    batch_size = batch_size or (BATCH.get(task, 64) if head == "mlp" else 256)
+    batch_size = batch_size or {"mlp": BATCH.get(task, 64), "attentive": 64}.get(head, 256)
     layers = _layers(stores["train"], layers, task) if head == "mlp" else 1
     lr = rates[0] if rates else 1e-3
     of_mlp: dict[str, Any] = {"layers": layers, "lr": lr, "batch_size": batch_size, "epochs": epochs, "seed": seed}
     names: list[str] = []
     if task in ("beats", "separation"):
         found, sizes = _tracks(task, stores, data, source, of_mlp, device)
+    elif head == "attentive":
+        from audiokd.eval import attentive_probe as a
+        from audiokd.eval.probe_sets import token_sets
+
+        tokens, names = token_sets(stores, data, task, device)
+        sizes = {name: len(t.x) for name, t in tokens.items()}
+        tried = (rates or a.RATES, decays or a.DECAYS, a.BLOCKS if blocks is None else blocks)
+        three = (tokens["train"], tokens["dev"], tokens["test"])
+        kind_of: Any = task
+        found = a.attentive_probe(*three, len(names), kind_of, *tried, epochs, batch_size, seed).as_dict()
     else:
         sets, names, ids = labelled_sets(stores, data, task, device)
         sizes = {name: len(s.x) for name, s in sets.items()}
@@ -106,13 +124,15 @@ def probe(
         if folds:
             fold_of = folds_of(folds, ids["train"])
             found = _over_folds(cross_probe(sets["train"], fold_of.to(device), len(names), *options))
+        elif head == "knn":
+            found = knn_probe(sets["train"], sets["dev"], sets["test"], len(names)).as_dict()
         elif head == "mlp":
             kind: Any = "class" if task == "frames" else task
             found = mlp_probe(sets["train"], sets["dev"], sets["test"], names, kind, **of_mlp).as_dict()
         else:
             found = linear_probe(sets["train"], sets["dev"], sets["test"], len(names), *options).as_dict()
-    if head == "mlp":
-        found |= {"rate": lr, "head": head}
+    if head != "linear":
+        found |= {"head": head} | ({"rate": lr} if head == "mlp" else {})
     settings = {"stores": paths, "data": data, "task": task, "folds": folds, "epochs": epochs, "batch_size": batch_size}
     settings |= {"source": source} if source else {}
     result = {
@@ -139,6 +159,11 @@ def probe(
         net = "a recurrent network" if task == "separation" else "one hidden layer"
         note += f"; {net} on layer {found['chosen_layer']} of {layers}, chosen on dev"
         note += "".join(f"; {k} {v:.3f}" for k, v in found["more"].items()) + "."
+    elif head == "attentive":
+        tried_on = f"the best on dev of {len(found['grid'])} heads, weight decay {found['decay']:g}"
+        note += f"; one query after {found['blocks']} blocks, {tried_on}."
+    elif head == "knn":
+        note += f"; {found['rate']} nearest neighbours, chosen on dev of {', '.join(map(str, found['rates']))}."
     else:
         shares = ", or the share of tags that are there" if task == "tags" else ""
         note += f"; chance: always the commonest label of training{shares}."
@@ -179,7 +204,25 @@ def _layers(store: Any, asked: int, task: str) -> int:
     return asked or there or 1
 
 
-def _check_head(head: str, task: str, folds: str, layers: int, rates: list[float] | None, source: str) -> None:
+def _check_head(
+    head: str,
+    task: str,
+    folds: str,
+    layers: int,
+    rates: list[float] | None,
+    source: str,
+    decays: list[float] | None,
+    blocks: int | None,
+) -> None:
+    if (decays or blocks is not None) and head != "attentive":
+        raise ConfigError(f"--{'decays' if decays else 'blocks'} is an attentive head's", fix="--head attentive")
+    if head in ("attentive", "knn") and (
+        folds or layers or task not in ("class", *(["tags"] if head == "attentive" else []))
+    ):
+        given = "--folds" if folds else "--layers" if layers else f"--task {task}"
+        raise ConfigError(f"{given} is not for --head {head}", fix="--head linear or mlp")
+    if head == "knn" and rates:
+        raise ConfigError("nothing is trained of --head knn", fix="leave --rates out")
     if bool(source) != (task == "separation"):
         raise ConfigError("a source is separation's", fix="--task separation --source vocals")
     if head == "linear" and (task in MLP_ONLY or layers):

@@ -30,14 +30,15 @@ def validate(
     nj: int = 1,
     clip_threshold: float = 0.001,
 ) -> dict:
-    """Check a data directory, or a folder of webdataset tars: every rule of its lists, and all of its audio or pictures, decoded
-    in full.
+    """Check a data directory, or a folder of webdataset tars: every rule of its lists, and all of its audio, pictures or
+    videos, decoded in full.
 
     Each fault is printed as `file:line: utterance: what`. Utterances whose audio cannot be used go to
     DATA_DIR/quarantine.txt (`utterance-id reason` a line), which later stages leave out; the report is
     DATA_DIR/validate.json. Clipping, silence and a suffix that does not fit are warnings. Of pictures those are what had to be
-    converted (CMYK, 16 bits, transparency), a suffix that does not fit, and one file under two ids; the report counts classes
-    and domains. Of frames of drives all points, sweeps and pictures are read, and boxes and calibrations checked.
+    converted (CMYK, 16 bits, transparency), a suffix that does not fit, and one file under two ids; of videos a
+    variable frame rate, odd sides and one file under two ids; the report counts classes and domains. Of frames of drives all
+    points, sweeps and pictures are read, and boxes and calibrations checked.
 
     Args:
         data_dir: folder with wav.scp, and segments, text, utt2spk, spk2utt where the corpus has them; or with *.tar; or with

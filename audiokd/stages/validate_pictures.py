@@ -1,4 +1,4 @@
-"""Stage 2 of pictures: check a folder's items.jsonl, its classes and all of its pictures."""
+"""Stage 2 of pictures and videos: check a folder's items.jsonl, its classes and all of its files."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from audiokd.data.classes import CLASSES, check_same, named, read_classes
+from audiokd.data.item_inputs import media_of
 from audiokd.data.items import Item, read_items
 from audiokd.data.pool import pool_map
 from audiokd.data.validate_images import ImageReport, check_image
+from audiokd.data.validate_videos import check_video
 from audiokd.errors import AudiokdError
 from audiokd.files import write_json
 from audiokd.progress import progress
@@ -20,9 +22,11 @@ def validate_pictures(root: Path, max_error_rate: float, nj: int) -> dict[str, A
     """As `audiokd.stages.validate.validate`, of a folder with items.jsonl.
 
     Raises:
-        AudiokdError: a line of items.jsonl breaks a rule, a label is not in classes.txt, or too many pictures are bad.
+        AudiokdError: a line of items.jsonl breaks a rule, a label is not in classes.txt, or too many pictures or videos are bad.
     """
     items = read_items(root)
+    moving = media_of(root) == "video"
+    unit, check = ("videos", check_video) if moving else ("pictures", check_image)
     try:
         absent = _check_classes(root, items)
     except AudiokdError as e:
@@ -30,8 +34,8 @@ def validate_pictures(root: Path, max_error_rate: float, nj: int) -> dict[str, A
         raise
     reports: list[ImageReport] = []
     bad = 0
-    with progress(f"validate {root.name}", len(items), "pictures") as bar:
-        for report in pool_map(check_image, items, nj, chunk_size=16):
+    with progress(f"validate {root.name}", len(items), unit) as bar:
+        for report in pool_map(check, items, nj, chunk_size=16):
             reports.append(report)
             bad += report.error is not None
             if report.error is not None:
@@ -45,7 +49,7 @@ def validate_pictures(root: Path, max_error_rate: float, nj: int) -> dict[str, A
     for row in copies:
         say(f"{row['where']}: {row['id']}: {row['what']} (warning)")
     summary: dict[str, Any] = {
-        "pictures": len(reports),
+        unit: len(reports),
         "classes": _counts(good, "label"),
         "domains": _counts(good, "domain"),
         "without_label": sum(r.item.label is None for r in good),
@@ -55,14 +59,17 @@ def validate_pictures(root: Path, max_error_rate: float, nj: int) -> dict[str, A
         "images": [{"id": i, "where": where, "what": what} for i, where, what in sorted(wrong)],
         "warnings": [{"id": r.item.id, "where": r.where, "what": w} for r in good for w in r.warnings] + copies,
     }
+    if moving:
+        summary["frames"] = sum(r.frames for r in good)
+        summary["duration_s"] = round(sum(r.duration_s for r in good), 3)
     if absent:
         what = f"no item of {named(absent)}"
         say(f"{root / CLASSES}: {what} (warning)")
         summary["warnings"].append({"id": "", "where": str(root / CLASSES), "what": what})
-    summary = conclude(root, summary, wrong, len(reports), max_error_rate, "pictures cannot be read")
+    summary = conclude(root, summary, wrong, len(reports), max_error_rate, f"{unit} cannot be read")
     sizes = f", {' to '.join('x'.join(map(str, summary['sizes'][k])) for k in ('least', 'greatest'))}" if good else ""
     say(
-        f"{root}: {len(good)} pictures, {len(summary['classes'])} classes, {len(summary['domains'])} domains{sizes}, "
+        f"{root}: {len(good)} {unit}, {len(summary['classes'])} classes, {len(summary['domains'])} domains{sizes}, "
         f"{len(wrong)} in quarantine, {len(summary['warnings'])} warnings; the report is {root / REPORT}"
     )
     return summary

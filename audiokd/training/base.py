@@ -30,11 +30,13 @@ class RunModule(L.LightningModule):
         val_metrics: means of the last validation, `loss` among them.
         crops: independent crops of an utterance that a step takes.
         exported: where in the state dict the model stands that `audiokd export` writes.
+        kept_steps: whose checkpoints are kept.
     """
 
     automatic_optimization = False
     crops = 1
     exported = "generator."
+    kept_steps: frozenset[int] = frozenset()
 
     def __init__(self, run: RunSettings):
         super().__init__()

@@ -30,7 +30,8 @@ class AtomicCheckpointIO(CheckpointIO):
 
 
 class RunCheckpoint(L.Callback):
-    """Writes last.ckpt every `every` steps by the module's own count, and best.ckpt when validation loss improves.
+    """Writes last.ckpt every `every` steps by the module's own count, best.ckpt when validation loss improves, and step<N>.ckpt
+    of the module's `kept_steps`.
 
     Args:
         folder: where to.
@@ -50,6 +51,8 @@ class RunCheckpoint(L.Callback):
         # at the last step only after its validation, for a run whose last.ckpt says so is done
         if module.iteration % self.every == 0 and module.iteration < module.run.max_steps:
             trainer.save_checkpoint(self.folder / "last.ckpt")
+        if module.iteration in module.kept_steps:
+            trainer.save_checkpoint(self.folder / f"step{module.iteration}.ckpt")
 
     def on_validation_end(self, trainer: L.Trainer, module: Any) -> None:
         if module.iteration == 0 or not module.val_metrics:  # an untrained model is nobody's best

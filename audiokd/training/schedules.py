@@ -50,3 +50,15 @@ def slanted_triangular(step: int, *, peak: float, total_steps: int, cut: float =
     top = max(1.0, cut * total_steps)
     share = step / top if step < top else max(0.0, 1 - (step - top) / max(1.0, total_steps - top))
     return peak * (1 + share * (ratio - 1)) / ratio
+
+
+def warmup_stable_decay(
+    step: int, *, peak: float, floor: float, warmup_steps: int, decay_steps: int, total_steps: int
+) -> float:
+    """Linear from 0 to `peak` over `warmup_steps`, `peak`, then linear down to `floor` over the last `decay_steps` of `total_steps`
+    (Hu et al., arXiv 2404.06395; Hägele et al., arXiv 2405.18392). Without decay steps the rate stays: a run from any of its
+    checkpoints with decay steps is a run of that length."""
+    if step < warmup_steps:
+        return peak * (step + 1) / warmup_steps
+    left = total_steps - step
+    return peak if left > decay_steps else floor + (peak - floor) * max(0, left) / decay_steps

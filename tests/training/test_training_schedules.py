@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 
-from audiokd.training.schedules import cosine, warmup_cosine
+from audiokd.training.schedules import cosine, warmup_cosine, warmup_stable_decay
 
 PEAK, FLOOR, WARMUP, TOTAL = 2e-4, 5e-5, 10, 200
 ARGS = {"peak": PEAK, "floor": FLOOR, "warmup_steps": WARMUP, "total_steps": TOTAL}
@@ -51,3 +51,13 @@ def test_short_runs_have_finite_rates(warmup: int, total: int) -> None:
         lr = warmup_cosine(step, peak=PEAK, floor=FLOOR, warmup_steps=warmup, total_steps=total)
         assert math.isfinite(lr)
         assert 0 < lr <= PEAK
+
+
+def test_a_branch_of_a_constant_stretch_is_a_run_of_its_length() -> None:
+    args = {"peak": PEAK, "floor": 0.0, "warmup_steps": WARMUP}
+    stable = [warmup_stable_decay(n, **args, decay_steps=0, total_steps=TOTAL) for n in range(TOTAL)]
+    assert stable[: WARMUP + 1] == pytest.approx([PEAK * (n + 1) / WARMUP for n in range(WARMUP)] + [PEAK])
+    assert set(stable[WARMUP:]) == {PEAK}
+    short = [warmup_stable_decay(n, **args, decay_steps=20, total_steps=120) for n in range(121)]
+    assert short[:101] == stable[:101]
+    assert short[100:] == pytest.approx([PEAK * (120 - n) / 20 for n in range(100, 121)])

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# The data of egs/debian_sounds/ssl1, under the same names: data/{train,dev} and data/{drums,letters,language,sounds,phones}/{train,dev,test}.
+# Where that recipe has its data here already, they are taken; else it is asked to make them.
+set -euo pipefail
+. ../../../recipes/lib.sh
+read_options "$@"
+
+[ -e ../ssl1/data/sounds/test/wav.scp ] || (cd ../ssl1 && ./run.sh --stage data --stop_stage data)
+[ -e data ] || ln -s ../ssl1/data data

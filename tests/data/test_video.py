@@ -1,0 +1,163 @@
+"""Frames of real videos by number and time, and videos that are not as they should be."""
+
+from __future__ import annotations
+
+import sys
+from fractions import Fraction
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from audiokd.data.items import Item
+from audiokd.data.video import clip_times, decode_whole, read_frames, read_times, write_video
+from audiokd.errors import ConfigError, VideoError
+
+
+@pytest.fixture(scope="module")
+def real(carphone: Path) -> tuple[Item, np.ndarray]:
+    """A real video and all of its frames, decoded one after another."""
+    with av.open(str(carphone)) as container:
+        frames = np.stack([f.to_ndarray(format="rgb24") for f in container.decode(video=0)])
+    return Item("carphone", str(carphone)), frames
+
+
+def test_times_of_a_real_video(real: tuple[Item, np.ndarray]) -> None:
+    times = read_times(real[0])
+    assert len(times.start_s) == len(real[1]) == 120
+    assert times.size == (176, 144)
+    assert times.start_s[0] == 0
+    assert times.duration_s == pytest.approx(120 / 29.97, abs=0.01)
+    assert times.steady
+    assert decode_whole(real[0], times) == "h264 yuv420p"
+
+
+@pytest.mark.parametrize("numbers", [[0], [119], [57, 3, 57], [30, 31, 32, 90]])
+def test_frames_are_those_of_decoding_from_the_start(real: tuple[Item, np.ndarray], numbers: list[int]) -> None:
+    item, frames = real
+    assert np.array_equal(read_frames(item, numbers, read_times(item)), frames[numbers])
+
+
+def test_what_is_written_is_read_to_the_byte(tmp_path: Path, real: tuple[Item, np.ndarray]) -> None:
+    for name in ("a", "b"):
+        write_video(tmp_path / f"{name}.mkv", real[1][:5, :41, :37], fps=8)  # odd sides
+    item = Item("a", str(tmp_path / "a.mkv"))
+    times = read_times(item)
+    assert times.start_s.tolist() == [0, 0.125, 0.25, 0.375, 0.5]
+    assert times.size == (37, 41)
+    assert np.array_equal(read_frames(item, range(5), times), real[1][:5, :41, :37])
+    assert (tmp_path / "a.mkv").read_bytes() == (tmp_path / "b.mkv").read_bytes()
+
+
+def variable(path: Path, frames: np.ndarray, at_ms: list[int]) -> Item:
+    """A video whose frames are shown from these times on."""
+    with av.open(str(path), "w", format="matroska") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "bgr0"
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        for ms, picture in zip(at_ms, frames):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            frame.pts, frame.time_base = ms, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return Item("variable", str(path))
+
+
+def test_a_variable_frame_rate_goes_by_time(tmp_path: Path, real: tuple[Item, np.ndarray]) -> None:
+    shown = real[1][[0, 20, 40, 60, 80], :32, :32]
+    item = variable(tmp_path / "v.mkv", shown, [500, 540, 1100, 1140, 1500])
+    times = read_times(item)
+    assert times.start_s == pytest.approx([0, 0.04, 0.6, 0.64, 1.0], abs=2e-3)
+    assert not times.steady
+    at = clip_times(times, item, 4, 4.0, 0.0)  # 0, 0.25, 0.5, 0.75 s
+    assert times.frames_at(at).tolist() == [0, 1, 1, 3]
+    assert np.array_equal(read_frames(item, [0, 1, 1, 3], times), shown[[0, 1, 1, 3]])
+
+
+def test_clips_begin_where_the_generator_says(real: tuple[Item, np.ndarray]) -> None:
+    item, times = real[0], read_times(real[0])
+    at = [clip_times(times, item, 16, 8.0, np.random.default_rng(k)) for k in range(40)]
+    assert all(a == pytest.approx(a[0] + np.arange(16) / 8) for a in at)
+    assert min(a[0] for a in at) < 0.5
+    assert max(a[-1] for a in at) <= times.duration_s
+    assert clip_times(times, item, 16, 8.0, np.random.default_rng(3)).tolist() == at[3].tolist()
+    own = times.frames_at(clip_times(times, item, 6, 0.0, 1.0))
+    assert own.tolist() == [114, 115, 116, 117, 118, 119]
+    every = times.frames_at(clip_times(times, item, 120, 0.0, 0.5))
+    assert every.tolist() == list(range(120))
+
+
+@pytest.mark.parametrize(("frames", "fps"), [(121, 0.0), (16, 2.0)])
+def test_a_video_shorter_than_the_clip(real: tuple[Item, np.ndarray], frames: int, fps: float) -> None:
+    with pytest.raises(VideoError, match=r"4 s \(120 frames\) are shorter than the clip of"):
+        clip_times(read_times(real[0]), real[0], frames, fps, 0.0)
+
+
+def test_damage_is_named(tmp_path: Path, carphone: Path, real: tuple[Item, np.ndarray]) -> None:
+    data = carphone.read_bytes()
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(data[: len(data) // 2])
+    with pytest.raises(VideoError, match="cut off") as e:
+        read_times(Item("cut", str(cut), where="items.jsonl:3"))
+    assert e.value.where == "items.jsonl:3"
+    assert "cut.mp4" in str(e.value)
+    bad = bytearray(data)
+    start = data.index(b"mdat") + len(data) // 3
+    bad[start : start + 60_000] = bytes(60_000)
+    (tmp_path / "bad.mp4").write_bytes(bad)
+    item = Item("bad", str(tmp_path / "bad.mp4"))
+    times = read_times(item)
+    with pytest.raises(VideoError, match=r"frame \d+|frames can be decoded"):
+        decode_whole(item, times)
+    with pytest.raises(VideoError, match=r"frame \d+"):
+        read_frames(item, range(120), times)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(b"", r"empty \(0 bytes\)"), (b"no video at all" * 99, "no video"), (None, "no such file")]
+)
+def test_files_that_are_no_videos(tmp_path: Path, content: bytes | None, said: str) -> None:
+    path = tmp_path / "x.mp4"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(VideoError, match=said):
+        read_times(Item("x", str(path)))
+
+
+def test_sound_alone_is_no_video(beckett: Path) -> None:
+    with pytest.raises(VideoError, match="no video stream"):
+        read_times(Item("x", str(beckett)))
+
+
+def test_torchcodec_is_asked_for_the_same_frames(
+    monkeypatch: pytest.MonkeyPatch, real: tuple[Item, np.ndarray]
+) -> None:
+    item, frames = real
+    asked: list[list[int]] = []
+
+    class VideoDecoder:  # its face, on the frames that PyAV decoded
+        def __init__(self, path: str, seek_mode: str, dimension_order: str):
+            assert (path, seek_mode, dimension_order) == (item.path, "exact", "NHWC")
+
+        def get_frames_at(self, indices: list[int]) -> SimpleNamespace:
+            asked.append(indices)
+            return SimpleNamespace(data=torch.from_numpy(frames[indices]))
+
+    module = ModuleType("torchcodec.decoders")
+    module.VideoDecoder = VideoDecoder  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torchcodec", ModuleType("torchcodec"))
+    monkeypatch.setitem(sys.modules, "torchcodec.decoders", module)
+    numbers = [40, 7, 40]
+    assert np.array_equal(read_frames(item, numbers, read_times(item), "torchcodec"), frames[numbers])
+    assert asked == [[7, 40]]
+
+
+def test_a_decoder_that_is_not_there(monkeypatch: pytest.MonkeyPatch, real: tuple[Item, np.ndarray]) -> None:
+    monkeypatch.setitem(sys.modules, "torchcodec.decoders", None)
+    with pytest.raises(ConfigError, match="torchcodec cannot be used here"):
+        read_frames(real[0], [0], read_times(real[0]), "torchcodec")
+    with pytest.raises(ConfigError, match="no decoder 'vlc'"):
+        read_frames(real[0], [0], read_times(real[0]), "vlc")  # type: ignore[arg-type]

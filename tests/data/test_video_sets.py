@@ -1,0 +1,70 @@
+"""Lists and folders of videos, and what is wrong with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from audiokd.data.item_inputs import media_of
+from audiokd.data.items import Item, write_items
+from audiokd.data.video_sets import video_folders, video_list
+from audiokd.errors import AudiokdError
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+def test_a_folder_a_class(tmp_path: Path) -> None:
+    touch(
+        tmp_path / "playing guitar" / "b.mp4", tmp_path / "abseiling" / "a.webm", tmp_path / "abseiling" / "notes.txt"
+    )
+    items = video_folders(tmp_path)
+    assert [(i.id, i.label) for i in items] == [("abseiling/a", "abseiling"), ("playing%20guitar/b", "playing guitar")]
+    touch(tmp_path / "loose.mp4")
+    with pytest.raises(AudiokdError, match="lies in no class' folder"):
+        video_folders(tmp_path)
+
+
+def test_a_list_in_any_of_its_spellings(tmp_path: Path) -> None:
+    lines = ["path label", "k400/a b.mp4 12", "k400/c.mp4,abseiling", "ssv2/9.webm\t3", "", f"{tmp_path}/abs.mp4 5"]
+    (tmp_path / "train.csv").write_text("\n".join(lines) + "\n")
+    items = video_list(tmp_path / "train.csv", tmp_path)
+    assert {i.id: i.label for i in items} == {
+        "k400/a%20b": "12",
+        "k400/c": "abseiling",
+        "ssv2/9": "3",
+        "abs": "5",
+    }
+    assert next(i for i in items if i.label == "12").path == str(tmp_path / "k400/a b.mp4")
+    assert next(i for i in items if i.label == "3").where == f"{tmp_path / 'train.csv'}:4"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("alone.mp4", "no path or no label"),
+        ("a.txt 3", "no video's name"),
+        ("../a.mp4 3", "leaves"),
+        ("a.mp4 3\nb/../a.mp4 4", "leaves|id is that"),
+        ("a.mp4 1\na.mp4 2", "its id is that of"),
+    ],
+)
+def test_lines_that_are_wrong_are_named(tmp_path: Path, line: str, said: str) -> None:
+    (tmp_path / "l.csv").write_text(line + "\n")
+    with pytest.raises(AudiokdError, match=said) as e:
+        video_list(tmp_path / "l.csv")
+    assert f"l.csv:{len(line.splitlines())}" in str(e.value)
+
+
+def test_what_a_folder_is_of(tmp_path: Path) -> None:
+    clip, picture = tmp_path / "a.mp4", tmp_path / "b.png"
+    write_items(tmp_path / "v", [Item("a", str(clip))])
+    write_items(tmp_path / "p", [Item("b", str(picture))])
+    write_items(tmp_path / "both", [Item("a", str(clip)), Item("b", str(picture))])
+    assert [media_of(tmp_path / k) for k in ("v", "p", "nothing")] == ["video", "image", "audio"]
+    with pytest.raises(AudiokdError, match="b is no video, a is otherwise"):
+        media_of(tmp_path / "both")

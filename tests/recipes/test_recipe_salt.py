@@ -1,0 +1,204 @@
+"""Recipes of SALT: the clips of toy_motion, that one frame tells nothing, the lists of K400, and configs and cells of the grids."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from method_settings import settings_of
+from PIL import Image
+
+from audiokd.data.items import read_items
+from audiokd.eval.linear_probe import ProbeSet, linear_probe
+from audiokd.methods.salt.run import check_settings
+from audiokd.stages.fit import read_config
+
+ROOT = Path(__file__).parents[2]
+LOCAL = ROOT / "egs/toy_motion/salt1/local"
+
+
+def load(name: str, folder: Path = LOCAL) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"salt_{folder.parts[-3]}_{name}", folder / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+motion = load("motion")
+
+
+def shift(a: np.ndarray, b: np.ndarray, most: int = 5) -> tuple[int, int]:
+    """Down and across by which `a`'s content has moved in `b`."""
+    grey = [x.mean(-1)[most:-most, most:-most] for x in (a.astype(np.float64), b.astype(np.float64))]
+    moves = [(dy, dx) for dy in range(-most, most + 1) for dx in range(-most, most + 1)]
+
+    def unlike(move: tuple[int, int]) -> float:
+        dy, dx = move
+        h, w = grey[0].shape
+        old = grey[0][max(0, -dy) : h - max(0, dy), max(0, -dx) : w - max(0, dx)]
+        new = grey[1][max(0, dy) : h + min(0, dy), max(0, dx) : w + min(0, dx)]
+        return float(np.abs(old - new).mean())
+
+    return min(moves, key=unlike)
+
+
+@pytest.mark.parametrize(("name", "down", "across"), [("pan_e", 0, -1), ("pan_n", 1, 0), ("pan_sw", -1, 1)])
+def test_a_pan_moves_its_content_the_other_way(photographs: list[Path], name: str, down: int, across: int) -> None:
+    moved = np.zeros(2)
+    for k in range(4):
+        found = motion.clip(motion.photograph(str(photographs[k])), name, np.random.default_rng(k))
+        moved += shift(found[2], found[4])  # whole pixels: of one photograph one may be off
+    assert moved @ (down, across) > 0.85 * np.linalg.norm(moved) * np.hypot(down, across) > 0
+
+
+def test_a_still_clip_stands_still_and_others_do_not(photographs: list[Path]) -> None:
+    for k, name in enumerate(motion.MOTIONS):
+        found = motion.clip(motion.photograph(str(photographs[k % 4])), name, np.random.default_rng(k))
+        assert found.shape == (8, 40, 40, 3)
+        assert (np.abs(np.diff(found.astype(int), axis=0)).max() == 0) == (name == "still")
+
+
+def test_zooms_and_turns_go_their_way() -> None:
+    """By poses: the window shrinks as it zooms in, and turns left as its content turns right."""
+    for k in range(50):
+        rng = [np.random.default_rng(k) for _ in range(4)]
+        grown = [np.diff(motion.poses(n, r)[:, 2]) for n, r in zip(("zoom_in", "zoom_out"), rng)]
+        assert (grown[0] < 0).all()
+        assert (grown[1] > 0).all()
+        turned = [np.diff(motion.poses(n, r)[:, 3]) for n, r in zip(("turn_left", "turn_right"), rng[2:])]
+        assert (turned[0] > 0).all()
+        assert (turned[1] < 0).all()
+
+
+def test_a_random_frame_of_any_motion_has_the_same_poses() -> None:
+    """Mean, spread and extremes of place and scale of a random frame, over 4,000 draws of each motion."""
+    of = {}
+    for name in motion.MOTIONS:
+        rng = np.random.default_rng(0)
+        drawn = np.stack([motion.poses(name, rng)[rng.integers(8)] for _ in range(4000)])
+        across = np.hypot(drawn[:, 0], drawn[:, 1])
+        of[name] = [across.mean(), across.std(), np.quantile(across, 0.95), drawn[:, 2].mean(), drawn[:, 2].std()]
+    found = np.array(list(of.values()))
+    assert np.abs(found - found.mean(0)).max() < 0.04 * np.abs(found.mean(0)).max()
+    assert found[:, 3].std() < 0.01
+    assert found[:, 4].std() < 0.01
+
+
+def test_one_frame_tells_nothing(photographs: list[Path]) -> None:
+    """A linear probe of the pixels, their spread and their edges in one random frame: its interval holds chance."""
+
+    def rows(paths: list[Path], each: int, seed: int) -> ProbeSet:
+        x, y = [], []
+        for path in paths:
+            picture = motion.photograph(str(path))
+            for label, name in enumerate(motion.MOTIONS):
+                for k in range(each):
+                    rng = np.random.default_rng([seed, label, k, len(path.name)])
+                    poses, place = motion.poses(name, rng), motion.place(picture, rng)
+                    assert place is not None
+                    dx, dy, scale, angle = poses[rng.integers(8)]
+                    frame = motion.window(picture, place[0] + dx, place[1] + dy, np.exp(scale), angle).mean(-1) / 255
+                    small = frame.reshape(8, 5, 8, 5).mean((1, 3))
+                    edges = [np.abs(np.diff(frame, axis=a)).mean() for a in (0, 1)]
+                    fine = [np.abs(np.diff(frame, 2, axis=a)).mean() for a in (0, 1)]
+                    x.append([*small.ravel(), frame.std(), *edges, *fine])
+                    y.append(label)
+        return ProbeSet(torch.tensor(np.array(x), dtype=torch.float32), torch.tensor(y))
+
+    train, dev, test = rows(photographs[:3], 12, 0), rows(photographs[3:4], 8, 1), rows(photographs[4:], 12, 2)
+    found = linear_probe(train, dev, test, 13, epochs=30).test
+    assert found is not None
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low <= 1 / 13 <= found.high
+
+
+def test_sources_are_whole_in_one_split_and_a_third_of_them_are_tested(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "motion", motion)
+    made = load("make_data")
+    split = made.split_of([f"source{k}" for k in range(150)])
+    assert Counter(split.values()) == {"train": 90, "dev": 22, "test": 38}
+    assert split == made.split_of([f"source{k}" for k in reversed(range(150))])
+
+
+def test_real_windows_move_and_are_resized_once() -> None:
+    rng = np.random.default_rng(0)
+    noise = np.repeat(np.repeat(rng.integers(0, 256, (1, 30, 40, 3), dtype=np.uint8), 4, 1), 4, 2)
+    frames = np.concatenate([np.roll(noise, 4 * k, 2) for k in range(20)])
+    found = list(motion.moving_windows(frames, 5, 2, rng))
+    assert len(found) == 5
+    assert all(f.shape == (8, 40, 40, 3) for f in found)
+    still = np.repeat(noise, 20, 0)
+    assert list(motion.moving_windows(still, 5, 2, rng)) == []
+
+
+def test_a_drawing_is_no_photograph(tmp_path: Path, photographs: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "motion", motion)
+    made = load("make_data")
+    Image.new("RGB", (200, 200), "red").save(tmp_path / "flat.png")
+    assert not made.is_photograph(tmp_path / "flat.png")
+    assert made.is_photograph(photographs[0])
+
+
+def test_lists_and_folders_of_kinetics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = load("make_data", ROOT / "egs/k400/salt1/local")
+    for k in range(12):
+        path = tmp_path / "videos" / ("abseiling", "archery")[k % 2] / f"{k:02d}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    (tmp_path / "test.csv").write_text("abseiling/t.mp4 abseiling\narchery/u.mp4 archery\n")
+    data = tmp_path / "data"
+    made.main(str(tmp_path / "videos"), str(tmp_path / "test.csv"), str(tmp_path / "videos"), str(data), "k400")
+    assert "train 11, dev 1, test 2 videos of 2 classes" in capsys.readouterr().out
+    sets = {s: read_items(data / s) for s in ("train", "dev", "k400/train", "k400/dev", "k400/test")}
+    assert all(i.label is None for s in ("train", "dev") for i in sets[s])
+    assert {i.label for i in sets["k400/train"]} == {"abseiling", "archery"}
+    assert not {i.path for i in sets["k400/dev"]} & {i.path for i in sets["k400/train"]}
+    (tmp_path / "both.csv").write_text("abseiling/00.mp4 abseiling\n")
+    with pytest.raises(SystemExit, match="1 videos are in both lists"):
+        made.main(str(tmp_path / "videos"), str(tmp_path / "both.csv"), str(tmp_path / "videos"), str(data), "k400")
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("egs/*/salt1/conf/*.yaml")), ids=lambda p: f"{p.parts[-4]}-{p.stem}")
+def test_configs_of_the_recipes_go_together(path: Path) -> None:
+    if path.stem == "grid":
+        return
+    s = settings_of("salt", read_config(str(path)))
+    assert s.step == path.stem
+    s.step = "teacher"
+    assert check_settings(s) is None
+
+
+@pytest.mark.parametrize("corpus", ["toy_motion", "debian_sounds"])
+def test_the_cells_of_a_grid(corpus: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT / "egs" / corpus / "salt1")
+    monkeypatch.syspath_prepend(ROOT / "recipes")
+    grid = importlib.import_module("salt_grid")
+    monkeypatch.setattr(grid, "step_flops", lambda s, teacher: 1e10 if s.step == "student" else 5e9)
+    monkeypatch.setattr(grid, "KNOWN", {})
+    cells = grid.read_points("conf/grid.yaml")
+    at = {(c.name, c.seed): c for c in cells}
+    assert len({c.sha256 for c in cells}) == len(cells)
+    assert {s for n, s in at if n == "student@3"} == {0, 1, 2}
+    assert {s for n, s in at if n == "student@1"} == {0}
+    first, last = at["student@0", 0], at["student@3", 0]
+    assert first.stable == last.stable != at["ema@0", 0].stable
+    assert last.encoder().flops["teacher"] == at["teacher", 0].encoder().flops["total"] == 300 * 5e9
+    assert 1.4e13 - 1e10 < last.encoder().flops["total"] <= 1.4e13
+    steps, decay = last.length()
+    assert decay == round(0.2 * steps)
+    assert at["student@3", 1].teacher is at["teacher", 1]
+    assert "h in all" in grid.forecast(cells, {"gflops": 45, "read_s": 0.1, "probe_s": 60})
+    if corpus == "toy_motion":
+        half = at["long_teacher", 0].encoder().flops["total"]
+        assert half == pytest.approx(0.5 * at["even_split", 0].encoder().flops["total"], rel=0.01)
+    assert grid.r_squared([1.0, 2.0, 3.0], [2.0, 4.0, 6.0]) == pytest.approx(1.0)
