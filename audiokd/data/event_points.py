@@ -30,11 +30,12 @@ from audiokd.data.kaldi import write_data_dir
 from audiokd.data.mark_draw import MEAN, RHO, STD, draw_within
 from audiokd.data.regime import REGIME
 from audiokd.data.text import read_utf8
-from audiokd.errors import AudiokdError
+from audiokd.errors import AudioError, AudiokdError
 from audiokd.files import atomic_folder, sha256_bytes, write_json, write_text
 
 POINTS = "points.tsv"  # its name in a data dir
 COLUMNS = ("filename", "time", "event_label")
+SHORTEST_S = 0.01  # of an interval that is cut to its clip
 
 
 class EventPoint(NamedTuple):
@@ -99,6 +100,24 @@ def check_pairs(utt_id: str, events: Sequence[Event], points: Sequence[EventPoin
         if e.label != p.label or not e.start_s - 1e-4 <= p.time_s <= e.end_s + 1e-4:
             what = f"point {k} ({p.label} at {p.time_s:g} s) is not on event {k} ({e.label}, {e.start_s:g} to {e.end_s:g} s)"
             raise AudiokdError(what, where=f"{where}: {utt_id}", fix=fix)
+
+
+def check_points(times_s: Sequence[float], duration_s: float) -> None:
+    """That points lie within their clip.
+
+    Raises:
+        AudioError: one does not.
+    """
+    for k, time_s in enumerate(times_s):
+        if not 0 <= time_s <= duration_s:
+            what = f"point {k} at {time_s:g} s is outside of the clip, {duration_s:g} s long"
+            raise AudioError(what, fix="correct its time: seconds from the start of the utterance")
+
+
+def within(intervals: np.ndarray, duration_s: float) -> np.ndarray:
+    """Intervals [N, 2] cut to a clip; one that would lie outside of it is SHORTEST_S long at its end."""
+    start = np.clip(intervals[:, 0], 0, max(duration_s - SHORTEST_S, 0))
+    return np.stack([start, np.clip(intervals[:, 1], start + min(SHORTEST_S, duration_s), duration_s)], -1)
 
 
 def write_weak_set(data: str, out: str, rate: float, seed: int = 0) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from audiokd.data.event_points import check_points, within
 from audiokd.errors import AudioError, ConfigError
 from audiokd.frontends.atst_mel import HOP_LENGTH, MIN_SAMPLES, N_MELS, SAMPLE_RATE, ATSTLogMel
 from audiokd.methods.point_sed.attention import IntervalReader
@@ -20,8 +21,6 @@ from audiokd.nn.intervals import from_interval_code
 from audiokd.nn.lengths import conv_length, length_mask, rows_by_item, zero_beyond
 from audiokd.nn.sines import sines
 from audiokd.nn.waveforms import check_wav
-
-SHORTEST_S = 0.01  # of an interval that is cut to its clip
 
 
 class FrameNorm(nn.LayerNorm):
@@ -171,7 +170,9 @@ class PointSedModel(PreTrainedModel):
             AudioError: a clip of less than 32 ms, a point outside of it, a class that there is not.
         """
         duration_s = len(wav) / SAMPLE_RATE
-        check_points(points, duration_s, len(self.config.labels))
+        check_points([t for t, _ in points], duration_s)
+        if any(not 0 <= k < len(self.config.labels) for _, k in points):
+            raise AudioError(f"a point of a class that is none of {len(self.config.labels)}")
         if len(wav) < MIN_SAMPLES:
             raise AudioError(f"{len(wav)} samples; {MIN_SAMPLES} are needed", fix="leave it out")
         if not points:
@@ -182,23 +183,3 @@ class PointSedModel(PreTrainedModel):
         code = self(x, None, times, labels, torch.zeros_like(labels))[-1]
         found = self.intervals_of(code, times, labels).double().cpu().numpy()
         return within(found, duration_s)
-
-
-def within(intervals: np.ndarray, duration_s: float) -> np.ndarray:
-    """Intervals [N, 2] cut to a clip; one that would lie outside of it is SHORTEST_S long at its end."""
-    start = np.clip(intervals[:, 0], 0, max(duration_s - SHORTEST_S, 0))
-    return np.stack([start, np.clip(intervals[:, 1], start + min(SHORTEST_S, duration_s), duration_s)], -1)
-
-
-def check_points(points: Sequence[tuple[float, int]], duration_s: float, classes: int) -> None:
-    """That points lie within their clip and are of known classes.
-
-    Raises:
-        AudioError: one does not, or is not.
-    """
-    for k, (time_s, label) in enumerate(points):
-        if not 0 <= time_s <= duration_s:
-            what = f"point {k} at {time_s:g} s is outside of the clip, {duration_s:g} s long"
-            raise AudioError(what, fix="correct its time: seconds from the start of the utterance")
-        if not 0 <= label < classes:
-            raise AudioError(f"point {k} is of class {label} of {classes}")

@@ -16,7 +16,6 @@ from audiokd.training.base import RunModule
 from audiokd.training.forecast import Forecast
 from audiokd.training.optim import matrices_decay, set_learning_rate
 
-
 TOLD = ("points", "labels", "whose")
 
 

@@ -11,8 +11,7 @@ from typing import Any
 from audiokd.data.event_points import EventPoint, check_pairs, read_points
 from audiokd.data.events import Event, mean_lengths, read_events
 from audiokd.data.inputs import open_input
-from audiokd.data.items import Item
-from audiokd.data.regime import Regime, Seen, write_regime
+from audiokd.data.regime import Regime, Seen, item_of, write_regime
 from audiokd.data.utterance import Utterance
 from audiokd.errors import AudiokdError
 from audiokd.methods.point_sed.settings import PointSedSettings
@@ -56,8 +55,8 @@ class PointSedRun:
         if strange := sorted({e.label for u in self.sets["dev"] for e in self.events[u.id]} - self.mean_s.keys()):
             what = f"classes that no training event has: {', '.join(strange[:5])}"
             raise AudiokdError(what, where=dev, fix="a higher rate of labels, or leave those events out")
-        items = {k: [as_item(u, KNOWN) for u in of] for k, of in self.sets.items()}
-        test = [as_item(u) for path in settings.data.test for u in open_input(path).utterances()]
+        items = {k: [item_of(u, KNOWN) for u in of] for k, of in self.sets.items()}
+        test = [item_of(u) for path in settings.data.test for u in open_input(path).utterances()]
         self.regime = Regime("inductive", [Seen("teacher", items["train"], selection=items["dev"])], test)
 
     def describe(self) -> dict[str, Any]:
@@ -94,12 +93,6 @@ class PointSedRun:
             self.sets["train"], self.sets["dev"], labels, self.events, self.points, s.data, s.run, folder
         )
         return PointSedModule(s, model), data
-
-
-def as_item(u: Utterance, label: str | None = None) -> Item:
-    """An utterance as regime.json counts it: a stretch of a recording is another than its neighbour."""
-    stretch = f"#{u.start_s:g}-{u.end_s}" if u.start_s or u.end_s is not None else ""
-    return Item(u.id, f"{u.path}{stretch}", label)
 
 
 def write_model(exp_dir: Path, settings: PointSedSettings, state: dict[str, Any] | None, out: Path, name: str) -> None:

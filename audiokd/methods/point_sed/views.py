@@ -1,4 +1,4 @@
-"""What is done to training crops: one's sound on top of another's, and time that runs faster or slower. Events and points go along."""
+"""What is done to training crops: one's sound on top of another's, and time that runs faster or slower; events and points too."""
 
 from __future__ import annotations
 
