@@ -21,3 +21,7 @@ python local/make_data.py downloads data "${counts[@]}"
 for r in $rates; do
   python -m audiokd.data.event_points data/train "data/train-$r" --rate "0.$r"
 done
+# the baseline: each as long as its class is on average in those, the point in the middle; and how good such intervals are
+for r in $rates; do
+  audiokd intervals fixed "data/train-$r" "data/train-$r-fixed" --truth data/train --out "data/fixed-$r.json"
+done
