@@ -20,7 +20,7 @@ by default):
 `shared` holds runs by name that many cells stand on, written as those of `fits`; each is made once, by the first cell that needs
 it, and found again by its hash. Texts may hold {seed}, {domain} and the names of shared and of earlier runs, which stand for their
 exported folders; a shared run without {seed} in it is the same for all seeds. A run with `boxes` (or `intervals`), a set, is
-followed by `audiokd detect3d` (`audiokd intervals`) of that set: {NAME_boxes} stands for what it finds, which a student learns from.
+followed by `audiokd detect3d` (`audiokd intervals`) of that set: {NAME_boxes} stands for what it finds, for students.
 
 A cell's work lies in exp/grid/<name>-<seed>-<hash>/, without checkpoints once it has its row in results.jsonl. --tables prints what
 there is, --forecast how long the rest will take.
