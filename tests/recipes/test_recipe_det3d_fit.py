@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from audiokd.methods.point_detr3d.run import check_settings
 from grid_scripts import load_grid
 from method_settings import settings_of
 from recipe_copies import ENV, REPO, copy_recipe
 
 from audiokd.data.pseudo_boxes import read_pseudo_boxes
+from audiokd.methods.point_detr3d.run import check_settings
 from audiokd.stages.fit import read_config
 
 TOY, NUSCENES = (REPO / "egs" / n / "det3d1" for n in ("toy_city", "nuscenes"))
