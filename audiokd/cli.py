@@ -23,6 +23,11 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
         ("model", "input", "out"),
         "boxes in frames of drives, by a detector or a teacher",
     ),
+    "intervals": (
+        "intervals:intervals",
+        ("model", "data", "intervals_dir"),
+        "events with times from a point on each, by a teacher",
+    ),
     "generate": ("generate:generate", ("model", "input", "out"), "pictures or sounds of prompts, by a diffusion model"),
     "decode": ("decode:decode", ("model_dir", "store", "wav_dir"), "tokens back to sound"),
     "anchor": ("anchor:anchor", ("kind", "input", "wav_dir"), "references of a corpus: original, Griffin-Lim"),

@@ -2,11 +2,16 @@
 # Fine-tune an encoder for sound events, from strong, weak and unlabelled clips, alone or taught (C2F, F2C), and score it.
 # Run by egs/<corpus>/<task>/run.sh, in its folder.
 #
-#   --stage N|NAME, --stop_stage N|NAME   1 data, 2 validate, 5 fit, 6 export, 7 extract (frame logits of dev and test), 8 score
+#   --stage N|NAME, --stop_stage N|NAME   1 data, 2 validate, 4 targets (intervals of --points), 5 fit, 6 export, 7 extract (frame
+#                                         logits of dev and test), 8 score
 #   --nj N                                processes for validate, extract
 #   --train_set S --dev_set S             folders below data/: clips with events.tsv, utt2label, or neither; dev's all with events
+#   --points S                            folder below data/ with points on all events and events of a few clips: stage 4 trains a teacher
+#                                         on it in EXP/teacher, or takes `--teacher fixed`, and writes data/TRAIN_SET of its intervals
+#   --teacher_args "--config FILE ..."    options of `audiokd fit point_sed`
 #   --test_sets "S ..."                   folders below data/ with events.tsv
-#   --encoder DIR                         the pretrained encoder: ours, or one of transformers' (README: teachers)
+#   --encoder DIR                         the pretrained encoder: ours, or one of transformers' (README: teachers); stage 4 runs local/encoder.sh,
+#                                         where there is one, to make it
 #   --teachers "DIR ..."                  fine-tuned detectors of the same labels
 #   --config FILE                         settings of the detector
 #   --fit_args "--run.seed 1 ..."         further options of `audiokd fit`
@@ -24,6 +29,9 @@ stop_stage=8
 nj=1
 train_set=train
 dev_set=dev
+points=
+teacher=
+teacher_args=
 test_sets="test"
 encoder=
 teachers=
@@ -39,7 +47,22 @@ device=cpu
 stage_options "$@"
 [ -n "$encoder" ] || die "--encoder is needed: a pretrained model, ours or one of transformers'"
 
-data_stages "$train_set" "$dev_set" "${tests[@]}"
+read -r -a more_teacher <<<"$teacher_args"
+
+data_stages "${points:-$train_set}" "$dev_set" "${tests[@]}"
+
+if in_range targets; then
+  [ ! -x local/encoder.sh ] || ./local/encoder.sh
+  if [ -n "$points" ] && [ -z "$teacher" ]; then
+    log "stage 4: points of data/$points to intervals, by a teacher in $exp/teacher"
+    teacher=$exp/teacher/export
+    audiokd fit point_sed --train "data/$points" --dev "data/$dev_set" --exp_dir "$exp/teacher" "${more_teacher[@]}"
+    audiokd export "$exp/teacher" "$teacher" --checkpoint best
+  fi
+  if [ -n "$points" ]; then
+    audiokd intervals "$teacher" "data/$points" "data/$train_set" --max_error_rate "$max_error_rate"
+  fi
+fi
 
 if in_range fit; then
   log "stage 5: fit detector in $exp"

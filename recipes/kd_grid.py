@@ -11,16 +11,16 @@ by default):
               the method's own name and the grid's sets: `name`, `train`, `dev`. The last run is what is scored; of the others the
               checkpoint `export` (last by default) is what later ones find
     export    checkpoints of the last run that are scored: last, best, swad, init; last and best by default
-    score     classify (the grid's, by default), name, segments, anomalies, boxes, fidelity, ratings; or
+    score     classify (the grid's, by default), name, segments, anomalies, boxes, detect, intervals, fidelity, ratings; or
               {classify: {base_novel: true}} with options
-    model     in the place of fits, of boxes and fidelity: what is scored, such as "{teacher}"
+    model     in the place of fits, of boxes, intervals and fidelity: what is scored, such as "{teacher}"
     generate  of fidelity: options of `audiokd generate`. The grid's `reference` (`model`, and such options) is the system that
               latency_ratio is the time against, in turn with the cell's own
 
 `shared` holds runs by name that many cells stand on, written as those of `fits`; each is made once, by the first cell that needs
 it, and found again by its hash. Texts may hold {seed}, {domain} and the names of shared and of earlier runs, which stand for their
-exported folders; a shared run without {seed} in it is the same for all seeds. A run with `boxes`, a set, is followed by `audiokd
-detect3d` of that set: {NAME_boxes} stands for what it finds, which a student learns from.
+exported folders; a shared run without {seed} in it is the same for all seeds. A run with `boxes` (or `intervals`), a set, is
+followed by `audiokd detect3d` (`audiokd intervals`) of that set: {NAME_boxes} stands for what it finds, for students.
 
 A cell's work lies in exp/grid/<name>-<seed>-<hash>/, without checkpoints once it has its row in results.jsonl. --tables prints what
 there is, --forecast how long the rest will take.
@@ -59,8 +59,9 @@ from audiokd.errors import ConfigError
 from audiokd.stages.fit import source
 
 PLACE = re.compile(r"\{(\w+)\}")
-BOXES = "_boxes"  # behind a run's name: what it found
-FIT_KEYS = {"name", "method", "config", "train", "dev", "options", "export", "boxes"}
+#: a run's set, behind its name what the command wrote of it: {NAME_boxes}
+AFTER = {"boxes": "detect3d", "intervals": "intervals"}
+FIT_KEYS = {"name", "method", "config", "train", "dev", "options", "export", *AFTER}
 CELL_KEYS = {"fits", "export", "score", "seeds", "domains", "model", "generate"}
 
 
@@ -108,9 +109,8 @@ class Runs(Cell):
         places = {"seed": str(self.seed), "domain": self.domain}
         runs = {name: (of, of.fits[0]) for name, of in self.needs.items()} | {f["name"]: (self, f) for f in self.fits}
         for name, (of, fit) in runs.items():
-            places |= {name: f"{of.run_of(fit)}/export"} | (
-                {f"{name}{BOXES}": boxes_of(of, fit)} if "boxes" in fit else {}
-            )
+            places |= {name: f"{of.run_of(fit)}/export"}
+            places |= {f"{name}_{k}": f"{of.run_of(fit)}/{k}" for k in AFTER if k in fit}
         return places
 
 
@@ -179,7 +179,7 @@ def read_cells(path: str) -> list[StudentCell]:
         if command not in SCORES:
             raise ConfigError(f"cell {name} is scored by {command}, not {' or '.join(SCORES)}", where=path)
         generates = command == "fidelity"
-        if not generates and ("generate" in made or ("model" in made and command != "boxes")):
+        if not generates and ("generate" in made or ("model" in made and command not in AFTER)):
             raise ConfigError(f"cell {name} is scored by {command}: model and generate are of fidelity", where=path)
         reference = tree.get("reference", {}) if generates else {}
         beside = [given, made.get("model", ""), reference]
@@ -231,8 +231,8 @@ def _needs(
     known = {"seed"} | ({"domain"} if left_out else set())
     for fit in (*fits, *beside):
         for place in sorted(set(PLACE.findall(json.dumps(fit)))):
-            name = place.removesuffix(BOXES) if place not in shared and place not in known else place
-            if name in shared and (place == name or "boxes" in shared[name][0]):
+            name, _, after = (place, "", "") if place in shared or place in known else place.rpartition("_")
+            if name in shared and (not after or (after in AFTER and after in shared[name][0])):
                 above = dict(list(shared.items())[: list(shared).index(name)])  # each stands on those above it
                 of_seed = seed if _of_seed(name, shared) else 0
                 needs[name] = Runs(
@@ -243,7 +243,7 @@ def _needs(
                     f"{who}: {{{place}}} stands for nothing", where=path, fix="a shared or an earlier run"
                 )
         if fit in fits:
-            known |= {fit["name"]} | ({f"{fit['name']}{BOXES}"} if "boxes" in fit else set())
+            known |= {fit["name"], *(f"{fit['name']}_{k}" for k in AFTER if k in fit)}
     return needs
 
 
@@ -274,14 +274,11 @@ def export(cell: Runs, run_folder: Path, checkpoint: str, model: str) -> None:
         run(cell, "export", str(run_folder), model, "--checkpoint", checkpoint)
 
 
-def boxes_of(cell: Runs, fit: dict[str, Any]) -> str:
-    return f"{cell.run_of(fit)}/boxes"
-
-
-def find_boxes(cell: Runs, fit: dict[str, Any]) -> None:
+def look(cell: Runs, fit: dict[str, Any]) -> None:
     """What an exported run finds in the set that it is to look at, where there is one."""
-    if "boxes" in fit:
-        run(cell, "detect3d", f"{cell.run_of(fit)}/export", cell.filled(fit["boxes"]), boxes_of(cell, fit))
+    for key, command in AFTER.items():
+        if key in fit:
+            run(cell, command, f"{cell.run_of(fit)}/export", cell.filled(fit[key]), f"{cell.run_of(fit)}/{key}")
 
 
 def prepare(shared: Runs) -> None:
@@ -293,7 +290,7 @@ def prepare(shared: Runs) -> None:
         if not (shared.run_of(fit) / "export").exists():
             train(shared, fit)
             export(shared, shared.run_of(fit), fit.get("export", "last"), f"{shared.run_of(fit)}/export")
-        find_boxes(shared, fit)
+        look(shared, fit)
 
 
 def average_is_there(run_folder: Path) -> bool:
@@ -319,11 +316,37 @@ def score(cell: StudentCell, checkpoint: str) -> None:
             continue
         layer = LAYERS.get(command, "logits")
         store, out = f"{cell.folder}/{layer}/{checkpoint}-{Path(test).name}", cell.result(checkpoint, test)
+        if command == "intervals":
+            run(
+                cell,
+                command,
+                model,
+                test,
+                store,
+                "--every",
+                "true",
+                "--truth",
+                test,
+                "--out",
+                str(out),
+                *options(given),
+            )
+            continue
         if command == "boxes":
             run(cell, "detect3d", model, test, store)
         else:
             run(cell, "extract", model, test, store, "--layer", layer)
-        words = ["--data", f"[{test}]" if command == "classify" else test, "--out", str(out), *options(given)]
+        words = [
+            "--data",
+            f"[{test}]" if command in ("classify", "detect") else test,
+            "--out",
+            str(out),
+            *options(given),
+        ]
+        if command == "detect":  # thresholds are chosen on dev
+            dev, heard = cell.filled(cell.fits[-1]["dev"]), f"{cell.folder}/{layer}/{checkpoint}-dev"
+            run(cell, "extract", model, dev, heard, "--layer", layer)
+            words += ["--dev", heard, "--dev_data", f"[{dev}]"]
         run(cell, command, store, *words)
 
 
@@ -384,7 +407,7 @@ def work(cell: StudentCell) -> str:
             train(cell, fit)
             if fit is not cell.fits[-1]:
                 export(cell, cell.run_of(fit), fit.get("export", "last"), f"{cell.run_of(fit)}/export")
-                find_boxes(cell, fit)
+                look(cell, fit)
         without = []
         for checkpoint in cell.export:
             if checkpoint == "swad" and not average_is_there(cell.final):

@@ -47,11 +47,13 @@ SCORES = {
     "segments": of_segments,
     "anomalies": lambda found: found["scores"],
     "boxes": of_boxes,
+    "detect": lambda found: found["summary"],
+    "intervals": lambda found: found["scores"],
     "fidelity": lambda found: found["scores"],
     "ratings": lambda found: found["scores"],
 }
 #: layer that a command scores, where it is not the logits
-LAYERS = {"anomalies": "map", "boxes": "boxes"}
+LAYERS = {"anomalies": "map", "boxes": "boxes", "detect": "events", "intervals": "intervals"}
 
 
 def in_domain(run_folder: Path, checkpoint: str, prefix: str = "") -> float | None:

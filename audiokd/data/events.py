@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -65,15 +65,33 @@ def write_events(path: str | os.PathLike[str], events: Mapping[str, Sequence[Eve
     write_text(path, "".join(f"{line}\n" for line in lines))
 
 
-def _row(row: list[str], where: str) -> tuple[str, Event | None]:
-    if len(row) != len(COLUMNS):
-        raise AudiokdError(f"{len(row)} columns, {len(COLUMNS)} expected", where=where, fix=", ".join(COLUMNS))
-    name, onset, offset, label = (field.strip() for field in row)
+def mean_lengths(events: Iterable[Sequence[Event]]) -> dict[str, float]:
+    """Mean seconds of each label's events, labels sorted."""
+    found: dict[str, list[float]] = {}
+    for e in (e for of in events for e in of):
+        found.setdefault(e.label, []).append(e.end_s - e.start_s)
+    return {label: sum(of) / len(of) for label, of in sorted(found.items())}
+
+
+def utterance_of(name: str, where: str) -> str:
+    """The utterance id that a table's first column names.
+
+    Raises:
+        AudiokdError: it is empty.
+    """
     # an utterance id may have dots in it: only what is a sound file's suffix goes
     file = PurePosixPath(name)
     utt_id = file.stem if file.suffix.lower() in AUDIO_SUFFIXES else file.name
     if not utt_id:
         raise AudiokdError("a row without a file name", where=where)
+    return utt_id
+
+
+def _row(row: list[str], where: str) -> tuple[str, Event | None]:
+    if len(row) != len(COLUMNS):
+        raise AudiokdError(f"{len(row)} columns, {len(COLUMNS)} expected", where=where, fix=", ".join(COLUMNS))
+    name, onset, offset, label = (field.strip() for field in row)
+    utt_id = utterance_of(name, where)
     if not (onset or offset or label):
         return utt_id, None
     try:

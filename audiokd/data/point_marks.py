@@ -27,19 +27,15 @@ import numpy as np
 
 from audiokd.data.crops import rng_of
 from audiokd.data.items3d import FrameItem, Object3d, frames_sha256, read_frames, read_names, write_frames
+from audiokd.data.mark_draw import MEAN, RHO, STD, draw_within
 from audiokd.data.regime import REGIME
 from audiokd.errors import AudiokdError
 from audiokd.files import sha256_bytes, write_json
 
-RHO = 1 / 3
-MEAN, STD = 0.5, 0.3
-
 
 def mark_of(box: Sequence[float], rng: np.random.Generator) -> tuple[float, ...]:
     """An annotated point of a box (`audiokd.data.frame3d.BOX`)."""
-    u = rng.normal(MEAN, STD, 3)
-    while (out := (u < 0) | (u > 1)).any():  # drawn again until it lies inside: the truncated normal
-        u[out] = rng.normal(MEAN, STD, int(out.sum()))
+    u = draw_within(3, rng)
     return tuple((np.asarray(box[:3]) + np.asarray(box[3:6]) / 2 * (2 * u - 1) * RHO).tolist())
 
 

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from audiokd import objects
 from audiokd.data.classes import named
 from audiokd.data.items import Item
+from audiokd.data.utterance import Utterance
 from audiokd.errors import AudiokdError
 from audiokd.files import sha256_bytes, write_bytes, write_json
 
@@ -139,6 +140,12 @@ def check_setting(regime: Regime) -> None:
         if seen and regime.setting == "inductive":
             what = f"{step.step} sees unlabelled items of tested classes that no step has labels of: {named(seen)}"
             raise AudiokdError(what, where="data regime", fix="call it transductive, or leave them out")
+
+
+def item_of(u: Utterance, label: str | None = None) -> Item:
+    """An utterance as a regime counts it: a stretch of a recording is another than its neighbour."""
+    stretch = f"#{u.start_s:g}-{u.end_s}" if u.start_s or u.end_s is not None else ""
+    return Item(u.id, f"{u.path}{stretch}", label)
 
 
 def _summary(items: Sequence[Item], use: str) -> dict[str, Any]:

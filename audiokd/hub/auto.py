@@ -97,6 +97,14 @@ METHODS: dict[str, dict[str, str]] = {
         "run": "audiokd.methods.point_detr3d.run:PointDetr3dRun",
         "export": "audiokd.methods.point_detr3d.run:write_model",
     },
+    "point_sed": {
+        "settings": "audiokd.methods.point_sed.settings:PointSedSettings",
+        "module": "audiokd.methods.point_sed.module:PointSedModule",
+        "config": "audiokd.methods.point_sed.config:PointSedConfig",
+        "model": "audiokd.methods.point_sed.model:PointSedModel",
+        "run": "audiokd.methods.point_sed.run:PointSedRun",
+        "export": "audiokd.methods.point_sed.run:write_model",
+    },
     "promptkd": {
         "settings": "audiokd.methods.promptkd.settings:PromptKDSettings",
         "module": "audiokd.methods.promptkd.module:PromptKDModule",

@@ -44,3 +44,14 @@ def stack_padded(items: list[Tensor]) -> Tensor:
     """Items [..., T] of unequal T, zero-padded on the right to the longest: [B, ..., T]."""
     size = max(x.shape[-1] for x in items)
     return torch.stack([fit_length(x, size) for x in items])
+
+
+def rows_by_item(values: Tensor, whose: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """`values` [N, ...] as [B, M, ...], 0 behind an item's own, and where they came from: [N] int64, places in [B M]."""
+    sizes = torch.bincount(whose, minlength=count)
+    most = max(int(sizes.max()), 1) if len(whose) else 1
+    starts = sizes.cumsum(0) - sizes
+    place = whose * most + torch.arange(len(whose), device=whose.device) - starts[whose]
+    out = values.new_zeros(count * most, *values.shape[1:])
+    out[place] = values
+    return out.view(count, most, *values.shape[1:]), place

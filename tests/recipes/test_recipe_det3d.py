@@ -246,7 +246,7 @@ def test_boxes_of_an_earlier_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     said: list[tuple[str, ...]] = []
     monkeypatch.setattr(grid, "run", lambda cell, *words: said.append(words))
     for fit in own.fits:
-        grid.find_boxes(own, fit)
+        grid.look(own, fit)
     assert said == [("detect3d", f"{own.folder}/teacher/export", "data/weak", f"{own.folder}/teacher/boxes")]
 
 

@@ -67,8 +67,8 @@ def test_fit_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = ask(capsys, "fit", "--help")
     assert (code, out.splitlines()[-1]) == (
         0,
-        "methods: atst, building_sda, classifier, dbfad, detector, lit, lm_spt, mert, point_detr3d, promptkd, promptsrc, "
-        "rvq_vae, s3a, salt, speech_lm, talking_models, tiue, vl2v",
+        "methods: atst, building_sda, classifier, dbfad, detector, lit, lm_spt, mert, point_detr3d, point_sed, promptkd, "
+        "promptsrc, rvq_vae, s3a, salt, speech_lm, talking_models, tiue, vl2v",
     )
     code, out, _ = ask(capsys, "fit", "lm_spt", "--help")
     assert code == 0

@@ -13,12 +13,12 @@ from torch import Tensor
 from audiokd.methods.point_detr3d.config import CenterPointConfig
 from audiokd.methods.point_detr3d.roi_attention import Views, region_in_views
 from audiokd.methods.point_detr3d.targets import head_targets
+from audiokd.nn.deformable_attention import deformable_gather
 from audiokd.vision.bev_augment import augmentation, move_boxes, move_cameras, move_points, undo_on_map
 from audiokd.vision.bev_grid import BevGrid
 from audiokd.vision.box_code import from_code, to_code
 from audiokd.vision.boxes3d import corners, placed, roi_grid
 from audiokd.vision.cameras import camera_matrices, project
-from audiokd.vision.deformable_attention import deformable_gather
 
 EXACT = {"atol": 1e-6, "rtol": 0}
 MOVES = [

@@ -149,14 +149,3 @@ def collate_frames(rows: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
 
 def _whose(rows: Sequence[dict[str, Any]], name: str) -> Tensor:
     return torch.repeat_interleave(torch.arange(len(rows)), torch.tensor([len(r[name]) for r in rows]))
-
-
-def padded(values: Tensor, whose: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """`values` [N, ...] as [B, M, ...], 0 behind an item's own, and where they came from: [N] int64, places in [B M]."""
-    sizes = torch.bincount(whose, minlength=count)
-    most = max(int(sizes.max()), 1) if len(whose) else 1
-    starts = sizes.cumsum(0) - sizes
-    place = whose * most + torch.arange(len(whose), device=whose.device) - starts[whose]
-    out = values.new_zeros(count * most, *values.shape[1:])
-    out[place] = values
-    return out.view(count, most, *values.shape[1:]), place

@@ -15,9 +15,10 @@ from audiokd.data.frame3d import Frame3d
 from audiokd.errors import ConfigError
 from audiokd.methods.point_detr3d.center_point import BevEncoder, as_arrays
 from audiokd.methods.point_detr3d.config import PointDetr3dConfig
-from audiokd.methods.point_detr3d.frames import check_frame, collate_frames, frame_tensors, grid_of, padded
+from audiokd.methods.point_detr3d.frames import check_frame, collate_frames, frame_tensors, grid_of
 from audiokd.methods.point_detr3d.query import PointQuery
 from audiokd.methods.point_detr3d.roi_attention import RoIAttention, Views
+from audiokd.nn.lengths import rows_by_item
 from audiokd.nn.tables import KeepsTables
 from audiokd.vision.box_code import CODE, from_code
 from audiokd.vision.feature_pyramid import FeaturePyramid
@@ -147,8 +148,8 @@ class PointDetr3dModel(KeepsTables, PreTrainedModel):
         named = {str(k): m for k, m in enumerate(self.encoder(batch))}
         maps = list(self.fpn(named).values())
         views = self._views(batch, count)
-        marks, place = padded(batch["marks"].float(), batch["objects"], count)
-        labels, _ = padded(batch["labels"], batch["objects"], count)
+        marks, place = rows_by_item(batch["marks"].float(), batch["objects"], count)
+        labels, _ = rows_by_item(batch["labels"], batch["objects"], count)
         query, position = self.query(grid.relative(marks), labels)
         points, boxes = marks, self.first_regions(marks, labels)
         said = []

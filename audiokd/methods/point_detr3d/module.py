@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import torch
@@ -16,10 +15,9 @@ from audiokd.methods.point_detr3d.frames import grid_of
 from audiokd.methods.point_detr3d.settings import PointDetr3dSettings
 from audiokd.methods.point_detr3d.targets import head_targets, object_map
 from audiokd.training.base import RunModule
+from audiokd.training.forecast import Forecast
 from audiokd.training.optim import set_learning_rate
 from audiokd.vision.bev_augment import undo_on_map
-
-TIMED = 20  # steps that the forecast is made from
 
 
 class BoxesModule(RunModule):
@@ -37,7 +35,7 @@ class BoxesModule(RunModule):
     def __init__(self, settings: PointDetr3dSettings, model: Any, pretrained: tuple[str, ...] = ()):
         super().__init__(settings.run)
         self.settings, self.model, self.pretrained = settings, model, pretrained
-        self._began: tuple[int, float] | None = None
+        self.forecast = Forecast()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         o = self.settings.optim
@@ -74,20 +72,10 @@ class BoxesModule(RunModule):
         learning = [p for p in self.model.parameters() if p.grad is not None]
         norm = self.clip_gradient(learning, self.settings.optim.grad_clip, batch)
         optimizer.step()
-        self._forecast()
+        if self.global_rank == 0:
+            self.forecast.after(self.iteration, self.run.max_steps)
         outside = batch["outside"].float().mean()  # points of a frame that are not in the range
         self.step_done({"loss": loss, **parts, "grad_norm": norm, "lr": lr, "points_outside": outside})
-
-    def _forecast(self) -> None:
-        """After some steps, say how long the whole run will take."""
-        if self._began is None:  # the first step pays for starting up
-            self._began = (self.iteration, time.monotonic())
-        elif self.iteration - self._began[0] == TIMED and self.global_rank == 0:
-            each = (time.monotonic() - self._began[1]) / TIMED
-            left = each * (self.run.max_steps - self.iteration) / 60
-            print(
-                f"{1000 * each:.0f} ms a step; {left:.1f} min for the {self.run.max_steps - self.iteration} that are left"
-            )
 
 
 class CenterPointModule(BoxesModule):

@@ -9,15 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-TEMPERATURE = 10000.0
+from audiokd.nn.sines import sines
+
 PARTS = 6  # y, x, z, width, length, height
-
-
-def sines(values: Tensor, size: int) -> Tensor:
-    """[..., size]: sin and cos in turn of `values` [...] at falling frequencies (DETR, arXiv 2005.12872)."""
-    k = torch.arange(size // 2).to(values)
-    angle = values[..., None] / TEMPERATURE ** (2 * k / size)
-    return torch.stack([angle.sin(), angle.cos()], -1).flatten(-2)
 
 
 def explicit_position(relative: Tensor, sizes: Tensor, dim: int, height_of_length: bool = False) -> Tensor:

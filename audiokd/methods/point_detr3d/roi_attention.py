@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from audiokd.nn.deformable_attention import begin_alike, by_head, deformable_gather
 from audiokd.vision.bev_grid import BevGrid
 from audiokd.vision.boxes3d import corners, placed, roi_grid
 from audiokd.vision.cameras import project
-from audiokd.vision.deformable_attention import deformable_gather
 
 CLOSE = 0.1  # metres: corners of a region that are nearer to a camera, or behind it, are taken to be there
 
@@ -47,12 +47,12 @@ class GroundReader(nn.Module):
         self.heads, self.levels, self.samples, self.grid, self.side = h, levels, p, grid, config.roi_side
         self.value = nn.Linear(d, d)
         self.offsets, self.logits = nn.Linear(d, h * levels * p * 2), nn.Linear(d, h * levels * p)
-        _begin(self.offsets, _rays(h, levels, p, 2))
-        _begin(self.logits)
+        begin_alike(self.offsets, _rays(h, levels, p, 2))
+        begin_alike(self.logits)
         if self.side:
             self.roi_offsets, self.roi_logits = nn.Linear(d, h * levels * 2), nn.Linear(d, self.side**2)
-            _begin(self.roi_offsets)
-            _begin(self.roi_logits)
+            begin_alike(self.roi_offsets)
+            begin_alike(self.roi_logits)
 
     def forward(self, x: Tensor, points: Tensor, boxes: Tensor, maps: Sequence[Tensor]) -> Tensor:
         """[B, Q, D].
@@ -74,7 +74,7 @@ class GroundReader(nn.Module):
             roi = cells + self.roi_offsets(x).view(*shape, 1, 2) / sizes
             share = self.roi_logits(x).softmax(-1)[:, :, None, None] / self.levels
             places, weights = torch.cat([places, roi], 4), torch.cat([weights, share.expand(*shape, -1)], 4)
-        return deformable_gather([_by_head(self.value, m, self.heads) for m in maps], places, weights)
+        return deformable_gather([by_head(self.value, m, self.heads) for m in maps], places, weights)
 
 
 class ViewReader(nn.Module):
@@ -91,12 +91,12 @@ class ViewReader(nn.Module):
         self.heads, self.levels, self.samples, self.side = h, levels, p, config.roi_side
         self.value, self.cameras = nn.Linear(d, d), nn.Linear(d, config.cameras)
         self.offsets, self.logits = nn.Linear(d, h * p * 3), nn.Linear(d, h * levels * p)
-        _begin(self.offsets, _rays(h, 1, p, 3) / p)  # a metre at most
-        _begin(self.logits)
+        begin_alike(self.offsets, _rays(h, 1, p, 3) / p)  # a metre at most
+        begin_alike(self.logits)
         if self.side:
             self.roi_offsets, self.roi_logits = nn.Linear(d, h * levels * 2), nn.Linear(d, self.side**2)
-            _begin(self.roi_offsets)
-            _begin(self.roi_logits)
+            begin_alike(self.roi_offsets)
+            begin_alike(self.roi_logits)
 
     def forward(self, x: Tensor, points: Tensor, boxes: Tensor, views: Views) -> Tensor:
         """[B, Q, D], as of `GroundReader`."""
@@ -119,7 +119,7 @@ class ViewReader(nn.Module):
                 torch.cat([places, roi], 5),
                 torch.cat([weights, share.expand(-1, -1, -1, h, levels, -1)], 5),
             )
-        maps = [_by_head(self.value, m.flatten(0, 1), h) for m in views.maps]
+        maps = [by_head(self.value, m.flatten(0, 1), h) for m in views.maps]
         read = deformable_gather(maps, places.flatten(0, 1), weights.flatten(0, 1)).view(b, c, q, d)
         return (read * self.cameras(x).sigmoid().transpose(1, 2)[..., None]).sum(1)
 
@@ -180,22 +180,6 @@ def region_in_views(boxes: Tensor, views: Views, grid: Tensor) -> tuple[Tensor, 
     bounds = pixels.new_tensor([views.size[1], views.size[0]])
     sides = torch.minimum(pixels.amax(3) - pixels.amin(3), bounds)
     return centre.pixels[:, :, :, None] + grid * sides[:, :, :, None], centre.visible
-
-
-def _by_head(value: nn.Linear, x: Tensor, heads: int) -> Tensor:
-    """A map [B, D, H, W] through `value`, as [B, heads, D / heads, H, W]."""
-    b, d, h, w = x.shape
-    return value(x.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(b, heads, d // heads, h, w)
-
-
-def _begin(layer: nn.Linear, bias: Tensor | None = None) -> None:
-    """No difference of queries at first: weights 0."""
-    nn.init.zeros_(layer.weight)
-    if bias is None:
-        nn.init.zeros_(layer.bias)
-    else:
-        with torch.no_grad():
-            layer.bias.copy_(bias.flatten())
 
 
 def _rays(heads: int, levels: int, samples: int, axes: int) -> Tensor:

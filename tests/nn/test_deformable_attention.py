@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from audiokd.vision.deformable_attention import deformable_gather
+from audiokd.nn.deformable_attention import deformable_gather
 
 
 def value_at(x: Tensor, u: float, v: float) -> Tensor:

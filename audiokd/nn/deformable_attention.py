@@ -1,11 +1,12 @@
-"""What multi-scale deformable attention gathers (Deformable DETR, arXiv 2010.04159, equation 3), by `grid_sample`."""
+"""What multi-scale deformable attention gathers (Deformable DETR, arXiv 2010.04159, equation 3), by `grid_sample`; maps by head,
+and how its layers begin."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 
@@ -29,3 +30,19 @@ def deformable_gather(maps: Sequence[Tensor], places: Tensor, weights: Tensor) -
         out = out + (found * scale[level]).sum(-1)  # [B heads, C, Q]
     assert isinstance(out, torch.Tensor)
     return out.view(b, -1, q).transpose(1, 2)
+
+
+def by_head(value: nn.Linear, x: Tensor, heads: int) -> Tensor:
+    """A map [B, D, H, W] through `value`, as [B, heads, D / heads, H, W]."""
+    b, d, h, w = x.shape
+    return value(x.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(b, heads, d // heads, h, w)
+
+
+def begin_alike(layer: nn.Linear, bias: Tensor | None = None) -> None:
+    """No difference of queries at first: weights 0, and `bias`, or 0."""
+    nn.init.zeros_(layer.weight)
+    if bias is None:
+        nn.init.zeros_(layer.bias)
+    else:
+        with torch.no_grad():
+            layer.bias.copy_(bias.flatten())
