@@ -170,7 +170,7 @@ def test_grids_can_be_read(corpus: str, monkeypatch: pytest.MonkeyPatch) -> None
     off = {f"talk-no-{n}" for n in ("interact", "message", "state")}
     three = {"alone", "kd", "hints", "modules", "talk", "talk-kd", *off} | ({"dkd"} if corpus != "movielens" else set())
     assert {m for m, of in seeds.items() if of == {0, 1, 2}} == three
-    one = {"talk-one-way", "talk-2-rounds", "talk-3-rounds", "kd-large", "talk-large"}
+    one = {"talk-moving", "talk-one-way", "talk-2-rounds", "talk-3-rounds", "kd-large", "talk-large"}
     assert one <= {m for m, of in seeds.items() if of == {0}}
     for cell in cells:
         for fit in (*cell.fits, *(f for needed in cell.needs.values() for f in needed.fits)):
