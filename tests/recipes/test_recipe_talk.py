@@ -162,6 +162,22 @@ def test_confs_are_of_the_method(corpus: str) -> None:
             check_settings(settings_of("talking_models", kind, given | teacher), KINDS[corpus])
 
 
+def test_validation_scores_of_ratings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The least error is the best; the teacher's stands beside it."""
+    load_grid("kd_grid", monkeypatch)
+    from kd_scores import in_domain
+
+    rows = [(0, "rmse", 1.2), (10, "rmse", 0.9), (20, "rmse", 1.0), (0, "teacher_rmse", 0.8), (20, "teacher_rmse", 0.8)]
+    lines = [f"{step},val,{name},{value}" for step, name, value in rows]
+    (tmp_path / "metrics.csv").write_text("\n".join(["step,split,name,value", *lines]) + "\n")
+    assert (in_domain(tmp_path, "best"), in_domain(tmp_path, "last")) == (0.9, 1.0)
+    assert in_domain(tmp_path, "best", "teacher_") == 0.8
+    assert in_domain(tmp_path, "swad") is None
+    (tmp_path / "metrics.csv").write_text("step,split,name,value\n0,val,score,0.5\n1,val,score,0.7\n2,val,score,0.6\n")
+    assert (in_domain(tmp_path, "best"), in_domain(tmp_path, "last")) == (0.7, 0.6)
+    assert in_domain(tmp_path, "best", "teacher_") is None
+
+
 def interpreter_weights(cell: Any) -> int:
     """Numbers in a cell's encoders and decoders: of these small models the states are as wide as the first and the last block."""
     packaged, own = cell.fits[-1]["config"]
@@ -190,6 +206,9 @@ def test_grids_can_be_read(corpus: str, monkeypatch: pytest.MonkeyPatch) -> None
     assert abs(modules - talk) < 0.005 * talk
     assert f"{talk:,}" in Path("conf/grid.yaml").read_text()
     assert f"{modules:,}" in Path("conf/grid.yaml").read_text()
+    lengths = {read_config(f["config"][1])["run.max_steps"] for c in cells for n in c.needs.values() for f in n.fits}
+    assert len(lengths) == 1
+    assert not any("run.max_steps" in f.get("options", {}) for c in cells for n in c.needs.values() for f in n.fits)
     for cell in cells:
         for fit in (*cell.fits, *(f for needed in cell.needs.values() for f in needed.fits)):
             packaged, own = fit["config"]
