@@ -148,6 +148,7 @@ def test_options(tmp_path: Path) -> None:
     for words, said in (
         (["--kind", "gan"], "--kind is base, alone, kd, dkd, hints or modules, not 'gan'"),
         (["--scores", "segments"], "--scores is classify or ratings, not 'segments'"),
+        (["--teacher_checkpoint", "first"], "--teacher_checkpoint is last or best, not 'first'"),
         (["--checkpoint", ""], "--checkpoint is needed"),
     ):
         assert said in run(task, *words, good=False).stderr
@@ -209,6 +210,11 @@ def test_grids_can_be_read(corpus: str, monkeypatch: pytest.MonkeyPatch) -> None
     lengths = {read_config(f["config"][1])["run.max_steps"] for c in cells for n in c.needs.values() for f in n.fits}
     assert len(lengths) == 1
     assert not any("run.max_steps" in f.get("options", {}) for c in cells for n in c.needs.values() for f in n.fits)
+    # teachers: seen by the check of overlap, and exported as the recipe's own are
+    teachers = [f for c in cells for n in c.needs.values() for f in n.fits]
+    assert {f["options"]["data.test"] for f in teachers} == {"[data/test]"}
+    (exported,) = {f["export"] for f in teachers}
+    assert ("--teacher_checkpoint best" in Path("run.sh").read_text()) == (exported == "best")
     for cell in cells:
         for fit in (*cell.fits, *(f for needed in cell.needs.values() for f in needed.fits)):
             packaged, own = fit["config"]
