@@ -28,8 +28,8 @@ class Kept:
 
     @property
     def whole(self) -> bool:
-        """Whether none of it has been changed in place."""
-        return self.versions == _versions(self.output)
+        """Whether none of it has been changed in place; what is read as it goes, as a generator is, never is."""
+        return not isinstance(self.output, Iterator) and self.versions == _versions(self.output)
 
 
 @dataclass

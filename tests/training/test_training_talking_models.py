@@ -16,6 +16,7 @@ from tiny_digits import save_digits
 from transformers import (
     HubertConfig,
     HubertForSequenceClassification,
+    HubertModel,
     ViTConfig,
     ViTForImageClassification,
     ViTImageProcessor,
@@ -30,12 +31,14 @@ from audiokd.methods.atst.config import ATSTConfig
 from audiokd.methods.atst.model import ATSTModel
 from audiokd.methods.classifier.config import ClassifierConfig
 from audiokd.methods.classifier.model import ClassifierModel
+from audiokd.methods.mert.config import MERTConfig
+from audiokd.methods.mert.model import MERTModel
 from audiokd.methods.talking_models.module import TalkModule
 from audiokd.methods.talking_models.run import TalkRun
 from audiokd.stages.export import export
 from audiokd.stages.fit import fit
 from audiokd.teachers.labeller import load_labeller
-from audiokd.teachers.trainable import shape_of
+from audiokd.teachers.trainable import load_trainable, shape_of
 
 METHOD = "talking_models"
 
@@ -81,8 +84,8 @@ def build(
 def test_the_student_learns_and_the_teacher_stays(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = []
 
-    def load(name: str) -> Any:
-        kept.append(load_labeller(name))
+    def load(name: str, logits: bool) -> Any:
+        kept.append(load_labeller(name, logits))
         return kept[-1]
 
     monkeypatch.setattr("audiokd.teachers.labeller.load_labeller", load)
@@ -247,7 +250,47 @@ def ears(readers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     HubertForSequenceClassification(config).save_pretrained(folder / "hubert")
     Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(folder / "hubert")
+    encoder.save_pretrained(folder / "bare_atst")
+    MERTModel(MERTConfig(channels=8, dim=32, depth=2, heads=2, hidden=32)).save_pretrained(folder / "bare_mert")
+    HubertModel(config).save_pretrained(folder / "bare_hubert")
+    Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(folder / "bare_hubert")
     return folder
+
+
+BARE = {
+    "bare_atst": ("encoder.blocks.0", "encoder.blocks.1"),
+    "bare_mert": ("encoder.encoder.layers.0", "encoder.encoder.layers.1"),
+    "bare_hubert": ("encoder.body.encoder.layers.0", "encoder.body.encoder.layers.1"),
+}
+
+
+@pytest.mark.parametrize("name", BARE)
+def test_an_encoder_without_a_head_talks_and_gives_hints(
+    readers: Path, ears: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for method in ("atst", "mert"):  # a batch of more goes through the layers in one call
+        monkeypatch.setattr(f"audiokd.methods.{method}.model.CHUNKS", 1)
+    low, high = BARE[name]
+    how = {"teacher__model": str(ears / name), "teacher__low": low, "teacher__high": high}
+    module, _, batch = build(readers, tmp_path / "run", loss__hint=1.0, **how)
+    assert (module.teacher.labels, module.columns) == ((), None)
+    parts = module.losses(batch)
+    assert parts.keys() == OF_KINDS["base"] | {"hint"}
+    torch.stack([*parts.values()]).sum().backward()
+    assert all(p.grad is not None for p in module.parameters())
+    # the state is the encoder's own, of the waveform at its rate
+    view = batch.get("teacher", batch["student"])
+    passed = module._taught(batch)
+    with torch.no_grad():
+        found = load_trainable(str(ears / name)).eval().extract_features(view["wav"], view["lengths"], 1)
+    torch.testing.assert_close(passed.output, found.clip)
+    low_state = passed.states[low]
+    again = module.teacher_split.enter(passed, low, low_state)
+    assert torch.equal(again.output, passed.output)
+    assert not torch.allclose(module.teacher_split.enter(passed, low, torch.randn_like(low_state)).output, passed.output)
+    module.validate_batch(batch)
+    with pytest.raises(AudiokdError, match=r"(?s)says neither classes nor ratings.*--loss.kd 0"):
+        build(readers, tmp_path / "run", "kd", teacher__model=str(ears / name))
 
 
 def test_sound_is_learnt_with_a_teacher_of_ours(readers: Path, ears: Path, tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ class TalkRun:
         from audiokd.training.shape_file import write_shape
 
         s = self.settings
-        teacher = load_labeller(s.teacher.model) if s.teacher.model else None
+        teacher = load_labeller(s.teacher.model, bool(s.loss.kd or s.loss.dkd)) if s.teacher.model else None
         if teacher is not None and teacher.kind != self.kind:
             raise AudiokdError(f"the teacher is of {teacher.kind}, the data of {self.kind}", where=s.teacher.model)
         L.seed_everything(s.run.seed, workers=True, verbose=False)
