@@ -191,6 +191,13 @@ def test_states_as_tokens_and_messages_of_them(layout: Any, shape: tuple[int, ..
         assert (float(spread) > 1e-4) == several  # a pooled message decodes to the same state everywhere
 
 
+@pytest.mark.parametrize("form", ["pooled", "tokens"])
+def test_messages_in_half_the_digits(form: Any) -> None:
+    s, state = MessageSettings(form=form, dim=4, hidden=5, count=3), torch.randn(2, 5, 6).bfloat16()
+    message = Encoder(6, s).bfloat16()(state, "auto")
+    assert Decoder(6, s).bfloat16()(message, state, "auto").dtype == message.dtype == torch.bfloat16
+
+
 def test_pooled_messages_know_no_order_and_tokens_do() -> None:
     state = torch.randn(2, 5, 6)
     turned = state.flip(1)

@@ -95,7 +95,8 @@ def conversation(
             thought = teacher.think(heard, aloud=False).states[teacher.split.layers[1]]
             answer = interpreters.encode("teacher", thought, teacher.layout)
         if own is not None and weights.message:
-            parts[f"message_{n}"] = F.mse_loss(said, own if weights.message_teacher_learns else own.detach())
+            target = own if weights.message_teacher_learns else own.detach()
+            parts[f"message_{n}"] = F.mse_loss(said.float(), target.float())
         told = interpreters.decode("student", answer, student.low, student.layout)
         if weights.state:
             target = student.low if weights.state_student_learns else student.low.detach()
