@@ -20,6 +20,11 @@ from audiokd.teachers.base import load_pretrained, read_family
 from audiokd.teachers.student_body import SoundBody, sound_body
 from audiokd.vision.transforms import Preprocess, preprocess_of
 
+#: families with a head whose inputs are spectrograms
+SPECTRAL = ("audio-spectrogram-transformer", "whisper", "wav2vec2-bert")
+WAVEFORMS = (
+    "a model whose extractor is Wav2Vec2FeatureExtractor, or losses that need no logits (--loss.kd 0 --loss.dkd 0)"
+)
 #: what to do where logits are needed and there are none
 LOGITS = "a model with a head of classes, or losses that need no logits (--loss.kd 0 --loss.dkd 0)"
 FIX = "give a folder that audiokd exported of a classifier, or a transformers model with a head of classes"
@@ -133,6 +138,7 @@ def load_labeller(name: str, logits: bool = True) -> FrozenLabeller:
         AutoModel,
         AutoModelForAudioClassification,
         AutoModelForImageClassification,
+        Wav2Vec2FeatureExtractor,
     )
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES,
@@ -140,15 +146,18 @@ def load_labeller(name: str, logits: bool = True) -> FrozenLabeller:
     )
 
     family = read_family(name)
-    if not logits and _headless(name):
+    # AST takes transformers' log-mel where its logits are wanted; its states can be had of waveforms by the encoder of ours
+    if not logits and (family in SPECTRAL or _headless(name)):
         return FrozenLabeller(sound_body(name), name)
     if family in MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES:
         if _headless(name):
             raise AudiokdError(f"a {family} without a head says neither classes nor ratings", where=name, fix=LOGITS)
         net = load_pretrained(AutoModelForAudioClassification, name, "the teacher", FIX)
         processor = _processor(AutoFeatureExtractor, name)
-        if not hasattr(processor, "do_normalize") or getattr(processor, "feature_size", 1) != 1:
-            raise AudiokdError(f"a {family} takes no waveforms", where=name, fix=FIX)
+        if not isinstance(processor, Wav2Vec2FeatureExtractor):
+            raise AudiokdError(
+                f"a {family} takes spectrograms, and no logits are had of it here", where=name, fix=WAVEFORMS
+            )
         return FrozenLabeller(net, name, processor)
     if family in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES:
         net = load_pretrained(AutoModelForImageClassification, name, "the teacher", FIX)
