@@ -59,8 +59,8 @@ LAYERS = {"anomalies": "map", "boxes": "boxes"}
 
 def in_domain(run_folder: Path, checkpoint: str, prefix: str = "") -> float | None:
     """The validation score of a checkpoint: of the domains that were trained on, items that were held out; of ratings
-    the root mean squared error, of which the least is best. With the prefix "teacher_" that of the frozen teacher on the same items,
-    which some methods log beside it."""
+    the root mean squared error, of which the least is best. With the prefix "teacher_" that of the frozen teacher on the same
+    items, which some methods log beside it."""
     metrics = run_folder / "metrics.csv"
     found = read_metrics(metrics) if metrics.exists() else {}
     name = next((n for n in CRITERIA if "val" in found.get(f"{prefix}{n}", {})), None)

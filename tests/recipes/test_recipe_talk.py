@@ -198,11 +198,14 @@ def test_grids_can_be_read(corpus: str, monkeypatch: pytest.MonkeyPatch) -> None
     assert len({c.sha256 for c in cells}) == len(cells)
     seeds = {m: {c.seed for c in cells if c.method == m} for m in {c.method for c in cells}}
     off = {f"talk-no-{n}" for n in ("interact", "message", "state")}
-    three = {"alone", "kd", "hints", "modules", "modules-no-kd", "talk", "talk-kd", *off} | ({"dkd"} if corpus != "movielens" else set())
+    three = {"alone", "kd", "hints", "modules", "modules-no-kd", "talk", "talk-kd", *off}
+    three |= {"dkd"} if corpus != "movielens" else set()
     assert {m for m, of in seeds.items() if of == {0, 1, 2}} == three
     one = {"talk-moving", "talk-one-way", "talk-2-rounds", "talk-3-rounds", "kd-large", "talk-large"}
     assert one <= {m for m, of in seeds.items() if of == {0}}
-    weights = {m: {interpreter_weights(c) for c in cells if c.method == m} for m in ("talk", "modules", "modules-no-kd")}
+    weights = {
+        m: {interpreter_weights(c) for c in cells if c.method == m} for m in ("talk", "modules", "modules-no-kd")
+    }
     (talk,), (modules,) = weights["talk"], weights["modules"] | weights["modules-no-kd"]
     assert abs(modules - talk) < 0.005 * talk
     assert f"{talk:,}" in Path("conf/grid.yaml").read_text()

@@ -43,8 +43,8 @@ class TalkTeacher:
     """The frozen model; empty for a run without one, such as the teacher's own training.
 
     Args:
-        model: folder or hub id: a model that audiokd exported, or a transformers model with a head of classes; without kd and dkd also an
-            encoder of sound without a head.
+        model: folder or hub id: a model that audiokd exported, or a transformers model with a head of classes; without kd and
+            dkd also an encoder of sound without a head.
         low: layer after which it is talked to, as of the student.
         high: layer whose state it speaks of.
         layout: axis of the channels there.
