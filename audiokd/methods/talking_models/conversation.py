@@ -10,7 +10,7 @@ and the student's upper layers make of the last the answer y^n and the state H_s
 .. math:: L_\mathrm{interact} = \ell(y^n, y),\quad L_\mathrm{MC} = \|m_s^n - \mathrm{Enc}_t(H_t^h)\|^2,\quad
     L_\mathrm{SC} = \sum_k \|\tilde H_k^l - H_k^l\|^2
 
-with means over all numbers of a message or a state in the place of sums. Enc_t(H_t^h) and H_k^l are targets: held, unless the settings
+with means over all numbers of a message or a state in the place of sums. Enc_t(H_t^h) and H_k^l are targets: held, unless settings
 have them moved.
 """
 
