@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,20 +53,23 @@ SCORES = {
     "fidelity": lambda found: found["scores"],
     "ratings": lambda found: found["scores"],
 }
+#: by what a run selects its best checkpoint, and which of its values that is
+CRITERIA: dict[str, Callable[[list[float]], float]] = {"score": max, "iou": max, "rmse": min}
 #: layer that a command scores, where it is not the logits
 LAYERS = {"anomalies": "map", "boxes": "boxes", "detect": "events", "intervals": "intervals"}
 
 
 def in_domain(run_folder: Path, checkpoint: str, prefix: str = "") -> float | None:
-    """The validation score of a checkpoint: of the domains that were trained on, items that were held out. With the prefix
-    "teacher_" that of the frozen teacher on the same items, which some methods log beside it."""
+    """The validation score of a checkpoint: of the domains that were trained on, items that were held out; of ratings
+    the root mean squared error, of which the least is best. With the prefix "teacher_" that of the frozen teacher on the same
+    items, which some methods log beside it."""
     metrics = run_folder / "metrics.csv"
     found = read_metrics(metrics) if metrics.exists() else {}
-    known = found.get(f"{prefix}score", found.get(f"{prefix}iou", {})).get("val")
-    if known is None or checkpoint not in ("last", "best"):
+    name = next((n for n in CRITERIA if "val" in found.get(f"{prefix}{n}", {})), None)
+    if name is None or checkpoint not in ("last", "best"):
         return None
-    values = known[1].tolist()
-    return max(values) if checkpoint == "best" else values[-1]
+    values = found[f"{prefix}{name}"]["val"][1].tolist()
+    return CRITERIA[name](values) if checkpoint == "best" else values[-1]
 
 
 def parameters(model_dir: str) -> int:

@@ -10,6 +10,7 @@
 #   --train "train", --dev "dev"          sets below data/ that the student learns from and is selected by
 #   --teacher_train "teacher"             set that the teacher learns from
 #   --teacher_dev "dev"                   set that it is selected by
+#   --teacher_checkpoint last             what is exported of that teacher: last, or best on that set
 #   --test_sets "test"                    sets that are scored
 #   --valid_sets "train dev test"         sets that stage 2 looks at; none of ratings
 #   --scores classify|ratings             what the student is scored by
@@ -34,6 +35,7 @@ train=train
 dev=dev
 teacher_train=teacher
 teacher_dev=dev
+teacher_checkpoint=last
 test_sets="test"
 valid_sets="train dev test"
 scores=classify
@@ -57,6 +59,10 @@ case "$scores" in
   classify | ratings) ;;
   *) die "--scores is classify or ratings, not '$scores'" ;;
 esac
+case "$teacher_checkpoint" in
+  last | best) ;;
+  *) die "--teacher_checkpoint is last or best, not '$teacher_checkpoint'" ;;
+esac
 run=${exp:-exp/$kind}
 printf -v tested ',data/%s' "${tests[@]}"
 tested="[${tested:1}]" # neither learns from these
@@ -78,7 +84,7 @@ if in_range fit; then
   if [ "$kind" != alone ]; then
     if [ -z "$teacher" ]; then
       fit exp/teacher alone --train "data/$teacher_train" --dev "data/$teacher_dev" "${more_teacher[@]}"
-      export_run exp/teacher best exp/teacher/export
+      export_run exp/teacher "$teacher_checkpoint" exp/teacher/export
     fi
     taught=(--teacher.model "${teacher:-exp/teacher/export}")
   fi

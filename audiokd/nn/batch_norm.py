@@ -60,14 +60,14 @@ def _sum_over_processes(x: Tensor) -> Tensor:
 
 @contextmanager
 def statistics_kept(model: nn.Module) -> Iterator[None]:
-    """Batch norms use a batch's statistics and leave the running ones: the same batch is not counted twice."""
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    kept = [(m.momentum, m.num_batches_tracked) for m in norms]
-    for m in norms:
-        m.momentum = 0.0
-        m.num_batches_tracked = None if m.num_batches_tracked is None else m.num_batches_tracked.clone()
+    """Batch and instance norms work on copies of their running statistics: the same batch is not counted twice, and a pass that
+    was not finite leaves no trace."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._NormBase)]
+    kept = [(m, name, b) for m in norms for name, b in m.named_buffers(recurse=False)]
+    for m, name, buffer in kept:
+        setattr(m, name, buffer.clone())
     try:
         yield
     finally:
-        for m, (momentum, tracked) in zip(norms, kept):
-            m.momentum, m.num_batches_tracked = momentum, tracked
+        for m, name, buffer in kept:
+            setattr(m, name, buffer)

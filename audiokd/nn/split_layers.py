@@ -2,7 +2,8 @@
 
 Any module will do: what it does between its layers is its own code, run again. On entering, modules that had ended before the layer
 did are not run: they hand out what they gave in the pass that is entered, so that no layer below is computed twice. A tensor among
-that which has been changed in place since is not trusted, and its module is run. The layers' own outputs are copied as they come.
+that which has been changed in place since is not trusted, and its module is run; in inference mode, where that cannot be
+told, all are. The layers' own outputs are copied as they come.
 """
 
 from __future__ import annotations
@@ -20,16 +21,23 @@ from audiokd.errors import AudiokdError
 
 @dataclass
 class Kept:
-    """What a module gave, and the versions of the tensors in it."""
+    """What a module gave, or is to give (`given`), and the versions of the tensors in it."""
 
     module: nn.Module
     output: Any
-    versions: tuple[int, ...]
+    versions: tuple[int | None, ...]
+    given: bool = False
 
     @property
     def whole(self) -> bool:
-        """Whether none of it has been changed in place."""
-        return self.versions == _versions(self.output)
+        """Whether none of it has been changed in place since.
+
+        Never of what is read as it goes, as a generator is, and of tensors of inference mode, which count no changes.
+        """
+        if self.given:
+            return True
+        told = not isinstance(self.output, Iterator) and None not in self.versions
+        return told and self.versions == _versions(self.output)
 
 
 @dataclass
@@ -112,7 +120,7 @@ class LayerSplit:
         # a copy: what comes next may change it in place
         handed = [
             *passed._before[layer],
-            _kept(self.modules[layer], _with_state(passed._outputs[layer], state.clone())),
+            Kept(self.modules[layer], _with_state(passed._outputs[layer], state.clone()), (), given=True),
         ]
         above = self.layers[self.layers.index(layer) + 1 :]
         with _handing_out(handed):
@@ -221,9 +229,9 @@ def _kept(module: nn.Module, output: Any) -> Kept:
     return Kept(module, output, _versions(output))
 
 
-def _versions(output: Any) -> tuple[int, ...]:
+def _versions(output: Any) -> tuple[int | None, ...]:
     if isinstance(output, Tensor):
-        return (output._version,)
+        return (None if output.is_inference() else output._version,)
     values = output.values() if isinstance(output, dict) else output if isinstance(output, (tuple, list)) else ()
     return tuple(v for x in values for v in _versions(x))
 

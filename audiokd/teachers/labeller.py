@@ -1,4 +1,7 @@
-"""A frozen model that says labels or ratings: one that audiokd exported, or a transformers model with a head of classes."""
+"""A frozen model that says labels or ratings: one that audiokd exported, or a transformers model with a head of classes.
+
+An encoder of sound without a head has states and no labels, which is enough where no logits are learnt.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,18 @@ from torch.nn import functional as F
 from audiokd.data.classes import named
 from audiokd.errors import AudiokdError
 from audiokd.nn.lengths import length_mask
+from audiokd.teachers.auto import FAMILIES
 from audiokd.teachers.base import load_pretrained, read_family
+from audiokd.teachers.student_body import SoundBody, sound_body
 from audiokd.vision.transforms import Preprocess, preprocess_of
 
+#: families with a head whose inputs are spectrograms
+SPECTRAL = ("audio-spectrogram-transformer", "whisper", "wav2vec2-bert")
+WAVEFORMS = (
+    "a model whose extractor is Wav2Vec2FeatureExtractor, or losses that need no logits (--loss.kd 0 --loss.dkd 0)"
+)
+#: what to do where logits are needed and there are none
+LOGITS = "a model with a head of classes, or losses that need no logits (--loss.kd 0 --loss.dkd 0)"
 FIX = "give a folder that audiokd exported of a classifier, or a transformers model with a head of classes"
 
 
@@ -30,7 +42,8 @@ class FrozenLabeller(nn.Module):
 
     Attributes:
         kind: "image", "audio" or "ratings".
-        labels: of the logits, in their order; none of ratings.
+        labels: of the logits, in their order; none of ratings, and of an encoder without a head.
+        task: "class", "rating", or "" of an encoder without a head.
         preprocess: of pictures.
         sample_rate: Hz of sound; 0 of others.
     """
@@ -44,6 +57,9 @@ class FrozenLabeller(nn.Module):
         super().__init__()
         self.__dict__["net"] = net.eval().requires_grad_(False)  # past nn.Module's registry, on purpose
         self.name, self.processor = name, processor
+        if isinstance(net, SoundBody):
+            self.kind, self.labels, self.task, self.sample_rate = "audio", (), "", net.sample_rate
+            return
         config: Any = net.config
         if processor is None:
             self.kind = getattr(net, "kind", "audio")
@@ -62,7 +78,7 @@ class FrozenLabeller(nn.Module):
         self.net._apply(fn)
         return super()._apply(fn, recurse)
 
-    def inputs(self, view: dict[str, Tensor]) -> dict[str, Tensor]:
+    def inputs(self, view: dict[str, Tensor]) -> dict[str, Any]:
         """What the model's forward takes, of `pixel_values`, of `wav` [B, T] and `lengths` [B] at `sample_rate`, or of ratings'."""
         if self.kind != "audio":
             return view
@@ -70,14 +86,15 @@ class FrozenLabeller(nn.Module):
         wav, lengths = view["wav"], view["lengths"].clamp(min=fewest)
         wav = F.pad(wav, (0, max(0, fewest - wav.shape[-1])))
         if self.processor is None:
-            return {"wav": wav, "lengths": lengths}
+            given: dict[str, Any] = {"wav": wav, "lengths": lengths}
+            return {"view": given} if isinstance(self.net, SoundBody) else given
         mask = length_mask(lengths, wav.shape[-1])
         if self.processor.do_normalize:  # of each clip's own samples, as transformers' extractor does it
             n = lengths[:, None]
             mean = (wav * mask).sum(1, keepdim=True) / n
             var = ((wav - mean).square() * mask).sum(1, keepdim=True) / n
             wav = (wav - mean) * (var + 1e-7).rsqrt() * mask
-        given: dict[str, Tensor] = {"input_values": wav}
+        given = {"input_values": wav}
         # models with a group norm were trained without it
         return given | ({"attention_mask": mask.long()} if self.processor.return_attention_mask else {})
 
@@ -104,8 +121,13 @@ class FrozenLabeller(nn.Module):
         return [number[c] for c in classes]
 
 
-def load_labeller(name: str) -> FrozenLabeller:
+def load_labeller(name: str, logits: bool = True) -> FrozenLabeller:
     """A frozen model by folder or hub id.
+
+    Args:
+        name: folder or hub id.
+        logits: whether they are needed; where not, an encoder of sound will do (`audiokd.teachers.trainable.load_trainable`),
+            whose own front end takes waveforms.
 
     Raises:
         AudiokdError: nothing there, not all of its weights, or a model that says neither classes nor ratings.
@@ -116,6 +138,7 @@ def load_labeller(name: str) -> FrozenLabeller:
         AutoModel,
         AutoModelForAudioClassification,
         AutoModelForImageClassification,
+        Wav2Vec2FeatureExtractor,
     )
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES,
@@ -123,11 +146,18 @@ def load_labeller(name: str) -> FrozenLabeller:
     )
 
     family = read_family(name)
+    # AST takes transformers' log-mel where its logits are wanted; its states can be had of waveforms by the encoder of ours
+    if not logits and (family in SPECTRAL or _headless(name)):
+        return FrozenLabeller(sound_body(name), name)
     if family in MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES:
+        if _headless(name):
+            raise AudiokdError(f"a {family} without a head says neither classes nor ratings", where=name, fix=LOGITS)
         net = load_pretrained(AutoModelForAudioClassification, name, "the teacher", FIX)
         processor = _processor(AutoFeatureExtractor, name)
-        if not hasattr(processor, "do_normalize") or getattr(processor, "feature_size", 1) != 1:
-            raise AudiokdError(f"a {family} takes no waveforms", where=name, fix=FIX)
+        if not isinstance(processor, Wav2Vec2FeatureExtractor):
+            raise AudiokdError(
+                f"a {family} takes spectrograms, and no logits are had of it here", where=name, fix=WAVEFORMS
+            )
         return FrozenLabeller(net, name, processor)
     if family in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES:
         net = load_pretrained(AutoModelForImageClassification, name, "the teacher", FIX)
@@ -135,8 +165,19 @@ def load_labeller(name: str) -> FrozenLabeller:
     net = load_pretrained(AutoModel, name, "the teacher", FIX)
     task = getattr(net.config, "task", "")
     if not getattr(net, "logit_layers", ()) or task not in ("class", "rating"):
-        raise AudiokdError(f"a {family} says neither classes nor ratings", where=name, fix=FIX)
+        raise AudiokdError(f"a {family} says neither classes nor ratings", where=name, fix=LOGITS)
     return FrozenLabeller(net, name)
+
+
+def _headless(name: str) -> bool:
+    """Whether a model is an encoder of sound and no more: one of transformers' or ours."""
+    from transformers import MODEL_MAPPING, AutoConfig
+
+    config = AutoConfig.from_pretrained(name)
+    heads = config.architectures or []
+    if config.model_type in FAMILIES:
+        return bool(heads) and not any("Classification" in of for of in heads)
+    return hasattr(MODEL_MAPPING.get(type(config), None), "clip_dim")
 
 
 def _processor(auto: Any, name: str) -> Any:

@@ -218,7 +218,7 @@ def timm_body(name: str, weights: str = "", size: int = 0) -> TimmBody:
     return TimmBody({"body": "timm", "name": name, "preprocess": asdict(net.preprocess_at(size))}, net)
 
 
-def sound_body(name: str, clip_blocks: int = 1) -> SoundBody:
-    """An audio encoder by folder or hub id (`audiokd.teachers.trainable.load_trainable`)."""
-    encoder = load_trainable(name)
+def sound_body(name: str, clip_blocks: int = 1, **changes: Any) -> SoundBody:
+    """An audio encoder by folder or hub id, with `changes` of its settings (`audiokd.teachers.trainable.load_trainable`)."""
+    encoder = load_trainable(name, **changes)
     return SoundBody({"body": "sound", "encoder": shape_of(encoder), "clip_blocks": clip_blocks}, encoder)

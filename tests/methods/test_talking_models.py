@@ -116,20 +116,38 @@ def moved(t: Talk, loss: Tensor) -> set[str]:
 
 def test_what_each_loss_moves() -> None:
     t = Talk()
-    found = t.losses()
+    found = t.losses(message_teacher_learns=True, state_student_learns=True)
     everything = {"enc.student", "enc.teacher", "dec.student", "dec.teacher", "student.0", "student.2"}
     # through the frozen teacher's layers to the student's own encoder, and below it
     assert moved(t, found["interact_1"]) == everything | {"student.4"}
     assert moved(t, found["message_1"]) == {"enc.student", "enc.teacher", "student.0", "student.2"}
     assert moved(t, found["state_1"]) == everything
-    held = t.losses(message_teacher_learns=False, state_student_learns=False)
+    held = t.losses()  # by default no loss moves its target
     assert moved(t, held["message_1"]) == {"enc.student", "student.0", "student.2"}
     torch.testing.assert_close(held["message_1"], found["message_1"])
     torch.testing.assert_close(held["state_1"], found["state_1"])
     one = Talk(way="one")
-    low = one.losses()["state_1"], one.losses(state_student_learns=False)["state_1"]
+    low = one.losses(state_student_learns=True)["state_1"], one.losses()["state_1"]
     assert moved(one, low[0]) == {"enc.teacher", "dec.student", "student.0"}
     assert moved(one, low[1]) == {"enc.teacher", "dec.student"}
+
+
+@pytest.mark.parametrize("moving", [True, False])
+def test_the_state_loss_shrinks_a_target_that_it_moves_and_no_other(moving: bool) -> None:
+    t = Talk(way="one")
+    split, scales = t.speakers[0].split, []
+    optimizer = torch.optim.Adam([*t.student.parameters(), *t.between.parameters()], lr=1e-2)
+    for _ in range(60):
+        mine = Speaker(split, split.run(t.x), "auto")
+        scales.append(float(mine.low.detach().square().mean().sqrt()))
+        t.speakers = mine, t.speakers[1]
+        loss = t.losses(interact=0.0, message=0.0, state_student_learns=moving)["state_1"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert (scales[-1] < 0.7 * scales[0]) == moving, scales
+    if not moving:
+        assert scales[-1] == scales[0]
 
 
 @pytest.mark.parametrize("off", ["interact", "message", "state"])
@@ -171,6 +189,13 @@ def test_states_as_tokens_and_messages_of_them(layout: Any, shape: tuple[int, ..
         spread = to_tokens(back, layout).std(1, unbiased=False).max()
         several = len(shape) > 2 and form == "tokens"
         assert (float(spread) > 1e-4) == several  # a pooled message decodes to the same state everywhere
+
+
+@pytest.mark.parametrize("form", ["pooled", "tokens"])
+def test_messages_in_half_the_digits(form: Any) -> None:
+    s, state = MessageSettings(form=form, dim=4, hidden=5, count=3), torch.randn(2, 5, 6).bfloat16()
+    message = Encoder(6, s).bfloat16()(state, "auto")
+    assert Decoder(6, s).bfloat16()(message, state, "auto").dtype == message.dtype == torch.bfloat16
 
 
 def test_pooled_messages_know_no_order_and_tokens_do() -> None:

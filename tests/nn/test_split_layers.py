@@ -102,6 +102,45 @@ def test_the_parts_give_what_the_whole_gives(name: str) -> None:
     assert not any("forward" in m.__dict__ for m in model.modules())
 
 
+@pytest.mark.parametrize("name", ["timm_resnet", "our_hubert"])
+def test_the_parts_in_inference_mode(name: str) -> None:
+    """Where no tensor counts its changes in place: nothing that was given below is trusted."""
+    make, (low, high), inputs = MODELS[name]
+    model = make().eval()
+    split = LayerSplit(model, (low, high))
+    with torch.inference_mode():
+        expected = whole(model(**inputs))
+        passed = split.run(**inputs)
+        assert torch.equal(whole(passed.output), expected)
+        for layer in (low, high):
+            assert torch.equal(whole(split.enter(passed, layer, passed.states[layer]).output), expected), layer
+        assert not torch.allclose(
+            whole(split.enter(passed, low, torch.randn_like(passed.states[low])).output), expected
+        )
+
+
+@pytest.mark.parametrize("name", ["transformers_vit", "our_hubert"])
+def test_the_parts_with_dropout(name: str) -> None:
+    """In training mode they draw what the whole draws, each from where it stood."""
+    make, (low, high), inputs = MODELS[name]
+    model = make().train()
+    for m in model.modules():
+        if isinstance(m, nn.Dropout):
+            m.p = 0.3
+    torch.manual_seed(1)
+    expected = whole(model(**inputs))
+    assert not torch.equal(whole(model(**inputs)), expected)
+    drawn = []
+    hook = model.get_submodule(low).register_forward_hook(lambda *_: drawn.append(torch.get_rng_state()))
+    split = LayerSplit(model, (low, high))
+    torch.manual_seed(1)
+    passed = split.run(**inputs)
+    hook.remove()
+    assert torch.equal(whole(passed.output), expected)
+    torch.set_rng_state(drawn[0])
+    assert torch.equal(whole(split.enter(passed, low, passed.states[low]).output), expected)
+
+
 @pytest.mark.parametrize("name", ["timm_vit", "transformers_hubert", "our_atst", "our_hubert"])
 def test_layers_below_are_not_run_again(name: str) -> None:
     make, (low, high), inputs = MODELS[name]

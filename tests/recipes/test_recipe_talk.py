@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from audiokd.data.items import read_items
 from audiokd.data.labels import read_labels
 from audiokd.data.media import open_media
 from audiokd.data.ratings import read_ratings
+from audiokd.methods.talking_models.messages import Interpreters
 from audiokd.methods.talking_models.run import check_settings
 from audiokd.stages.fit import read_config
 
@@ -146,6 +148,7 @@ def test_options(tmp_path: Path) -> None:
     for words, said in (
         (["--kind", "gan"], "--kind is base, alone, kd, dkd, hints or modules, not 'gan'"),
         (["--scores", "segments"], "--scores is classify or ratings, not 'segments'"),
+        (["--teacher_checkpoint", "first"], "--teacher_checkpoint is last or best, not 'first'"),
         (["--checkpoint", ""], "--checkpoint is needed"),
     ):
         assert said in run(task, *words, good=False).stderr
@@ -160,6 +163,33 @@ def test_confs_are_of_the_method(corpus: str) -> None:
             check_settings(settings_of("talking_models", kind, given | teacher), KINDS[corpus])
 
 
+def test_validation_scores_of_ratings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The least error is the best; the teacher's stands beside it."""
+    load_grid("kd_grid", monkeypatch)
+    from kd_scores import in_domain
+
+    rows = [(0, "rmse", 1.2), (10, "rmse", 0.9), (20, "rmse", 1.0), (0, "teacher_rmse", 0.8), (20, "teacher_rmse", 0.8)]
+    lines = [f"{step},val,{name},{value}" for step, name, value in rows]
+    (tmp_path / "metrics.csv").write_text("\n".join(["step,split,name,value", *lines]) + "\n")
+    assert (in_domain(tmp_path, "best"), in_domain(tmp_path, "last")) == (0.9, 1.0)
+    assert in_domain(tmp_path, "best", "teacher_") == 0.8
+    assert in_domain(tmp_path, "swad") is None
+    (tmp_path / "metrics.csv").write_text("step,split,name,value\n0,val,score,0.5\n1,val,score,0.7\n2,val,score,0.6\n")
+    assert (in_domain(tmp_path, "best"), in_domain(tmp_path, "last")) == (0.7, 0.6)
+    assert in_domain(tmp_path, "best", "teacher_") is None
+
+
+def interpreter_weights(cell: Any) -> int:
+    """Numbers in a cell's encoders and decoders: of these small models the states are as wide as the first and the last block."""
+    packaged, own = cell.fits[-1]["config"]
+    options = {k: v for k, v in cell.fits[-1]["options"].items() if k.startswith("messages.")}
+    s = settings_of("talking_models", packaged.split("/")[1], read_config(own) | options)
+    of_teacher = read_config("conf/teacher.yaml")["model.widths"]
+    student, teacher = ((w[-1], w[0]) for w in (s.model.widths, of_teacher))
+    between = Interpreters(student, teacher if s.messages.way != "none" else None, s.messages)
+    return sum(p.numel() for p in between.parameters())
+
+
 @pytest.mark.parametrize("corpus", ["digits", "drums", "movielens"])
 def test_grids_can_be_read(corpus: str, monkeypatch: pytest.MonkeyPatch) -> None:
     grid = load_grid("kd_grid", monkeypatch)
@@ -168,10 +198,26 @@ def test_grids_can_be_read(corpus: str, monkeypatch: pytest.MonkeyPatch) -> None
     assert len({c.sha256 for c in cells}) == len(cells)
     seeds = {m: {c.seed for c in cells if c.method == m} for m in {c.method for c in cells}}
     off = {f"talk-no-{n}" for n in ("interact", "message", "state")}
-    three = {"alone", "kd", "hints", "modules", "talk", "talk-kd", *off} | ({"dkd"} if corpus != "movielens" else set())
+    three = {"alone", "kd", "hints", "modules", "modules-no-kd", "talk", "talk-kd", *off}
+    three |= {"dkd"} if corpus != "movielens" else set()
     assert {m for m, of in seeds.items() if of == {0, 1, 2}} == three
-    one = {"talk-one-way", "talk-2-rounds", "talk-3-rounds", "kd-large", "talk-large"}
+    one = {"talk-moving", "talk-one-way", "talk-2-rounds", "talk-3-rounds", "kd-large", "talk-large"}
     assert one <= {m for m, of in seeds.items() if of == {0}}
+    weights = {
+        m: {interpreter_weights(c) for c in cells if c.method == m} for m in ("talk", "modules", "modules-no-kd")
+    }
+    (talk,), (modules,) = weights["talk"], weights["modules"] | weights["modules-no-kd"]
+    assert abs(modules - talk) < 0.005 * talk
+    assert f"{talk:,}" in Path("conf/grid.yaml").read_text()
+    assert f"{modules:,}" in Path("conf/grid.yaml").read_text()
+    lengths = {read_config(f["config"][1])["run.max_steps"] for c in cells for n in c.needs.values() for f in n.fits}
+    assert len(lengths) == 1
+    assert not any("run.max_steps" in f.get("options", {}) for c in cells for n in c.needs.values() for f in n.fits)
+    # teachers: seen by the check of overlap, and exported as the recipe's own are
+    teachers = [f for c in cells for n in c.needs.values() for f in n.fits]
+    assert {f["options"]["data.test"] for f in teachers} == {"[data/test]"}
+    (exported,) = {f["export"] for f in teachers}
+    assert ("--teacher_checkpoint best" in Path("run.sh").read_text()) == (exported == "best")
     for cell in cells:
         for fit in (*cell.fits, *(f for needed in cell.needs.values() for f in needed.fits)):
             packaged, own = fit["config"]

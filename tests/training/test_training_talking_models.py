@@ -14,8 +14,12 @@ from method_settings import settings_of
 from safetensors.torch import load_file
 from tiny_digits import save_digits
 from transformers import (
+    ASTConfig,
+    ASTFeatureExtractor,
+    ASTForAudioClassification,
     HubertConfig,
     HubertForSequenceClassification,
+    HubertModel,
     ViTConfig,
     ViTForImageClassification,
     ViTImageProcessor,
@@ -30,12 +34,14 @@ from audiokd.methods.atst.config import ATSTConfig
 from audiokd.methods.atst.model import ATSTModel
 from audiokd.methods.classifier.config import ClassifierConfig
 from audiokd.methods.classifier.model import ClassifierModel
+from audiokd.methods.mert.config import MERTConfig
+from audiokd.methods.mert.model import MERTModel
 from audiokd.methods.talking_models.module import TalkModule
 from audiokd.methods.talking_models.run import TalkRun
 from audiokd.stages.export import export
 from audiokd.stages.fit import fit
 from audiokd.teachers.labeller import load_labeller
-from audiokd.teachers.trainable import shape_of
+from audiokd.teachers.trainable import load_trainable, shape_of
 
 METHOD = "talking_models"
 
@@ -81,8 +87,8 @@ def build(
 def test_the_student_learns_and_the_teacher_stays(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = []
 
-    def load(name: str) -> Any:
-        kept.append(load_labeller(name))
+    def load(name: str, logits: bool) -> Any:
+        kept.append(load_labeller(name, logits))
         return kept[-1]
 
     monkeypatch.setattr("audiokd.teachers.labeller.load_labeller", load)
@@ -247,7 +253,61 @@ def ears(readers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     HubertForSequenceClassification(config).save_pretrained(folder / "hubert")
     Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(folder / "hubert")
+    encoder.save_pretrained(folder / "bare_atst")
+    MERTModel(MERTConfig(channels=8, dim=32, depth=2, heads=2, hidden=32, layerdrop=0.9)).save_pretrained(
+        folder / "bare_mert"
+    )
+    HubertModel(config).save_pretrained(folder / "bare_hubert")
+    Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(folder / "bare_hubert")
+    small = {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+        "num_mel_bins": 32,
+    }
+    ASTForAudioClassification(ASTConfig(**small, max_length=100, num_labels=3)).save_pretrained(folder / "ast")
+    ASTFeatureExtractor(num_mel_bins=32, max_length=100).save_pretrained(folder / "ast")
     return folder
+
+
+BARE = {
+    "bare_atst": ("encoder.blocks.0", "encoder.blocks.1"),
+    "bare_mert": ("encoder.encoder.layers.0", "encoder.encoder.layers.1"),
+    "bare_hubert": ("encoder.body.encoder.layers.0", "encoder.body.encoder.layers.1"),
+    "ast": ("encoder.body.layers.0", "encoder.body.layers.1"),  # whose head would want transformers' log-mel
+}
+
+
+@pytest.mark.parametrize("name", BARE)
+def test_an_encoder_without_a_head_talks_and_gives_hints(
+    readers: Path, ears: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for method in ("atst", "mert"):  # a batch of more goes through the layers in one call
+        monkeypatch.setattr(f"audiokd.methods.{method}.model.CHUNKS", 1)
+    low, high = BARE[name]
+    how = {"teacher__model": str(ears / name), "teacher__low": low, "teacher__high": high}
+    module, _, batch = build(readers, tmp_path / "run", loss__hint=1.0, **how)
+    assert (module.teacher.labels, module.columns) == ((), None)
+    parts = module.losses(batch)
+    assert parts.keys() == OF_KINDS["base"] | {"hint"}
+    torch.stack([*parts.values()]).sum().backward()
+    assert all(p.grad is not None for p in module.parameters())
+    # the state is the encoder's own, of the waveform at its rate
+    view = batch.get("teacher", batch["student"])
+    passed = module._taught(batch)
+    with torch.no_grad():
+        found = load_trainable(str(ears / name)).eval().extract_features(view["wav"], view["lengths"], 1)
+    torch.testing.assert_close(passed.output, found.clip)
+    low_state = passed.states[low]
+    again = module.teacher_split.enter(passed, low, low_state)
+    assert torch.equal(again.output, passed.output)
+    assert not torch.allclose(
+        module.teacher_split.enter(passed, low, torch.randn_like(low_state)).output, passed.output
+    )
+    module.validate_batch(batch)
+    with pytest.raises(AudiokdError, match=r"(?s)(says neither classes nor ratings|takes spectrograms).*--loss.kd 0"):
+        build(readers, tmp_path / "run", "kd", teacher__model=str(ears / name))
 
 
 def test_sound_is_learnt_with_a_teacher_of_ours(readers: Path, ears: Path, tmp_path: Path) -> None:
@@ -262,6 +322,46 @@ def test_sound_is_learnt_with_a_teacher_of_ours(readers: Path, ears: Path, tmp_p
     export(str(tmp_path / "exp"), str(tmp_path / "model"))
     model = audiokd.load_model(tmp_path / "model")
     assert (model.kind, model.sample_rate, model.labels) == ("audio", 16000, ["beckett", "two_cities"])
+
+
+HUBERT = {"teacher__low": "hubert.encoder.layers.0", "teacher__high": "hubert.encoder.layers.1"}
+
+
+def test_an_encoder_that_drops_layers_learns(readers: Path, ears: Path, tmp_path: Path) -> None:
+    """MERT in training mode runs all of them; its batches here are of more clips than go through it at once otherwise."""
+    mine = {"model__low": "body.encoder.encoder.layers.0", "model__high": "body.encoder.encoder.layers.1"}
+    how = {"teacher__model": str(ears / "hubert"), "model__encoder": str(ears / "bare_mert"), **HUBERT, **mine}
+    module, data, _ = build(readers, tmp_path / "run", **how)
+    assert module.model.config.body["encoder"]["layerdrop"] == 0.0
+    module.train()
+    parts = module.losses(data.collate([data.train_set[0, k] for k in range(9)]))
+    assert parts.keys() == OF_KINDS["base"]
+    torch.stack([*parts.values()]).sum().backward()
+
+
+def test_channels_where_auto_does_not_look_for_them(
+    readers: Path, ears: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A convolution over time gives [B, 8, T]."""
+    conv = {"teacher__model": str(ears / "hubert"), **HUBERT, "teacher__low": "hubert.feature_extractor.conv_layers.0"}
+    with pytest.raises(
+        AudiokdError, match=r"(?s)conv_layers.0 has 400 channels in one batch and 300 in .*--teacher.layout first"
+    ):
+        build(readers, tmp_path / "run", **conv)
+    high = {"teacher__high": "hubert.feature_extractor.conv_layers.1", "teacher__layout": "first"}
+    capsys.readouterr()
+    module, _, batch = build(readers, tmp_path / "run", **conv | high)
+    said = capsys.readouterr().out
+    assert (
+        "--teacher.low, --teacher.high: hubert.feature_extractor.conv_layers.0, 8 channels at 400 positions; " in said
+    )
+    assert (
+        "--model.low, --model.high: body.blocks.0, 4 channels at 32 x 25 positions; body.blocks.1, 8 channels" in said
+    )
+    assert module.losses(batch).keys() == OF_KINDS["base"]
+    batch["ids"] = batch["ids"] * 2
+    with pytest.raises(AudiokdError, match=r"4 states at the layer body.blocks.1 of 8 items"):
+        module.losses(batch)
 
 
 def test_a_teacher_of_other_classes_can_talk_and_not_be_copied(readers: Path, ears: Path, tmp_path: Path) -> None:
@@ -288,6 +388,8 @@ def test_a_teacher_of_other_classes_can_talk_and_not_be_copied(readers: Path, ea
         ("base", {"messages__way": "none"}, "nobody to agree with on a message"),
         ("base", {"messages__rounds": 0}, "rounds and sizes of messages are 1 and more"),
         ("base", {"loss__state": -1.0}, "a weight under 0"),
+        ("kd", {"loss__temperature": 0.0}, "loss.temperature: a temperature of 0"),
+        ("dkd", {"loss__dkd_beta": -1.0}, "loss.dkd_alpha, loss.dkd_beta: a weight under 0"),
         ("base", {"model__encoder": "x/y"}, "model.encoder for data of image"),
         ("base", {"model__weights": "x"}, "weights without a backbone"),
         ("base", {"model__low": "body.blocks.0", "model__high": "body.block.1"}, r"no layer 'body.block.1' in this TalkModel"),

@@ -206,7 +206,7 @@ class ATSTModel(PreTrainedModel):
         left = (frames[:, None] - size * torch.arange(chunks.shape[1], device=mel.device)).clamp(min=0)
         parts = left.clamp(max=size)
         there = parts >= PATCH  # a chunk of padding alone has nothing to attend to
-        kept = self._run(chunks[there], parts[there], keep)
+        kept = self._run(chunks[there], parts[there], keep, max(CHUNKS, len(mel)))
         counted = parts[there] // PATCH
         owner = there.nonzero()[:, 0]
         tokens = torch.zeros_like(frames).index_add_(0, owner, counted)
@@ -222,12 +222,12 @@ class ATSTModel(PreTrainedModel):
         clip = torch.cat(last, -1) if last else mel.new_zeros(len(mel), 0)
         return AudioFeatures(states, tokens, clip, cls or None)
 
-    def _run(self, chunks: Tensor, frames: Tensor, keep: range | list[int]) -> list[Tensor]:
-        """Outputs of the blocks `keep` through the final norm, [C, N, D] each, a few chunks at a time."""
+    def _run(self, chunks: Tensor, frames: Tensor, keep: range | list[int], at_once: int) -> list[Tensor]:
+        """Outputs of the blocks `keep` through the final norm, [C, N, D] each, `at_once` chunks at a time."""
         outputs: list[list[Tensor]] = []
-        for i in range(0, len(chunks), CHUNKS):
-            n = frames[i : i + CHUNKS]
-            x, mask = self._embed(chunks[i : i + CHUNKS, :, : int(n.max())], n // PATCH, None)
+        for i in range(0, len(chunks), at_once):
+            n = frames[i : i + at_once]
+            x, mask = self._embed(chunks[i : i + at_once, :, : int(n.max())], n // PATCH, None)
             states = islice(self._states(x, mask), max(keep) + 1)
             outputs.append([self.norm(s) for b, s in enumerate(states) if b in keep])
         size = max(o[0].shape[1] for o in outputs)

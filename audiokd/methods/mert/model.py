@@ -200,15 +200,16 @@ class MERTModel(PreTrainedModel):
                 end = int(lengths[i]) if stop == n else (stop - 1) * FRAME_SIZE + MIN_SAMPLES
                 pieces.append(wav[i, start * FRAME_SIZE : end])
         outputs: list[list[list[Tensor]]] = [[[] for _ in keep] for _ in frames]
-        for at in range(0, len(pieces), CHUNKS):
-            part = pieces[at : at + CHUNKS]
+        at_once = max(CHUNKS, len(frames))  # a batch of clips of one stretch each goes through in one call
+        for at in range(0, len(pieces), at_once):
+            part = pieces[at : at + at_once]
             n = torch.tensor([len(p) for p in part], device=wav.device)
             stacked = torch.stack([F.pad(p, (0, int(n.max()) - len(p))) for p in part])
             x, m = self.feature_extractor(stacked, n).transpose(1, 2), self.feature_extractor.frames(n)
             found = {k: s for k, s in enumerate(islice(self.states(x, m), max(keep) + 1)) if k in keep}
             for slot, k in enumerate(keep):
                 state = self.normed(found[k]) if norm else found[k]
-                for row, (i, count) in enumerate(zip(owner[at : at + CHUNKS], counts[at : at + CHUNKS])):
+                for row, (i, count) in enumerate(zip(owner[at : at + at_once], counts[at : at + at_once])):
                     outputs[i][slot].append(state[row, :count])
         longest = int(frames.max())
         joined = [[torch.cat(parts) for parts in item] for item in outputs]

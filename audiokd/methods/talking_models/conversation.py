@@ -10,7 +10,8 @@ and the student's upper layers make of the last the answer y^n and the state H_s
 .. math:: L_\mathrm{interact} = \ell(y^n, y),\quad L_\mathrm{MC} = \|m_s^n - \mathrm{Enc}_t(H_t^h)\|^2,\quad
     L_\mathrm{SC} = \sum_k \|\tilde H_k^l - H_k^l\|^2
 
-with means over all numbers of a message or a state in the place of sums.
+with means over all numbers of a message or a state in the place of sums. Enc_t(H_t^h) and H_k^l are targets: held, unless settings
+have them moved.
 """
 
 from __future__ import annotations
@@ -95,7 +96,8 @@ def conversation(
             thought = teacher.think(heard, aloud=False).states[teacher.split.layers[1]]
             answer = interpreters.encode("teacher", thought, teacher.layout)
         if own is not None and weights.message:
-            parts[f"message_{n}"] = F.mse_loss(said, own if weights.message_teacher_learns else own.detach())
+            target = own if weights.message_teacher_learns else own.detach()
+            parts[f"message_{n}"] = F.mse_loss(said.float(), target.float())
         told = interpreters.decode("student", answer, student.low, student.layout)
         if weights.state:
             target = student.low if weights.state_student_learns else student.low.detach()

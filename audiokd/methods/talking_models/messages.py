@@ -17,6 +17,11 @@ def two_layers(dim_in: int, hidden: int, dim_out: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(dim_in, hidden), nn.GELU(), nn.Linear(hidden, dim_out))
 
 
+def _at(state: Tensor, layout: Layout, dtype: torch.dtype) -> Tensor:
+    """Fourier features of the positions of a state, as the layers that take them are stored."""
+    return positions(grid_of(state, layout), FREQUENCIES, state.device).to(dtype)
+
+
 class Encoder(nn.Module):
     """A hidden state to a message [B, M, d_m].
 
@@ -40,7 +45,7 @@ class Encoder(nn.Module):
         if self.form == "pooled":
             return self.mlp(tokens.mean(1, keepdim=True))
         values = self.mlp(tokens)
-        keys = values + self.place(positions(grid_of(state, layout), FREQUENCIES, state.device))
+        keys = values + self.place(_at(state, layout, self.place.weight.dtype))
         return self.attend(self.queries.expand(len(state), -1, -1), keys, values, need_weights=False)[0]
 
 
@@ -64,7 +69,7 @@ class Decoder(nn.Module):
     def forward(self, message: Tensor, like: Tensor, layout: Layout) -> Tensor:
         """A state of the shape of `like`: the same at every position (pooled), or each position attends to the message (tokens)."""
         if self.form == "tokens":
-            asked = self.place(positions(grid_of(like, layout), FREQUENCIES, like.device))
+            asked = self.place(_at(like, layout, self.place.weight.dtype))
             asked = asked.expand(len(message), -1, -1)
             message = asked + self.attend(asked, message + self.slots, message, need_weights=False)[0]
         return from_tokens(self.mlp(message), like, layout)

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from audiokd.errors import AudiokdError
 from audiokd.losses.dkd import dkd_loss
 from audiokd.losses.logit_kl import logit_kl
 from audiokd.methods.talking_models.conversation import Speaker, conversation
@@ -20,6 +22,11 @@ from audiokd.nn.state_tokens import grid_of, resize_tokens, to_tokens, width_of
 from audiokd.teachers.labeller import FrozenLabeller
 from audiokd.training.base import RunModule
 from audiokd.training.schedules import warmup_cosine
+
+#: what the student's and the teacher's settings are called
+OPTIONS = ("--model", "--teacher")
+#: samples of a stretch of sound that is short enough to be left as it is
+SHORT = 1600
 
 
 class TalkModule(RunModule):
@@ -56,6 +63,7 @@ class TalkModule(RunModule):
         mine, theirs = layers
         self.split = LayerSplit(model, mine, "the student") if mine else None
         self.teacher_split = LayerSplit(teacher.net, theirs, teacher.name) if teacher is not None and theirs else None
+        self.widths: dict[str, tuple[int, int]] = {}  # of the states at the high and the low layer
         self.interpreters: Interpreters | None = None
         self.regressor: nn.Linear | None = None
         if self.split is not None:
@@ -66,11 +74,15 @@ class TalkModule(RunModule):
         """Make what depends on the widths of the states."""
         s, training = self.settings, self.model.training
         self.model.eval()
-        student, teacher = self._speak(batch)
+        speakers = self._speak(batch)
+        for option, x in zip(OPTIONS, speakers):
+            if x is not None:
+                self.widths[option] = _widths(x)
+                rank_zero_only(print)(f"{option}.low, {option}.high: {_described(x)}")
+        if (shorter := _shortened(batch)) is not None:
+            self._speak(shorter)  # positions are fewer then, and channels are not
         self.model.train(training)
-        widths = [
-            None if x is None else (width_of(x.high, x.layout), width_of(x.low, x.layout)) for x in (student, teacher)
-        ]
+        widths = [self.widths.get(option) for option in OPTIONS]
         assert widths[0] is not None
         if talks(s):
             self.interpreters = Interpreters(widths[0], widths[1] if s.messages.way != "none" else None, s.messages)
@@ -84,7 +96,26 @@ class TalkModule(RunModule):
         student = Speaker(self.split, self.split.run(**batch["student"]), s.model.layout)
         if self.teacher_split is not None:
             teacher = Speaker(self.teacher_split, self._taught(batch), s.teacher.layout)
+        for option, x in zip(OPTIONS, (student, teacher)):
+            self._check_states(option, x, len(batch["ids"]))
         return student, teacher
+
+    def _check_states(self, option: str, x: Speaker | None, items: int) -> None:
+        """That there is a state for each item, with as many channels as there were at the start.
+
+        Raises:
+            AudiokdError: there is not.
+        """
+        if x is None or option not in self.widths:
+            return
+        for layer, state, was in zip(reversed(x.split.layers), (x.high, x.low), self.widths[option]):
+            if len(state) != items:
+                what = f"{len(state)} states at the layer {layer} of {items} items: it runs them in pieces"
+                raise AudiokdError(what, where=x.split.where, fix="a shorter --data.crop_s")
+            if (now := width_of(state, x.layout)) != was:
+                what = f"the layer {layer} has {was} channels in one batch and {now} in another of {list(state.shape)}"
+                fix = f"{option}.layout first or last, which axis they are; auto has taken positions for them"
+                raise AudiokdError(what, where=x.split.where, fix=fix)
 
     @torch.no_grad()
     def _taught(self, batch: dict[str, Any]) -> Passed:
@@ -135,7 +166,7 @@ class TalkModule(RunModule):
         if s.kd:
             is_class = y.dtype == torch.long
             parts["kd"] = s.kd * (
-                logit_kl(output, said, s.temperature) if is_class else F.mse_loss(output.float(), said)
+                logit_kl(output, said, s.temperature) if is_class else F.mse_loss(output.float(), said.float())
             )
         if s.dkd:
             target, others = dkd_loss(output, said, y, s.dkd_alpha, s.dkd_beta, s.temperature)
@@ -188,6 +219,32 @@ class TalkModule(RunModule):
 
     def _targets(self, ids: list[str]) -> Tensor:
         return torch.stack([self.targets[i] for i in ids]).to(self.device)
+
+
+def _widths(x: Speaker) -> tuple[int, int]:
+    """Channels at the high and the low layer."""
+    return width_of(x.high, x.layout), width_of(x.low, x.layout)
+
+
+def _described(x: Speaker) -> str:
+    """Channels and positions of a model's states, for people: a wrong layout shows in them."""
+    told = []
+    for layer, state in zip(x.split.layers, (x.low, x.high)):
+        at = " x ".join(map(str, grid_of(state, x.layout)))
+        told.append(f"{layer}, {width_of(state, x.layout)} channels" + (f" at {at} positions" if at else ""))
+    return f"{'; '.join(told)} (layout {x.layout})"
+
+
+def _shortened(batch: dict[str, Any]) -> dict[str, Any] | None:
+    """A batch of sound with three quarters of its samples; None of others, and of very short stretches."""
+    found = dict(batch)
+    for name in ("student", "teacher"):
+        if name not in batch:
+            continue
+        if "wav" not in batch[name] or (n := batch[name]["wav"].shape[-1] * 3 // 4) < SHORT:
+            return None
+        found[name] = {"wav": batch[name]["wav"][..., :n], "lengths": batch[name]["lengths"].clamp(max=n)}
+    return found
 
 
 def hint_loss(regressor: nn.Module, student: Speaker, teacher: Speaker) -> Tensor:

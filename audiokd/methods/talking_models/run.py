@@ -83,7 +83,7 @@ class TalkRun:
         from audiokd.training.shape_file import write_shape
 
         s = self.settings
-        teacher = load_labeller(s.teacher.model) if s.teacher.model else None
+        teacher = load_labeller(s.teacher.model, bool(s.loss.kd or s.loss.dkd)) if s.teacher.model else None
         if teacher is not None and teacher.kind != self.kind:
             raise AudiokdError(f"the teacher is of {teacher.kind}, the data of {self.kind}", where=s.teacher.model)
         L.seed_everything(s.run.seed, workers=True, verbose=False)
@@ -118,7 +118,7 @@ class TalkRun:
         if m.backbone:
             body: Any = timm_body(m.backbone, m.weights, m.size)
         elif m.encoder:
-            body = sound_body(m.encoder, m.clip_blocks)
+            body = sound_body(m.encoder, m.clip_blocks, layerdrop=0.0)  # a layer that is left out cannot be talked to
         else:
             body = build_student(cnn_shape(self.kind, m.widths, m.size))
         return TalkModel(TalkConfig(body.shape, self.classes), body)
@@ -198,6 +198,10 @@ def check_settings(s: TalkSettings, kind: str) -> None:
         w < 0 or not math.isfinite(w) for w in (loss.interact, loss.message, loss.state, loss.kd, loss.dkd, loss.hint)
     ):
         raise AudiokdError("a weight under 0, or none", where="loss")
+    if not (0 < loss.temperature < math.inf):
+        raise AudiokdError(f"a temperature of {loss.temperature:g}", where="loss.temperature", fix="a number over 0")
+    if min(loss.dkd_alpha, loss.dkd_beta) < 0 or not math.isfinite(loss.dkd_alpha + loss.dkd_beta):
+        raise AudiokdError("a weight under 0, or none", where="loss.dkd_alpha, loss.dkd_beta", fix="0 or more")
     if m.rounds < 1 or min(m.dim, m.hidden, m.count) < 1:
         raise AudiokdError("rounds and sizes of messages are 1 and more", where="messages")
     if m.way == "none" and loss.message:

@@ -43,7 +43,8 @@ class TalkTeacher:
     """The frozen model; empty for a run without one, such as the teacher's own training.
 
     Args:
-        model: folder or hub id: a model that audiokd exported, or a transformers model with a head of classes.
+        model: folder or hub id: a model that audiokd exported, or a transformers model with a head of classes; without kd and
+            dkd also an encoder of sound without a head.
         low: layer after which it is talked to, as of the student.
         high: layer whose state it speaks of.
         layout: axis of the channels there.
@@ -88,8 +89,8 @@ class TalkLoss:
         interact: w1, task loss of what the student says after a message.
         message: w2, squared distance of the student's message and the teacher's of the same input.
         state: w3, squared distance of decoded states and the models' own.
-        message_teacher_learns: the message loss moves the teacher's encoder too.
-        state_student_learns: the state loss moves the student's own low layers, its target.
+        message_teacher_learns: the message loss moves its target, the teacher's encoder, too; messages can then all become alike.
+        state_student_learns: the state loss moves its target, the student's own low layers, too; their state can then shrink.
         kd: KL to the teacher's logits (Hinton); of ratings squared distance.
         temperature: of kd and dkd.
         dkd: decoupled distillation.
@@ -101,8 +102,8 @@ class TalkLoss:
     interact: float = 1.0
     message: float = 1.0
     state: float = 1.0
-    message_teacher_learns: bool = True
-    state_student_learns: bool = True
+    message_teacher_learns: bool = False
+    state_student_learns: bool = False
     kd: float = 0.0
     temperature: float = 4.0
     dkd: float = 0.0
