@@ -18,7 +18,7 @@ import audiokd
 from audiokd.data.frame3d import Frame3d
 from audiokd.errors import ConfigError
 from audiokd.methods.point_detr3d.config import PointDetr3dConfig
-from audiokd.methods.point_detr3d.frames import grid_of
+from audiokd.methods.point_detr3d.frames import grid_of, objects_within
 from audiokd.methods.point_detr3d.match import hungarian
 from audiokd.methods.point_detr3d.model import PointDetr3dModel
 from audiokd.methods.point_detr3d.query import PointQuery, explicit_position
@@ -184,6 +184,19 @@ def test_query_i_gives_box_i(changes: dict[str, Any]) -> None:
     marks[1] = np.nan
     fewer, *_ = net.predict([dataclasses.replace(of, marks=marks)])[0]
     np.testing.assert_allclose(fewer, other[[0, 2, 3, 4]], rtol=1e-4, atol=1e-5)
+
+
+def test_a_mark_outside_the_range_keeps_its_place() -> None:
+    """No box at the range's border: whoever learns from it leaves it out. All others are as they were."""
+    net, of = model(), frame(0, 5)
+    marks = of.marks.copy()
+    marks[1, :2], marks[3, :2] = (40.0, -3.0), (2.0, -12.9)
+    before, after = net.predict([of])[0][0], net.predict([dataclasses.replace(of, marks=marks)])[0][0]
+    np.testing.assert_array_equal(after[[1, 3], :2], marks[[1, 3], :2])
+    np.testing.assert_allclose(after[[0, 2, 4]], before[[0, 2, 4]], rtol=1e-4, atol=1e-5)
+    assert (np.abs(after[[0, 2, 4], :2]) < 12.8).all()
+    kept = objects_within(grid_of(net.config), after, of.labels, np.full_like(marks, np.nan))
+    assert len(kept["boxes"]) == 3
 
 
 @pytest.mark.parametrize("changes", OPTIONS)

@@ -150,6 +150,19 @@ def test_who_learns_from_what(tmp_path: Path) -> None:
     assert len(data.train_set[0, 0]["boxes"]) == 3
 
 
+def test_a_box_outside_the_range_is_not_learnt_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor where a moved scene brings it in: the teacher saw nothing of it."""
+    found = pseudo()
+    boxes, labels, scores = found["f003"]
+    far = boxes.copy()
+    far[1, :2] = (13.0, 0.0)
+    in_memory(monkeypatch, {"train": WEAK, "dev": DEV}, found | {"f003": (far, labels, scores)})
+    _, data = build(tmp_path, "student", augment__scale=0.5, augment__shift=3.0)
+    drawn = [data.train_set[k, 3] for k in range(8)]
+    assert {r["id"] for r in drawn} == {"f003"}
+    assert max(len(r["boxes"]) for r in drawn) == 2
+
+
 def test_marks_are_drawn_anew_or_the_sets_own(tmp_path: Path) -> None:
     _, data = build(tmp_path, "teacher", augment__steps=())
     a, b, again = (data.train_set[k, 0]["marks"] for k in (0, 1, 0))

@@ -89,7 +89,8 @@ class FrameDataset(ReplacingDataset):
                 where = f"scene {frame.scene}, frame {frame.id}"
                 raise FrameError("has no boxes to learn from", where=where, fix="the teacher could not use the frame")
             boxes, labels, scores = self.pseudo[frame.id]
-            keep = scores >= s.data.min_score
+            # the teacher saw nothing of what lies outside, and a moved scene may bring it in
+            keep = (scores >= s.data.min_score) & grid_of(self.config).inside(torch.from_numpy(boxes)).numpy()
             return boxes[keep], labels[keep], np.full((int(keep.sum()), 3), np.nan, dtype=np.float32)
         if s.step != "teacher":
             return frame.boxes, frame.labels, np.full_like(frame.marks, np.nan)
