@@ -22,7 +22,7 @@ from audiokd.data.error_log import ERRORS
 from audiokd.data.frame3d import BOX
 from audiokd.data.items3d import box_row
 from audiokd.errors import AudiokdError, ConfigError
-from audiokd.files import jsonl, write_bytes, write_json
+from audiokd.files import jsonl, sha256_bytes, write_bytes, write_json
 
 ABOUT = "boxes.json"
 _MAKE = "make them anew: audiokd detect3d MODEL DATA OUT"
@@ -169,6 +169,14 @@ def read_pseudo_boxes(
                 what = f"no boxes of a frame: {type(e).__name__} {e}"
                 raise AudiokdError(what, where=f"{path}:{number}", fix=_MAKE) from e
     return found
+
+
+def boxes_sha256(folder: str | os.PathLike[str]) -> str:
+    """Of all that a finished folder says of frames: its files of boxes, one after another."""
+    root = Path(folder)
+    about = _about(root)
+    count = -(-about["frames"] // about["shard_size"])
+    return sha256_bytes(*(_shard(root, k).read_bytes() for k in range(count)))
 
 
 def read_about(folder: str | os.PathLike[str]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from audiokd.data.frame3d import Frame3d
 from audiokd.data.frames3d import Frames3d
 from audiokd.data.items3d import read_frames
 from audiokd.data.point_marks import write_weak_set
-from audiokd.data.pseudo_boxes import read_pseudo_boxes
+from audiokd.data.pseudo_boxes import boxes_sha256, read_about, read_pseudo_boxes
 from audiokd.errors import AudiokdError, ConfigError, FrameError
 from audiokd.stages import boxes as boxes_stage
 from audiokd.stages.boxes import boxes
@@ -93,6 +93,12 @@ def test_boxes_are_written_and_bound(city: Path, model: Nearly) -> None:
         assert np.array_equal(found[frame.id].labels, frame.labels)
     with pytest.raises(AudiokdError, match="another set"):
         read_pseudo_boxes(city / "out", data_sha256=Frames3d(city / "train").sha256)
+    whole = boxes_sha256(city / "out")
+    other = (city / "out" / "boxes-00001.jsonl").read_text()
+    (city / "out" / "boxes-00001.jsonl").write_text(other.replace('"score": 0.9', '"score": 0.8'))
+    assert boxes_sha256(city / "out") != whole
+    (city / "out" / "boxes-00001.jsonl").write_text(other)
+    assert boxes_sha256(city / "out") == whole
     # all is done: nothing is asked again
     model.seen.clear()
     detect3d("m", str(city / "weak"), str(city / "out"), batch_size=2, shard_size=4)

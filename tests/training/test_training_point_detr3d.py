@@ -163,6 +163,16 @@ def test_a_box_outside_the_range_is_not_learnt_from(tmp_path: Path, monkeypatch:
     assert max(len(r["boxes"]) for r in drawn) == 2
 
 
+def test_a_student_does_not_go_on_with_other_boxes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    about = PointDetr3dRun(settings("student"), "train", "dev").describe()["pseudo_boxes"]
+    assert about == {"boxes": 9, "model_sha256": "of boxes", "sha256": about["sha256"]}
+    fit("point_detr3d", settings("student", run__max_steps=1), "train", "dev", str(tmp_path))
+    moved = {k: (boxes + 0.2, labels, scores) for k, (boxes, labels, scores) in pseudo().items()}
+    in_memory(monkeypatch, {"train": WEAK, "dev": DEV}, moved)  # as many boxes of the same frames
+    with pytest.raises(ConfigError, match="pseudo_boxes"):
+        fit("point_detr3d", settings("student", run__max_steps=2), "train", "dev", str(tmp_path))
+
+
 def test_marks_are_drawn_anew_or_the_sets_own(tmp_path: Path) -> None:
     _, data = build(tmp_path, "teacher", augment__steps=())
     a, b, again = (data.train_set[k, 0]["marks"] for k in (0, 1, 0))
