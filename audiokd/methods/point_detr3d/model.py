@@ -118,6 +118,7 @@ class PointDetr3dModel(KeepsTables, PreTrainedModel):
     base_model_prefix = "point_detr3d"
     main_input_name = "points"
     kind = "points"
+    per_mark = True  # a box of each object that has a mark, in their order
     feature_layers = ()
 
     def __init__(self, config: PointDetr3dConfig):
