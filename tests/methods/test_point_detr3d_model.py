@@ -160,6 +160,33 @@ def test_pictures_are_read_as_a_loop_reads_them() -> None:
         torch.testing.assert_close(found[0, q, 12 * head : 12 * head + 12], want, atol=1e-4, rtol=1e-4)
 
 
+@torch.no_grad()
+def test_corners_behind_a_camera_are_taken_at_a_tenth_of_a_metre() -> None:
+    """As if their depth alone were another one: of a principal point that is no centre, and of a scene that was scaled."""
+    from audiokd.vision.boxes3d import corners
+    from audiokd.vision.cameras import camera_matrices
+
+    intrinsics = torch.tensor([[[30.0, 0, 11], [0, 40, 21], [0, 0, 1]]], dtype=torch.float64)
+    pose = torch.eye(4, dtype=torch.float64)
+    pose[:3] = torch.tensor([[0.6, -0.8, 0, 0.2], [0, 0, -1, 0.3], [0.8, 0.6, 0, 0.1]])
+    pose[:3, :3] /= 1.1
+    box = torch.tensor([[[1.0, 0.8, -0.2, 4.0, 1.0, 0.5, 0.4]]], dtype=torch.float64)
+    views = Views([], camera_matrices(intrinsics, pose[None])[None], (400, 600))
+    pixels, sees = region_in_views(box, views, roi_grid(3, box))
+    assert sees.all()
+    seen = corners(box)[0, 0] @ pose[:3, :3].T + pose[:3, 3]
+    assert (seen[:, 2] < 0).any()
+    assert (seen[:, 2] > 0.1).any()
+    seen[:, 2] = seen[:, 2].clamp(min=0.1)
+    at_all = seen @ intrinsics[0].T
+    at_all = at_all[:, :2] / at_all[:, 2:]
+    sides = at_all.amax(0) - at_all.amin(0)
+    assert (sides < torch.tensor([600.0, 400.0])).all()
+    found = pixels[0, 0, 0].amax(0) - pixels[0, 0, 0].amin(0)
+    grid = roi_grid(3, box)
+    torch.testing.assert_close(found, sides * (grid.amax(0) - grid.amin(0)))
+
+
 OPTIONS = [{}, {"query": "mlp"}, {"roi_side": 0}, {"cameras": 0}, {"decoder_layers": 2, "roi_start": ()}]
 
 
