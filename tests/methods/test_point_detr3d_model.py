@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import audiokd
 from audiokd.data.frame3d import Frame3d
-from audiokd.errors import ConfigError
+from audiokd.errors import ConfigError, FrameError
 from audiokd.methods.point_detr3d.config import PointDetr3dConfig
 from audiokd.methods.point_detr3d.frames import grid_of, objects_within
 from audiokd.methods.point_detr3d.match import hungarian
@@ -309,3 +309,6 @@ def test_shapes_that_do_not_go() -> None:
         PointDetr3dModel(config(heads=5))
     with pytest.raises(ConfigError, match=r"pictures of \[33, 64\] pixels"):
         PointDetr3dModel(config(camera_size=(33, 64)))
+    one = dataclasses.replace(frame(0), images=frame(0).images[:1])  # a set of another car, such as KITTI's
+    with pytest.raises(FrameError, match=r"--teacher\.cameras 1"):
+        model().predict([one])
