@@ -171,7 +171,7 @@ class PointDetr3dRun:
 
         s, t = self.settings, self.settings.teacher
         own = asdict(t)
-        for name in ("roi", "images", "matching", "weights"):
+        for name in ("roi", "images", "matching", "weights", "keep_maps"):
             del own[name]
         own |= {"roi_side": t.roi_side if t.roi else 0, "cameras": t.cameras if t.images else 0}
         own["roi_start"] = (5.0, 5.0, 4.0) if t.roi_start == "fixed" else ()
