@@ -1,7 +1,8 @@
 """Boxes that a model found in the frames of a set: plain JSON lines, a shard a file, bound to the model and to the set.
 
-    OUT/boxes.json          model_sha256, data_sha256, classes, frames, shard_size, turn_degrees; per_mark, whether box i is of the
-                            frame's i-th object that has a mark; range_m, the corners [[x, y], [x, y]] of what the model looks at, or null
+    OUT/boxes.json          model_sha256, data_sha256, classes, frames, shard_size, turn_degrees;
+                            per_mark: whether box i is of the frame's i-th object that has a mark;
+                            range_m: least and greatest [x, y] that the model looks at, or null
     OUT/boxes-00000.jsonl   {"id": ..., "boxes": [{"label": ..., "box": [9 numbers], "score": ...}]}
                             {"id": ..., "where": ..., "error": ...}                                   of a frame that cannot be used
     OUT/errors.jsonl        those rows of all shards, where there are any

@@ -1,7 +1,7 @@
 """How good the boxes are that a teacher made of annotated points, or a detector found: object by object, by distance and points.
 
-Each true object is compared with its own box. Boxes that were made of marks are paired in order (the query of object i gives box i),
-where every frame has as many as objects; else each found box, the best-scored first, takes the nearest free object of its class
+Each true object is compared with its own box. Boxes that were made of marks are paired in order (the query of object i gives box
+i) where every frame has as many as objects; else each found box, the best-scored first, takes the nearest free object of its class
 within 2 m. Only then are objects left out, by their true places: those outside the model's range, of which it sees nothing
 (`outside` counts them), and those farther from the car than is asked for.
 
@@ -50,8 +50,8 @@ def score_pseudo(
 
     Returns:
         `all`, and below `by_range`, `by_points` (of objects whose points were counted) and `by_class` each part that there is:
-        objects, boxes, iou, centre_error_m, recall, recall_2m, label_accuracy; `in_order`, how they were paired; `outside`, how many
-        objects outside the range are left out.
+        objects, boxes, iou, centre_error_m, recall, recall_2m, label_accuracy; `in_order`, how they were paired; `outside`, the
+        number of objects that are left out because they are outside the range.
     """
     ids = [i for i in truth if i in found]
     in_order = per_mark and all(len(truth[i].boxes) == len(found[i].boxes) for i in ids)

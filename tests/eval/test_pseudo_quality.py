@@ -89,9 +89,7 @@ def test_objects_are_left_out_by_their_own_place_and_after_pairing() -> None:
     assert result["all"]["centre_error_m"] == pytest.approx((1 + 1.5) / 2)
     nearest = score_pseudo(truth, found, NAMES, upright_iou, (10, 20), within_m=15)
     assert (nearest["all"]["objects"], nearest["all"]["centre_error_m"]) == (2, pytest.approx((1 + 0.5) / 2))
-    seen = score_pseudo(
-        truth, found, NAMES, upright_iou, (10, 20), per_mark=True, inside=lambda of: of[:, 0] < 15
-    )
+    seen = score_pseudo(truth, found, NAMES, upright_iou, (10, 20), per_mark=True, inside=lambda of: of[:, 0] < 15)
     assert (seen["all"]["objects"], seen["outside"], seen["in_order"]) == (2, 1, True)
 
 

@@ -99,7 +99,6 @@ class FrameDataset(ReplacingDataset):
         has = ~np.isnan(frame.marks).any(1)
         return frame.boxes[has], frame.labels[has], frame.marks[has]
 
-
     def _with_pseudo(self, frame: Frame3d) -> tuple[np.ndarray, np.ndarray]:
         """The true boxes that a frame has, and the teacher's of its other objects; with labels."""
         where = f"scene {frame.scene}, frame {frame.id}"
@@ -111,7 +110,9 @@ class FrameDataset(ReplacingDataset):
         if frame.boxed.any():
             marked = ~np.isnan(frame.marks).any(1)
             if marked.sum() != len(boxes):  # nobody can say whose they are
-                what = f"{len(boxes)} found boxes of {int(marked.sum())} objects with marks, some of which have true boxes"
+                what = (
+                    f"{len(boxes)} found boxes of {int(marked.sum())} objects with marks, some of which have true boxes"
+                )
                 raise FrameError(what, where=where, fix="find boxes by a point-to-box teacher, in this very set")
             keep &= ~frame.boxed[marked]
         return (
