@@ -78,8 +78,8 @@ def boxes(
     if lacking or len(known) < len(said):
         log.warning("%s: %d of %d frames are left out", found, len(said) - len(known), len(said))
     answers = {i: Boxes(said[i].boxes, said[i].labels, said[i].scores) for i in known}
-    near = ({i: _near(b, within_m) for i, b in of.items()} for of in (known, answers))
-    scores = score_frames(*near, names, {i: items[i].scene for i in known})
+    true, answered = ({i: _near(b, within_m) for i, b in of.items()} for of in (known, answers))
+    scores = score_frames(true, answered, names, {i: items[i].scene for i in known})
     about = read_about(found)
     quality = score_pseudo(known, answers, names, _iou, bands, bool(about.get("per_mark")), within_m, _inside(about))
     result = {
