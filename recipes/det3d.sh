@@ -21,6 +21,9 @@
 #   --exp DIR                             where
 #   --data_args "..."                     passed to local/data.sh
 #   --score_args "..."                    passed to `audiokd boxes`
+#   --turns "15 45 90"                    degrees that the test scenes are turned by before the last step's model sees them, each scored, and so are
+#                                         the scenes as they are, within the circle of --within_m; "" turns none
+#   --within_m 25.6                       radius of the range's inner circle, which every turn leaves in it
 #   --device DEVICE                       for detect3d
 #
 # Stages 3 and 4 have nothing to do. Every stage skips what is done and can be killed and started again.
@@ -43,6 +46,8 @@ checkpoint=best
 exp=
 data_args=
 score_args=
+turns=
+within_m=25.6
 device=cpu
 max_error_rate=0.01
 
@@ -99,6 +104,21 @@ pseudo_labels() { # what the teacher makes of the points, and how good it is
     --out "$exp/teacher/boxes/$train.json" --pictures "$exp/teacher/boxes/$train" --system "$exp" "${more_score[@]}"
 }
 
+turned_scores() { # test set: what the last step's model finds in its scenes turned, all of it within one circle
+  local degrees found name=$checkpoint-$1
+  for degrees in 0 $turns; do
+    found=$run/$name
+    if [ "$degrees" != 0 ]; then
+      log "stage 8: boxes of data/$1, turned by $degrees degrees"
+      found=$run/$name-turn$degrees
+      audiokd detect3d "$run/export-$checkpoint" "data/$1" "$found" --device "$device" --max_error_rate "$max_error_rate" \
+        --turn_degrees "$degrees"
+    fi
+    audiokd boxes "$found" --data "data/$1" --out "$run/boxes/$name-turn$degrees.json" --system "$exp, turned by $degrees degrees" \
+      "${more_score[@]}" --within_m "$within_m"
+  done
+}
+
 if in_range fit; then
   for s in "${steps[@]}"; do
     [ -z "$step" ] || [ "$step" = "$s" ] || continue
@@ -130,6 +150,7 @@ if [ -z "$step" ] || [ "$step" = "$final" ]; then
       log "stage 8: score data/$t"
       audiokd boxes "$run/$checkpoint-$t" --data "data/$t" --out "$run/boxes/$checkpoint-$t.json" \
         --pictures "$run/boxes/$checkpoint-$t" --system "$exp" "${more_score[@]}"
+      [ -z "$turns" ] || turned_scores "$t"
     fi
   done
   if in_range score; then

@@ -27,6 +27,10 @@ log() { # message: say it with the time
   echo "[$(date +%H:%M:%S)] $*" >&2
 }
 
+of_percent() { # 05 or 100: print the share that it is
+  awk -v percent="$1" 'BEGIN { print percent / 100 }'
+}
+
 die() { # message: stop with it
   echo "error: $*" >&2
   exit 2

@@ -157,6 +157,9 @@ def in_memory(monkeypatch: pytest.MonkeyPatch, sets: dict[str, Sequence[Frame3d]
     frames3d, boxes, marks = (ModuleType(f"audiokd.data.{n}") for n in ("frames3d", "pseudo_boxes", "point_marks"))
     frames3d.Frames3d = lambda folder, size=None, with_images=True: Frames(folder, sets[folder])  # type: ignore[attr-defined]
     boxes.read_pseudo_boxes = lambda folder, data_sha256="", classes=(): pseudo  # type: ignore[attr-defined]
+    boxes.read_about = lambda folder: {"model_sha256": f"of {folder}"}  # type: ignore[attr-defined]
+    said = hashlib.sha256(repr(pseudo).encode()).hexdigest()
+    boxes.boxes_sha256 = lambda folder: said  # type: ignore[attr-defined]
     marks.mark_of = mark_of  # type: ignore[attr-defined]
     for module in (frames3d, boxes, marks):
         monkeypatch.setitem(sys.modules, module.__name__, module)

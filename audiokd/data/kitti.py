@@ -1,10 +1,11 @@
 """KITTI's 3-D object set from its own layout: a frame of the velodyne and one camera, boxes without velocities.
 
-    python -m audiokd.data.kitti ROOT/training data/train [--ids FILE] [--classes Car Pedestrian Cyclist]
+    python -m audiokd.data.kitti ROOT/training data/train [--ids FILE] [--classes Car Pedestrian Cyclist] [--max_error_rate 0.01]
 
 Reads velodyne/<id>.bin, image_2/<id>.png, calib/<id>.txt (P2, R0_rect, Tr_velo_to_cam) and label_2/<id>.txt. The frame is the
 velodyne's. Objects of other classes and DontCare are left out. Frames are single moments: each is a scene of its own, and its
-number stands for the time.
+number stands for the time. Frames that cannot be read are left out and named in OUT/errors.jsonl. A detector of them looks at one
+camera: --teacher.cameras 1.
 
 Source: the devkit's readme of the KITTI 3D object benchmark (Geiger et al., 2012).
 """
@@ -14,13 +15,15 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from audiokd.data.boxes3d import points_in_boxes, rigid
 from audiokd.data.frames3d import read_points
-from audiokd.data.items3d import FrameItem, Object3d, write_frames
+from audiokd.data.items3d import FrameItem, Object3d
+from audiokd.data.left_out import MAX_ERROR_RATE, read_or_note, write_set
 from audiokd.errors import AudiokdError, FrameError
 
 CLASSES = ("Car", "Pedestrian", "Cyclist")
@@ -28,7 +31,10 @@ _FIELDS = 15  # of a line of label_2: type, truncated, occluded, alpha, 4 of the
 
 
 def kitti_frames(
-    root: str | os.PathLike[str], ids: Sequence[str] = (), classes: Sequence[str] = CLASSES
+    root: str | os.PathLike[str],
+    ids: Sequence[str] = (),
+    classes: Sequence[str] = CLASSES,
+    errors: list[FrameError] | None = None,
 ) -> list[FrameItem]:
     """Frames of the folder that holds calib, label_2, velodyne and image_2.
 
@@ -36,16 +42,26 @@ def kitti_frames(
         root: that folder, such as training.
         ids: such as 000042, those of a split; () takes all of velodyne.
         classes: types that are kept.
+        errors: gets one for each frame that is left out: a file that is not there, a line that is none (file:line). None
+            leaves none out.
 
     Raises:
-        AudiokdError: a folder or file that is not there, a line that is none (file:line).
+        AudiokdError: there is no velodyne folder, or nothing in it; without `errors` the first bad frame.
     """
     folder = Path(root)
     names = [*ids] or sorted(p.stem for p in (folder / "velodyne").glob("*.bin"))
     if not names:
         fix = "give the folder that holds calib, label_2, velodyne and image_2"
         raise AudiokdError("no velodyne/*.bin in it", where=str(folder), fix=fix)
-    return [_frame(folder, name, number, classes) for number, name in enumerate(names)]
+    noted: list[FrameError] = [] if errors is None else errors
+    read = (
+        read_or_note(partial(_frame, folder, name, number, classes), f"kitti-{name}", name, noted)
+        for number, name in enumerate(names)
+    )
+    frames = [frame for frame in read if frame is not None]
+    if errors is None and noted:
+        raise noted[0]
+    return frames
 
 
 def _frame(root: Path, name: str, number: int, classes: Sequence[str]) -> FrameItem:
@@ -134,10 +150,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("out", help="data dir to write")
     parser.add_argument("--ids", default="", help="file with the id of a frame a line, such as ImageSets/train.txt")
     parser.add_argument("--classes", nargs="+", default=[*CLASSES], help="types that are kept")
+    parser.add_argument(
+        "--max_error_rate", type=float, default=MAX_ERROR_RATE, help="share of frames left out that is let pass"
+    )
     args = parser.parse_args(argv)
-    frames = kitti_frames(args.root, _lines(Path(args.ids)) if args.ids else (), args.classes)
-    write_frames(args.out, frames, args.classes)
-    print(f"{args.out}: {len(frames)} frames, {sum(len(f.objects) for f in frames)} objects")
+    errors: list[FrameError] = []
+    frames = kitti_frames(args.root, _lines(Path(args.ids)) if args.ids else (), args.classes, errors)
+    write_set(args.out, frames, args.classes, errors, args.max_error_rate)
 
 
 if __name__ == "__main__":

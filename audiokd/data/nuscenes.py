@@ -1,11 +1,12 @@
 """nuScenes from its own JSON tables, without its devkit: frames with sweeps, six cameras and the ten classes of its detection task.
 
-    python -m audiokd.data.nuscenes ROOT v1.0-mini mini_train data/train [--sweeps 9]
+    python -m audiokd.data.nuscenes ROOT v1.0-mini mini_train data/train [--sweeps 9] [--max_error_rate 0.01]
 
 A frame is a key frame of LIDAR_TOP, in the coordinates of the car at the lidar's moment; pictures were taken some milliseconds
 before or after, and their calibration has the car's way in between. Velocities are differences of an object's annotations as the
 devkit takes them, of the world, in the frame's axes. `num_points` counts the lidar's points alone. Objects of other categories are
-left out, and so is the rule of the devkit's evaluation that drops bicycles in racks.
+left out, and so is the rule of the devkit's evaluation that drops bicycles in racks. So is a sample that lacks its key frame of the
+lidar or rows that it names: OUT/errors.jsonl has its scene and token.
 
 Source: nuScenes (arXiv 1903.11027) and its schema; classes and splits of v1.0-mini as in nuscenes-devkit 1.2.0.
 """
@@ -16,14 +17,16 @@ import argparse
 import json
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from audiokd.data.boxes3d import moved_boxes, of_quaternion, rigid
-from audiokd.data.items3d import FrameItem, Object3d, write_frames
-from audiokd.errors import AudiokdError
+from audiokd.data.items3d import FrameItem, Object3d
+from audiokd.data.left_out import MAX_ERROR_RATE, read_or_note, write_set
+from audiokd.errors import AudiokdError, FrameError
 
 LIDAR = "LIDAR_TOP"
 CAMERAS = ("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_RIGHT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_FRONT_LEFT")
@@ -62,7 +65,11 @@ _TABLES = (
 
 
 def nuscenes_frames(
-    root: str | os.PathLike[str], version: str, split: str | Sequence[str], sweeps: int = SWEEPS
+    root: str | os.PathLike[str],
+    version: str,
+    split: str | Sequence[str],
+    sweeps: int = SWEEPS,
+    errors: list[FrameError] | None = None,
 ) -> list[FrameItem]:
     """Frames of a split.
 
@@ -71,9 +78,11 @@ def nuscenes_frames(
         version: such as v1.0-mini.
         split: mini_train, mini_val; or names of scenes; or a file with a name a line, for other splits.
         sweeps: older sweeps a frame; the first frames of a scene have fewer.
+        errors: gets one for each frame that is left out: no key frame of LIDAR_TOP, a row that it names is not there.
+            None leaves none out.
 
     Raises:
-        AudiokdError: a table or a scene is not there, a row lacks a key or points to none (the table is named).
+        AudiokdError: a table or a scene is not there, or rows of a table lack a key; without `errors` the first bad frame.
     """
     tables = _Tables(Path(root) / version)
     names = _scene_names(split)
@@ -81,17 +90,22 @@ def nuscenes_frames(
     if lacking := sorted(set(names) - known.keys()):
         what = f"{len(lacking)} of {len(names)} scenes are not there: {', '.join(lacking[:5])}"
         raise AudiokdError(what, where=str(Path(root) / version), fix="is it the right version, and whole?")
-    frames = []
+    frames: list[FrameItem] = []
+    noted: list[FrameError] = [] if errors is None else errors
     try:
         by_sample = _by_sample(tables)
         for name in names:
             token = known[name]["first_sample_token"]
             while token:
-                frames.append(_frame(Path(root), tables, by_sample, name, token, sweeps))
+                one = partial(_frame, Path(root), tables, by_sample, name, token, sweeps)
+                frame = read_or_note(one, name, token, noted)
+                frames += [] if frame is None else [frame]
                 token = tables["sample", token]["next"]
     except (KeyError, TypeError, ValueError, IndexError) as e:
         what = f"a row lacks what its table should have: {type(e).__name__} {e}"
         raise AudiokdError(what, where=str(Path(root) / version), fix="are these the tables of nuScenes v1.0?") from e
+    if errors is None and noted:
+        raise noted[0]
     return frames
 
 
@@ -147,6 +161,8 @@ def _frame(
     root: Path, tables: _Tables, by_sample: Mapping[str, Mapping[str, Any]], scene: str, token: str, count: int
 ) -> FrameItem:
     of = by_sample[token]
+    if LIDAR not in of:
+        raise AudiokdError(f"its sample has no key frame of {LIDAR}", where="sample_data.json", fix="is the set whole?")
     lidar = of[LIDAR]
     to_car, car_to_world = tables.to_world(lidar)
     to_frame = np.linalg.inv(car_to_world)
@@ -221,10 +237,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("split", help="mini_train, mini_val, or a file with the name of a scene a line")
     parser.add_argument("out", help="data dir to write")
     parser.add_argument("--sweeps", type=int, default=SWEEPS, help="older sweeps a frame")
+    parser.add_argument(
+        "--max_error_rate", type=float, default=MAX_ERROR_RATE, help="share of frames left out that is let pass"
+    )
     args = parser.parse_args(argv)
-    frames = nuscenes_frames(args.root, args.version, args.split, args.sweeps)
-    write_frames(args.out, frames, CLASSES)
-    print(f"{args.out}: {len(frames)} frames, {sum(len(f.objects) for f in frames)} objects")
+    errors: list[FrameError] = []
+    frames = nuscenes_frames(args.root, args.version, args.split, args.sweeps, errors)
+    write_set(args.out, frames, CLASSES, errors, args.max_error_rate)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Boxes that a model found in the frames of a set: plain JSON lines, a shard a file, bound to the model and to the set.
 
-    OUT/boxes.json          model_sha256, data_sha256, classes, frames, shard_size, turn_degrees
+    OUT/boxes.json          model_sha256, data_sha256, classes, frames, shard_size, turn_degrees;
+                            per_mark: whether box i is of the frame's i-th object that has a mark;
+                            range_m: least and greatest [x, y] that the model looks at, or null
     OUT/boxes-00000.jsonl   {"id": ..., "boxes": [{"label": ..., "box": [9 numbers], "score": ...}]}
                             {"id": ..., "where": ..., "error": ...}                                   of a frame that cannot be used
     OUT/errors.jsonl        those rows of all shards, where there are any
@@ -22,7 +24,7 @@ from audiokd.data.error_log import ERRORS
 from audiokd.data.frame3d import BOX
 from audiokd.data.items3d import box_row
 from audiokd.errors import AudiokdError, ConfigError
-from audiokd.files import jsonl, write_bytes, write_json
+from audiokd.files import jsonl, sha256_bytes, write_bytes, write_json
 
 ABOUT = "boxes.json"
 _MAKE = "make them anew: audiokd detect3d MODEL DATA OUT"
@@ -47,6 +49,8 @@ class PseudoBoxWriter:
         ids: of the frames, in order.
         shard_size: frames a shard.
         turn_degrees: by which each scene was turned before the model saw it.
+        per_mark: it gives one box for each object that has a mark, in their order.
+        range_m: least and greatest x and y that it looks at; () is not known.
 
     Raises:
         ConfigError: the folder holds boxes of another model, set, shard size or turn.
@@ -61,6 +65,8 @@ class PseudoBoxWriter:
         ids: Sequence[str],
         shard_size: int = 100,
         turn_degrees: float = 0.0,
+        per_mark: bool = False,
+        range_m: Sequence[Sequence[float]] = (),
     ):
         self.folder, self.classes, self.ids, self.size = Path(folder), tuple(classes), tuple(ids), shard_size
         about = {
@@ -71,8 +77,11 @@ class PseudoBoxWriter:
             "shard_size": shard_size,
             "turn_degrees": turn_degrees,
         }
+        # both are the model's own: a folder that says nothing of them is no other one
+        more = {"per_mark": per_mark, "range_m": [[*corner] for corner in range_m] or None}
+        about |= more
         if (self.folder / ABOUT).exists():
-            old = _about(self.folder)
+            old = more | _about(self.folder)
             differ = [f"  {k}: {old.get(k)} there, {v} now" for k, v in about.items() if old.get(k) != v]
             if differ:
                 fix = "give another folder, or the same model, set and options"
@@ -169,6 +178,14 @@ def read_pseudo_boxes(
                 what = f"no boxes of a frame: {type(e).__name__} {e}"
                 raise AudiokdError(what, where=f"{path}:{number}", fix=_MAKE) from e
     return found
+
+
+def boxes_sha256(folder: str | os.PathLike[str]) -> str:
+    """Of all that a finished folder says of frames: its files of boxes, one after another."""
+    root = Path(folder)
+    about = _about(root)
+    count = -(-about["frames"] // about["shard_size"])
+    return sha256_bytes(*(_shard(root, k).read_bytes() for k in range(count)))
 
 
 def read_about(folder: str | os.PathLike[str]) -> dict[str, Any]:

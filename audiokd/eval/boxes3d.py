@@ -7,7 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from audiokd.eval.center_ap import DISTANCES_M, ERRORS, Boxes, Matches, match_frame, score_class, summarise_classes
+from audiokd.eval.center_ap import (
+    DISTANCES_M,
+    ERRORS,
+    Boxes,
+    ClassScore,
+    Matches,
+    match_frame,
+    score_class,
+    summarise_classes,
+)
 from audiokd.eval.table import Summary, summarise_drawn
 
 DRAWS = 200
@@ -23,7 +32,8 @@ def score_frames(
         truth: by frame.
         found: by frame; of a frame that is not there nothing was found.
         names: of the classes.
-        scenes: the drive of each frame: intervals are 95% bootstraps over drives.
+        scenes: the drive of each frame: intervals are 95% bootstraps over drives. A draw is averaged over those of the set's
+            classes that its drives have.
 
     Returns:
         `scores`: map, nds, nds_without_velocity, ate, ase, aoe, ave, aae, as `Summary.as_dict` has each (None where no class
@@ -36,16 +46,24 @@ def score_frames(
     for i, m in matches.items():
         by_scene.setdefault(scenes[i], []).append(m)
 
-    def total(frames: Sequence[Sequence[Matches]]) -> tuple[dict[str, float], dict[str, Any]]:
-        classes = {n: score_class([f[k] for f in frames], n) for k, n in enumerate(names)}
-        return summarise_classes(classes, with_attributes), classes
+    def of_classes(frames: Sequence[Sequence[Matches]]) -> dict[str, ClassScore]:
+        return {n: score_class([f[k] for f in frames], n) for k, n in enumerate(names)}
 
-    value, classes = total([*matches.values()])
+    classes = of_classes([*matches.values()])
+    value = summarise_classes(classes, with_attributes)
+    present = [n for k, n in enumerate(names) if any(m[k].true for m in matches.values())]
     drawn: dict[str, list[float]] = {n: [] for n in NAMES}
     rng = np.random.default_rng(0)  # the same boxes give the same interval
     drives = [*by_scene.values()]
     for _ in range(DRAWS if len(drives) > 1 else 0):
-        again, _classes = total([f for k in rng.integers(0, len(drives), len(drives)) for f in drives[k]])
+        frames = [f for k in rng.integers(0, len(drives), len(drives)) for f in drives[k]]
+        had = {n for k, n in enumerate(names) if any(f[k].true for f in frames)}
+        if not had:
+            continue
+        drawn_classes = of_classes(frames)
+        # a class that these drives happen not to have was not missed: it counts as the mean of those that they have
+        drawn_classes |= dict.fromkeys(set(present) - had, _mean_class([drawn_classes[n] for n in had]))
+        again = summarise_classes(drawn_classes, with_attributes)
         for n in NAMES:
             drawn[n].append(again[n])
     summaries = {n: summarise_drawn(value[n], drawn[n], len(drives)).as_dict() for n in NAMES if value[n] == value[n]}
@@ -56,6 +74,14 @@ def score_frames(
         errors = {e: v if v == v else None for e, v in zip(ERRORS, c.errors)}
         about[name] = {"true": sum(m[k].true for m in matches.values()), "ap": float(np.mean(c.aps)), **aps, **errors}
     return {"scores": {n: summaries.get(n, nothing) for n in NAMES}, "classes": about}
+
+
+def _mean_class(of: Sequence[ClassScore]) -> ClassScore:
+    """The mean of classes; an error that none of them has is NaN."""
+    errors = np.array([c.errors for c in of])
+    known = ~np.isnan(errors)
+    means = np.where(known.any(0), np.where(known, errors, 0).sum(0) / np.maximum(known.sum(0), 1), np.nan)
+    return ClassScore(tuple(np.mean([c.aps for c in of], 0).tolist()), tuple(means.tolist()))
 
 
 def box_table(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:

@@ -1,7 +1,9 @@
 """How good the boxes are that a teacher made of annotated points, or a detector found: object by object, by distance and points.
 
-Each true object is compared with its own box: where every frame has as many found boxes as objects they are paired in order (the
-query of object i gives box i); else each found box, the best-scored first, takes the nearest free object of its class within 2 m.
+Each true object is compared with its own box. Boxes that were made of marks are paired in order (the query of object i gives box
+i) where every frame has as many as objects; else each found box, the best-scored first, takes the nearest free object of its class
+within 2 m. Only then are objects left out, by their true places: those outside the model's range, of which it sees nothing
+(`outside` counts them), and those farther from the car than is asked for.
 
 `iou` is the mean 3-D IoU over objects, 0 for one without a box; `centre_error_m` the mean distance of centres in x, y, z over
 those with one; `recall` the share of objects whose box has an IoU of 0.5 or more, `recall_2m` of those whose box is within 2 m in
@@ -30,6 +32,9 @@ def score_pseudo(
     names: Sequence[str],
     iou: Iou,
     bands_m: tuple[float, float],
+    per_mark: bool = False,
+    within_m: float = 0.0,
+    inside: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> dict[str, Any]:
     """Compare true objects with found boxes.
 
@@ -39,17 +44,25 @@ def score_pseudo(
         names: of the classes.
         iou: 3-D IoU of pairs of boxes [N, 9] and [N, 9]: [N].
         bands_m: where the second and the third band of distance from the car begin.
+        per_mark: whether found boxes were made of marks, one for each object.
+        within_m: true objects that are farther from the car do not count; 0: all do.
+        inside: [N] bool of true boxes [N, 9]: which lie in the model's range; None: all do.
 
     Returns:
         `all`, and below `by_range`, `by_points` (of objects whose points were counted) and `by_class` each part that there is:
-        objects, boxes, iou, centre_error_m, recall, recall_2m, label_accuracy; `in_order`, how they were paired.
+        objects, boxes, iou, centre_error_m, recall, recall_2m, label_accuracy; `in_order`, how they were paired; `outside`, the
+        number of objects that are left out because they are outside the range.
     """
     ids = [i for i in truth if i in found]
-    in_order = all(len(truth[i].boxes) == len(found[i].boxes) for i in ids)
+    in_order = per_mark and all(len(truth[i].boxes) == len(found[i].boxes) for i in ids)
     rows: list[tuple[float, ...]] = []
+    in_range: list[bool] = []
     for i in ids:
         rows += _objects(truth[i], found[i], iou, in_order)
-    table = np.array(rows, float).reshape(-1, 7)
+        in_range += [True] * len(truth[i].boxes) if inside is None else inside(truth[i].boxes).tolist()
+    table, seen = np.array(rows, float).reshape(-1, 7), np.array(in_range, bool)
+    asked = table[:, 0] <= (within_m or np.inf)
+    outside, table = int((asked & ~seen).sum()), table[asked & seen]
     far, points, label = table[:, 0], table[:, 1], table[:, 2]
     near, middle = bands_m
     bands = {f"0-{near:g} m": (0.0, near), f"{near:g}-{middle:g} m": (near, middle), f"{middle:g}+ m": (middle, np.inf)}
@@ -58,7 +71,7 @@ def score_pseudo(
         "by_points": {n: (points >= low) & (points < high) for n, (low, high) in POINTS.items()},
         "by_class": {n: label == k for k, n in enumerate(names)},
     }
-    result: dict[str, Any] = {"all": _summary(table), "in_order": in_order, "frames": len(ids)}
+    result: dict[str, Any] = {"all": _summary(table), "in_order": in_order, "outside": outside, "frames": len(ids)}
     return result | {k: {n: _summary(table[of]) for n, of in part.items() if of.any()} for k, part in parts.items()}
 
 

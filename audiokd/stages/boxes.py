@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ def boxes(
         num_pictures: of frames, from all over the set.
         min_score: of a box that pictures show, where not every object has one.
         range_m: from the car to the border of the view from above.
-        within_m: objects and boxes whose centres are farther from the car do not count; 0: all do.
+        within_m: objects and boxes whose centres are farther from the car do not count; 0: all do. For `quality` boxes are
+            paired with objects before, and objects alone are left out.
 
     Returns:
         what `out` holds: `scores` with mAP, NDS, NDS without velocity and errors of true positives, each with a 95% bootstrap
@@ -69,15 +71,17 @@ def boxes(
     wanted = items.keys() if part == "all" else _without_boxes(part)
     truth = {i: _truth(f, names) for i, f in items.items() if i in wanted and i in said}
     lacking = [i for i in truth if truth[i] is None]
-    known = {i: _near(t, within_m) for i, t in truth.items() if t is not None}
+    known = {i: t for i, t in truth.items() if t is not None}
     if not known:
         why = "has its boxes" if lacking else "is there"
         raise AudiokdError(f"none of {len(said)} frames {why}", where=data, fix=f"are they those of {found}?")
     if lacking or len(known) < len(said):
         log.warning("%s: %d of %d frames are left out", found, len(said) - len(known), len(said))
-    answers = {i: _near(Boxes(said[i].boxes, said[i].labels, said[i].scores), within_m) for i in known}
-    scores = score_frames(known, answers, names, {i: items[i].scene for i in known})
-    quality = score_pseudo(known, answers, names, _iou, bands)
+    answers = {i: Boxes(said[i].boxes, said[i].labels, said[i].scores) for i in known}
+    true, answered = ({i: _near(b, within_m) for i, b in of.items()} for of in (known, answers))
+    scores = score_frames(true, answered, names, {i: items[i].scene for i in known})
+    about = read_about(found)
+    quality = score_pseudo(known, answers, names, _iou, bands, bool(about.get("per_mark")), within_m, _inside(about))
     result = {
         "system": system or Path(out).stem,
         "settings": {"found": found, "data": data, "bands": [*bands], "part": part, "within_m": within_m},
@@ -86,7 +90,7 @@ def boxes(
         "rows": len(known),
         "scenes": len({items[i].scene for i in known}),
         "left_out": len(said) - len(known),
-        "model_sha256": read_about(found)["model_sha256"],
+        "model_sha256": about["model_sha256"],
     }
     if pictures:
         shown = 0.0 if quality["in_order"] else min_score
@@ -100,6 +104,8 @@ def boxes(
         "in order, one for each object" if quality["in_order"] else "to the nearest object of their class within 2 m"
     )
     text += f"\nBoxes are paired {paired}.\n"
+    if quality["outside"]:
+        text += f"{quality['outside']} objects outside the model's range are left out of the last table.\n"
     write_score(out, result, text)
     print(text, end="")
     return result
@@ -131,6 +137,23 @@ def _near(of: Any, within_m: float) -> Any:
     kept = np.hypot(of.boxes[:, 0], of.boxes[:, 1]) <= within_m
     scores, points = (None if v is None else v[kept] for v in (of.scores, of.num_points))
     return Boxes(of.boxes[kept], of.labels[kept], scores, points)
+
+
+def _inside(about: Mapping[str, Any]) -> Any:
+    """Which of true boxes [N, 9] lie in the range of the model that boxes.json tells `about`, as its turned scenes have them."""
+    import numpy as np
+
+    if not about.get("range_m"):
+        return None
+    low, high = np.array(about["range_m"], float)
+    angle = np.radians(about.get("turn_degrees", 0.0))
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+
+    def inside(boxes: Any) -> Any:
+        places = boxes[:, :2].astype(float) @ turn.T
+        return ((places >= low) & (places < high)).all(1)
+
+    return inside
 
 
 def _without_boxes(data: str) -> set[str]:

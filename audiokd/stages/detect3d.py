@@ -66,7 +66,11 @@ def detect3d(
         what = f"classes {', '.join(frames.names)}; the model has {', '.join(detector.config.labels)}"
         raise AudiokdError(what, where=input, fix="a set of the model's classes, in its order")
     sha256 = model_hashes(detector)["model_sha256"]
-    writer = PseudoBoxWriter(out, sha256, frames.sha256, frames.names, frames.ids, shard_size, turn_degrees)
+    per_mark = bool(getattr(detector, "per_mark", False))
+    range_m = [getattr(detector.config, k)[:2] for k in ("low", "high") if hasattr(detector.config, k)]
+    writer = PseudoBoxWriter(
+        out, sha256, frames.sha256, frames.names, frames.ids, shard_size, turn_degrees, per_mark, range_m
+    )
     predict = partial(predict_turned, detector, degrees=turn_degrees) if turn_degrees else detector.predict
     number = {i: k for k, i in enumerate(frames.ids)}
     todo = [s for s in writer.shards if not writer.done(s)]

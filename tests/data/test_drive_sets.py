@@ -13,7 +13,7 @@ from tiny_nuscenes import KEY_S, THINGS, WORLD, K, mount, pose_at, write_nuscene
 from audiokd.data import kitti, nuscenes
 from audiokd.data.boxes3d import of_quaternion, points_in_boxes, wrapped
 from audiokd.data.frames3d import Frames3d
-from audiokd.errors import AudiokdError
+from audiokd.errors import AudiokdError, FrameError
 
 
 @pytest.fixture
@@ -107,14 +107,38 @@ def test_what_nuscenes_lacks(tmp_path: Path) -> None:
         nuscenes.nuscenes_frames(tmp_path, "v1.0-mini", "val")
     poses = tmp_path / "v1.0-mini" / "ego_pose.json"
     poses.write_text(json.dumps(json.loads(poses.read_text())[1:]))
-    with pytest.raises(AudiokdError, match=r"ego_pose.json: no row with the token 'pose-scene-0061-LIDAR_TOP-0'"):
-        nuscenes.nuscenes_frames(tmp_path, "v1.0-mini", ["scene-0061"])
+    errors: list[FrameError] = []
+    # the two that come after need its sweep, too
+    assert nuscenes.nuscenes_frames(tmp_path, "v1.0-mini", ["scene-0061"], errors=errors) == []
+    assert str(errors[0]).startswith("scene scene-0061, frame scene-0061-0: ")
+    assert "ego_pose.json: no row with the token 'pose-scene-0061-LIDAR_TOP-0'" in str(errors[0])
     samples = tmp_path / "v1.0-mini" / "sample_data.json"
     samples.write_text(
         json.dumps([{k: v for k, v in r.items() if k != "is_key_frame"} for r in json.loads(samples.read_text())])
     )
     with pytest.raises(AudiokdError, match="KeyError 'is_key_frame'"):
         nuscenes.nuscenes_frames(tmp_path, "v1.0-mini", ["scene-0061"])
+
+
+def test_a_sample_without_a_lidar_stops_nothing(mini: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = mini / "nuscenes" / "v1.0-mini" / "sample_data.json"
+    rows = json.loads(path.read_text())
+    (gone,) = (r for r in rows if r["token"] == "scene-0061-LIDAR_TOP-2")
+    gone["is_key_frame"] = False
+    path.write_text(json.dumps(rows))
+    args = [str(mini / "nuscenes"), "v1.0-mini", str(mini / "split"), str(mini / "data")]
+    with pytest.raises(AudiokdError, match=r"1 of 3 frames cannot be used, more than --max_error_rate 0\.01"):
+        nuscenes.main(args)
+    assert Frames3d(mini / "data").ids == ("scene-0061-0", "scene-0061-2")
+    nuscenes.main([*args, "--max_error_rate", "0.4"])
+    (row,) = map(json.loads, (mini / "data" / "errors.jsonl").read_text().splitlines())
+    assert row["error"] == "its sample has no key frame of LIDAR_TOP"
+    assert row["where"] == "scene scene-0061, frame scene-0061-1: sample_data.json"
+    assert "2 frames, 4 objects, 1 frames left out\n  left out: scene scene-0061" in capsys.readouterr().out
+    gone["is_key_frame"] = True
+    path.write_text(json.dumps(rows))
+    nuscenes.main(args)
+    assert not (mini / "data" / "errors.jsonl").exists()
 
 
 # KITTI: the camera looks ahead, is turned a little, and P2 lies 6 cm beside camera 0
@@ -185,14 +209,24 @@ def test_kitti_of_a_list_and_what_it_lacks(tmp_path: Path) -> None:
     (root / "velodyne" / "000007.bin").write_bytes(b"abc")  # named by validate, not here
     assert kitti.kitti_frames(root, ["000007"])[0].objects[0].num_points is None
     (root / "label_2" / "000007.txt").write_text("Car 0 0 0 0 0 1 1 2\n")
-    with pytest.raises(AudiokdError, match=r"000007.txt:1: no object of label_2: 9 words, not 15"):
-        kitti.kitti_frames(root)
+    errors: list[FrameError] = []
+    assert [f.id for f in kitti.kitti_frames(root, errors=errors)] == ["000000"]
+    assert "scene kitti-000007, frame 000007: " in str(errors[0])
+    assert "000007.txt:1: no object of label_2: 9 words, not 15" in str(errors[0])
+    args = [str(root), str(tmp_path / "some"), "--max_error_rate"]
+    kitti.main([*args, "0.5"])
+    assert Frames3d(tmp_path / "some").ids == ("000000",)
+    with pytest.raises(AudiokdError, match="1 of 2 frames cannot be used"):
+        kitti.main([*args, "0.4"])
+    (root / "image_2" / "000000.png").unlink()
+    with pytest.raises(AudiokdError, match=r"(?s)not one of 2 frames can be used.*no such picture"):
+        kitti.main([*args, "1"])
     calibration = root / "calib" / "000000.txt"
     calibration.write_text(calibration.read_text().replace("R0_rect", "R1_rect"))
-    with pytest.raises(AudiokdError, match=r"000000.txt: no R0_rect"):
-        kitti.kitti_frames(root)
+    assert kitti.kitti_frames(root, errors=errors) == []
+    assert "000000.txt: no R0_rect" in str(errors[-2])
     calibration.write_text("P2: 1 2 3\n")
-    with pytest.raises(AudiokdError, match="P2 has 3 numbers, not 12"):
-        kitti.kitti_frames(root)
+    kitti.kitti_frames(root, errors=errors)
+    assert "P2 has 3 numbers, not 12" in str(errors[-2])
     with pytest.raises(AudiokdError, match=r"no velodyne/\*.bin"):
         kitti.kitti_frames(tmp_path)

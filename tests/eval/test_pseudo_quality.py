@@ -32,7 +32,7 @@ TRUTH = {
 def test_in_order() -> None:
     said = np.array([box(5), box(16), box(25, 3)])
     found = {"a": Boxes(said, np.array([0, 0, 0]), np.ones(3)), "b": Boxes(np.array([box(6, 3, 1)]), np.array([1]))}
-    result = score_pseudo(TRUTH, found, NAMES, upright_iou, (10, 20))
+    result = score_pseudo(TRUTH, found, NAMES, upright_iou, (10, 20), per_mark=True)
     assert result["in_order"]
     # 1 m off of 2 m: 4 of 12 cubic metres; half the size: 1 of 8
     assert result["all"]["iou"] == pytest.approx((1 + 1 / 3 + 0 + 1 / 8) / 4)
@@ -63,6 +63,34 @@ def test_a_detectors_boxes_take_the_nearest_object() -> None:
     assert result["all"]["centre_error_m"] == pytest.approx(0.5)
     assert result["by_class"]["cone"]["centre_error_m"] is None
     assert result["by_class"]["cone"]["recall_2m"] == 0
+
+
+def test_who_gives_a_box_a_mark_is_told_and_not_guessed() -> None:
+    """A detector that happens to find as many boxes as there are objects gives them in no order."""
+    order = [1, 0, 2]
+    found = {
+        "a": Boxes(TRUTH["a"].boxes[order], TRUTH["a"].labels[order], np.array([0.9, 0.8, 0.7])),
+        "b": Boxes(TRUTH["b"].boxes, TRUTH["b"].labels, np.ones(1)),
+    }
+    result = score_pseudo(TRUTH, found, NAMES, upright_iou, (10, 20))
+    assert not result["in_order"]
+    assert result["all"]["iou"] == 1
+    assert score_pseudo(TRUTH, found, NAMES, upright_iou, (10, 20), per_mark=True)["all"]["iou"] == 0.5
+
+
+def test_objects_are_left_out_by_their_own_place_and_after_pairing() -> None:
+    """Boxes on the other side of the border than their objects neither change the order nor are lost."""
+    said = np.array([box(6), box(14), box(16)])
+    truth = {"a": Boxes(np.array([box(5), box(16), box(14.5)]), np.zeros(3, int))}
+    found = {"a": Boxes(said, np.zeros(3, int), np.ones(3))}
+    result = score_pseudo(truth, found, NAMES, upright_iou, (10, 20), per_mark=True, within_m=15)
+    assert result["in_order"]
+    assert (result["all"]["objects"], result["all"]["boxes"], result["outside"]) == (2, 2, 0)
+    assert result["all"]["centre_error_m"] == pytest.approx((1 + 1.5) / 2)
+    nearest = score_pseudo(truth, found, NAMES, upright_iou, (10, 20), within_m=15)
+    assert (nearest["all"]["objects"], nearest["all"]["centre_error_m"]) == (2, pytest.approx((1 + 0.5) / 2))
+    seen = score_pseudo(truth, found, NAMES, upright_iou, (10, 20), per_mark=True, inside=lambda of: of[:, 0] < 15)
+    assert (seen["all"]["objects"], seen["outside"], seen["in_order"]) == (2, 1, True)
 
 
 def test_frames_that_are_not_there_are_left_out() -> None:

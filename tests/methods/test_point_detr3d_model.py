@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 import audiokd
 from audiokd.data.frame3d import Frame3d
-from audiokd.errors import ConfigError
+from audiokd.errors import ConfigError, FrameError
 from audiokd.methods.point_detr3d.config import PointDetr3dConfig
-from audiokd.methods.point_detr3d.frames import grid_of
+from audiokd.methods.point_detr3d.frames import grid_of, objects_within
 from audiokd.methods.point_detr3d.match import hungarian
 from audiokd.methods.point_detr3d.model import PointDetr3dModel
 from audiokd.methods.point_detr3d.query import PointQuery, explicit_position
@@ -160,6 +160,33 @@ def test_pictures_are_read_as_a_loop_reads_them() -> None:
         torch.testing.assert_close(found[0, q, 12 * head : 12 * head + 12], want, atol=1e-4, rtol=1e-4)
 
 
+@torch.no_grad()
+def test_corners_behind_a_camera_are_taken_at_a_tenth_of_a_metre() -> None:
+    """As if their depth alone were another one: of a principal point that is no centre, and of a scene that was scaled."""
+    from audiokd.vision.boxes3d import corners
+    from audiokd.vision.cameras import camera_matrices
+
+    intrinsics = torch.tensor([[[30.0, 0, 11], [0, 40, 21], [0, 0, 1]]], dtype=torch.float64)
+    pose = torch.eye(4, dtype=torch.float64)
+    pose[:3] = torch.tensor([[0.6, -0.8, 0, 0.2], [0, 0, -1, 0.3], [0.8, 0.6, 0, 0.1]])
+    pose[:3, :3] /= 1.1
+    box = torch.tensor([[[1.0, 0.8, -0.2, 4.0, 1.0, 0.5, 0.4]]], dtype=torch.float64)
+    views = Views([], camera_matrices(intrinsics, pose[None])[None], (400, 600))
+    pixels, sees = region_in_views(box, views, roi_grid(3, box))
+    assert sees.all()
+    seen = corners(box)[0, 0] @ pose[:3, :3].T + pose[:3, 3]
+    assert (seen[:, 2] < 0).any()
+    assert (seen[:, 2] > 0.1).any()
+    seen[:, 2] = seen[:, 2].clamp(min=0.1)
+    at_all = seen @ intrinsics[0].T
+    at_all = at_all[:, :2] / at_all[:, 2:]
+    sides = at_all.amax(0) - at_all.amin(0)
+    assert (sides < torch.tensor([600.0, 400.0])).all()
+    found = pixels[0, 0, 0].amax(0) - pixels[0, 0, 0].amin(0)
+    grid = roi_grid(3, box)
+    torch.testing.assert_close(found, sides * (grid.amax(0) - grid.amin(0)))
+
+
 OPTIONS = [{}, {"query": "mlp"}, {"roi_side": 0}, {"cameras": 0}, {"decoder_layers": 2, "roi_start": ()}]
 
 
@@ -184,6 +211,19 @@ def test_query_i_gives_box_i(changes: dict[str, Any]) -> None:
     marks[1] = np.nan
     fewer, *_ = net.predict([dataclasses.replace(of, marks=marks)])[0]
     np.testing.assert_allclose(fewer, other[[0, 2, 3, 4]], rtol=1e-4, atol=1e-5)
+
+
+def test_a_mark_outside_the_range_keeps_its_place() -> None:
+    """No box at the range's border: whoever learns from it leaves it out. All others are as they were."""
+    net, of = model(), frame(0, 5)
+    marks = of.marks.copy()
+    marks[1, :2], marks[3, :2] = (40.0, -3.0), (2.0, -12.9)
+    before, after = net.predict([of])[0][0], net.predict([dataclasses.replace(of, marks=marks)])[0][0]
+    np.testing.assert_array_equal(after[[1, 3], :2], marks[[1, 3], :2])
+    np.testing.assert_allclose(after[[0, 2, 4]], before[[0, 2, 4]], rtol=1e-4, atol=1e-5)
+    assert (np.abs(after[[0, 2, 4], :2]) < 12.8).all()
+    kept = objects_within(grid_of(net.config), after, of.labels, np.full_like(marks, np.nan))
+    assert len(kept["boxes"]) == 3
 
 
 @pytest.mark.parametrize("changes", OPTIONS)
@@ -269,3 +309,6 @@ def test_shapes_that_do_not_go() -> None:
         PointDetr3dModel(config(heads=5))
     with pytest.raises(ConfigError, match=r"pictures of \[33, 64\] pixels"):
         PointDetr3dModel(config(camera_size=(33, 64)))
+    one = dataclasses.replace(frame(0), images=frame(0).images[:1])  # a set of another car, such as KITTI's
+    with pytest.raises(FrameError, match=r"--teacher\.cameras 1"):
+        model().predict([one])

@@ -154,6 +154,9 @@ def test_no_drive_is_in_two_sets_and_all_are_valid(city: Path) -> None:
 def test_the_first_stages_of_the_city(tmp_path: Path) -> None:
     task = copy_recipe(TOY, tmp_path)
     sizes = "--weights false --train 10 --dev 1 --test 1 --frames 1 --rates"
+    env = {**ENV, "PYTHONPATH": str(REPO)}
+    subprocess.run(["./local/data.sh", *sizes.split(), "20 100"], cwd=task, env=env, check=True, capture_output=True)
+    assert all(f.boxed.all() for f in Frames3d(task / "data" / "train-100"))
     run(task, "--stop_stage", "validate", "--rate", "20", "--data_args", f"{sizes} 20")
     weak = Frames3d(task / "data" / "train-20")
     assert [bool(f.boxed.all()) for f in weak] == [True] * 2 + [False] * 8
@@ -169,6 +172,40 @@ def test_what_the_script_refuses(tmp_path: Path) -> None:
         (("--method", "full", "--step", "teacher"), "the steps of full are labeller, not teacher"),
     ):
         assert said in run(task, *options, ok=False).stderr
+
+
+def test_turned_scenes_are_scored_where_they_are_asked_for(tmp_path: Path) -> None:
+    """The last step's model alone, every turn and none, all within one circle."""
+    task = copy_recipe(TOY, tmp_path)
+    said = tmp_path / "said"
+    (tmp_path / "audiokd").write_text(f'#!/bin/sh\necho "$*" >> {said}\n')
+    (tmp_path / "audiokd").chmod(0o755)
+    env = {**ENV, "PATH": f"{tmp_path}:{ENV['PATH']}"}
+
+    def lines(*options: str) -> list[str]:
+        said.unlink(missing_ok=True)
+        subprocess.run(["./run.sh", "--stage", "extract", *options], cwd=task, env=env, check=True, capture_output=True)
+        return said.read_text().splitlines()
+
+    plain = lines()
+    assert [x.split()[0] for x in plain] == ["detect3d", "boxes", "report"]
+    assert not any("turn" in x or "within" in x for x in plain)
+    turned = lines("--turns", "15 90", "--within_m", "20", "--score_args", "--range_m 9")
+    run = "exp/points-05/student"
+    assert turned[:2] == [x + " --range_m 9" * (x.split()[0] == "boxes") for x in plain[:2]]
+    assert turned[-1] == plain[-1]
+    want = []
+    for degrees in (0, 15, 90):
+        found = f"{run}/best-test" + f"-turn{degrees}" * bool(degrees)
+        if degrees:
+            want.append(
+                f"detect3d {run}/export-best data/test {found} --device cpu --max_error_rate 0.01 --turn_degrees {degrees}"
+            )
+        want.append(
+            f"boxes {found} --data data/test --out {run}/boxes/best-test-turn{degrees}.json "
+            f"--system exp/points-05, turned by {degrees} degrees --range_m 9 --within_m 20"
+        )
+    assert turned[2:-1] == want
 
 
 def test_nuscenes_layout(tmp_path: Path) -> None:

@@ -47,7 +47,9 @@ def test_points_from_nothing_to_a_page(tmp_path: Path) -> None:
     assert "best-test: boxes" in page
     said = run(task, *options)  # all of it is done
     assert said.stdout.count("2 steps are done already") == 3
-    run(task, "--method", "boxes", *options)
+    run(task, "--method", "boxes", "--turns", "45", *options)
+    turned = [task / "exp" / "boxes-20" / "labeller" / "boxes" / f"best-test-turn{d}.json" for d in (0, 45)]
+    assert [json.loads(p.read_text())["settings"]["within_m"] for p in turned] == [25.6, 25.6]
     assert json.loads((task / "exp" / "boxes-20" / "labeller" / "boxes" / "best-test.json").read_text())["rows"] == 2
 
 

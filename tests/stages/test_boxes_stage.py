@@ -20,7 +20,7 @@ from audiokd.data.frame3d import Frame3d
 from audiokd.data.frames3d import Frames3d
 from audiokd.data.items3d import read_frames
 from audiokd.data.point_marks import write_weak_set
-from audiokd.data.pseudo_boxes import read_pseudo_boxes
+from audiokd.data.pseudo_boxes import boxes_sha256, read_about, read_pseudo_boxes
 from audiokd.errors import AudiokdError, ConfigError, FrameError
 from audiokd.stages import boxes as boxes_stage
 from audiokd.stages.boxes import boxes
@@ -37,6 +37,7 @@ class Nearly(torch.nn.Module):
         about = {"labels": [*NAMES], "cameras": cameras, "camera_size": [12, 16]}
         self.config = SimpleNamespace(**about, to_dict=lambda: about)
         self.refused, self.extra = refused, extra
+        self.per_mark = not extra
         self.seen: list[list[str]] = []
 
     def predict(self, frames: Sequence[Frame3d]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -93,6 +94,12 @@ def test_boxes_are_written_and_bound(city: Path, model: Nearly) -> None:
         assert np.array_equal(found[frame.id].labels, frame.labels)
     with pytest.raises(AudiokdError, match="another set"):
         read_pseudo_boxes(city / "out", data_sha256=Frames3d(city / "train").sha256)
+    whole = boxes_sha256(city / "out")
+    other = (city / "out" / "boxes-00001.jsonl").read_text()
+    (city / "out" / "boxes-00001.jsonl").write_text(other.replace("0.9", "0.8"))
+    assert boxes_sha256(city / "out") != whole
+    (city / "out" / "boxes-00001.jsonl").write_text(other)
+    assert boxes_sha256(city / "out") == whole
     # all is done: nothing is asked again
     model.seen.clear()
     detect3d("m", str(city / "weak"), str(city / "out"), batch_size=2, shard_size=4)
@@ -197,10 +204,34 @@ def test_turned_scenes_and_what_is_near(city: Path, model: Nearly) -> None:
     near = boxes(str(city / "plain"), str(city / "train"), str(city / "near.json"), within_m=within)
     assert near["quality"]["all"]["objects"] == sum(int((d <= within).sum()) for d in far) < 30
     assert near["settings"]["within_m"] == within
+    assert near["quality"]["in_order"]
+    assert near["quality"]["all"]["boxes"] == near["quality"]["all"]["objects"]
+
+
+@pytest.mark.parametrize("degrees", [0.0, 45.0])
+def test_objects_outside_the_range_are_counted_apart(city: Path, model: Nearly, degrees: float) -> None:
+    model.config.low, model.config.high = (-9.0, -9.0, -3.0), (9.0, 9.0, 3.0)
+    detect3d("m", str(city / "weak"), str(city / "out"), turn_degrees=degrees)
+    about = read_about(city / "out")
+    assert (about["per_mark"], about["range_m"]) == (True, [[-9.0, -9.0], [9.0, 9.0]])
+    places = np.concatenate([f.boxes[:, :2] for f in Frames3d(city / "train")])
+    if degrees:
+        places = np.stack([places[:, 0] - places[:, 1], places[:, 0] + places[:, 1]], 1) * np.sqrt(0.5)
+    far = int((np.abs(places) > 9).any(1).sum())
+    quality = boxes(str(city / "out"), str(city / "train"), str(city / "x.json"))["quality"]
+    assert 0 < far < 30
+    assert (quality["all"]["objects"], quality["outside"], quality["in_order"]) == (30 - far, far, True)
+    assert f"{far} objects outside the model's range are left out" in (city / "x.md").read_text()
+    # a folder of before, which says neither, is gone on with
+    (city / "out" / "boxes.json").write_text(
+        json.dumps({k: v for k, v in about.items() if k not in ("per_mark", "range_m")})
+    )
+    detect3d("m", str(city / "weak"), str(city / "out"), turn_degrees=degrees)
+    assert read_about(city / "out") == about
 
 
 def test_a_detectors_boxes_are_paired_by_place(city: Path, model: Nearly) -> None:
-    model.extra = 2
+    model.extra, model.per_mark = 2, False
     detect3d("m", str(city / "weak"), str(city / "out"))
     result = boxes(str(city / "out"), str(city / "train"), str(city / "x.json"))
     assert not result["quality"]["in_order"]

@@ -17,7 +17,7 @@ from whole_runs import assert_same_run, checkpoint, rows
 
 import audiokd
 from audiokd.data.frame3d import Frame3d
-from audiokd.errors import AudiokdError, ConfigError
+from audiokd.errors import AudiokdError, ConfigError, FrameError
 from audiokd.losses.point_guided import point_guided
 from audiokd.methods.point_detr3d.module import BoxesModule
 from audiokd.methods.point_detr3d.run import PointDetr3dRun
@@ -127,6 +127,13 @@ def test_the_frozen_backbone_is_in_no_optimiser_and_its_maps_are_kept(tmp_path: 
     plain = module.model.eval()(batch)[-1]
     kept = module.model(batch | {"maps": first})[-1]
     torch.testing.assert_close(plain.code, kept.code, rtol=1e-4, atol=1e-5)
+    # or made anew each time: the same losses, and no frame is held
+    bare, _ = build(tmp_path, "teacher", teacher__keep_maps=False)
+    bare.model.load_state_dict(module.model.state_dict())
+    for k, v in bare.eval().losses(batch).items():
+        torch.testing.assert_close(v, module.eval().losses(batch)[k], rtol=1e-4, atol=1e-5)
+    bare.validate_batch(batch)
+    assert (len(bare._maps), len(module._maps)) == (0, 2)
     learns, data = build(tmp_path, "teacher", teacher__frozen_backbone=False)
     torch.stack([*learns.losses(next(batches(data))).values()]).sum().backward()
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in learns.model.pictures.pyramid.parameters())
@@ -148,6 +155,54 @@ def test_who_learns_from_what(tmp_path: Path) -> None:
     _, data = build(tmp_path, "student", data__min_score=0.6)
     assert len(data.train_set[0, 4]["boxes"]) == 0
     assert len(data.train_set[0, 0]["boxes"]) == 3
+
+
+def test_a_box_outside_the_range_is_not_learnt_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor where a moved scene brings it in: the teacher saw nothing of it."""
+    found = pseudo()
+    boxes, labels, scores = found["f003"]
+    far = boxes.copy()
+    far[1, :2] = (13.0, 0.0)
+    in_memory(monkeypatch, {"train": WEAK, "dev": DEV}, found | {"f003": (far, labels, scores)})
+    _, data = build(tmp_path, "student", augment__scale=0.5, augment__shift=3.0)
+    drawn = [data.train_set[k, 3] for k in range(8)]
+    assert {r["id"] for r in drawn} == {"f003"}
+    assert max(len(r["boxes"]) for r in drawn) == 2
+
+
+def test_true_boxes_stay_beside_a_teachers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames some of whose objects have boxes: the others' are the teacher's, by the order of the marks."""
+    boxed, marks = np.array([False, True, False]), TRAIN[3].marks.copy()
+    boxes = np.where(boxed[:, None], TRAIN[3].boxes, np.nan).astype(np.float32)
+    marks[2] = np.nan  # neither box nor mark: no box is found of it
+    mixed = dataclasses.replace(TRAIN[3], boxes=boxes, boxed=boxed, marks=marks)
+    of = pseudo()["f003"]
+    found = pseudo() | {"f003": tuple(v[:2] for v in of)}
+    sets = {"train": [*TRAIN[:3], mixed, *WEAK[4:]], "dev": DEV}
+    in_memory(monkeypatch, sets, found)
+    _, data = build(tmp_path, "student", augment__steps=())
+    row = data.train_set[0, 3]
+    want = np.stack([TRAIN[3].boxes[1, :7], TRAIN[3].boxes[0, :7] + 0.1])
+    np.testing.assert_allclose(row["boxes"], want, atol=1e-5)
+    assert row["labels"].tolist() == TRAIN[3].labels[[1, 0]].tolist()
+    # the least score is one of found boxes alone
+    _, data = build(tmp_path, "student", augment__steps=(), data__min_score=0.6)
+    np.testing.assert_allclose(data.train_set[0, 3]["boxes"], want[:1], atol=1e-5)
+    # of a detector, which is told no marks, nobody knows whose its boxes are
+    in_memory(monkeypatch, sets, pseudo())
+    _, data = build(tmp_path, "student")
+    with pytest.raises(FrameError, match=r"drive0, frame f003: 3 found boxes of 2 objects with marks"):
+        data.train_set.read(data.train_set.items[3], 0)
+
+
+def test_a_student_does_not_go_on_with_other_boxes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    about = PointDetr3dRun(settings("student"), "train", "dev").describe()["pseudo_boxes"]
+    assert about == {"boxes": 9, "model_sha256": "of boxes", "sha256": about["sha256"]}
+    fit("point_detr3d", settings("student", run__max_steps=1), "train", "dev", str(tmp_path))
+    moved = {k: (boxes + 0.2, labels, scores) for k, (boxes, labels, scores) in pseudo().items()}
+    in_memory(monkeypatch, {"train": WEAK, "dev": DEV}, moved)  # as many boxes of the same frames
+    with pytest.raises(ConfigError, match="pseudo_boxes"):
+        fit("point_detr3d", settings("student", run__max_steps=2), "train", "dev", str(tmp_path))
 
 
 def test_marks_are_drawn_anew_or_the_sets_own(tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ class FrameDataset(ReplacingDataset):
         chosen: indices of those that are used.
         config: of the model.
         settings: configuration.
-        pseudo: boxes of frames that are not boxed.
+        pseudo: boxes of frames of which not every object has one; they stand for those that have none, as the frame's marks are
+            in order.
         training: whether scenes are moved, and marks drawn anew.
         errors: where what cannot be used is written down.
     """
@@ -85,12 +86,8 @@ class FrameDataset(ReplacingDataset):
         """Boxes, labels and marks; of the teacher those of objects that have both."""
         s = self.settings
         if not frame.boxed.all():
-            if frame.id not in self.pseudo:
-                where = f"scene {frame.scene}, frame {frame.id}"
-                raise FrameError("has no boxes to learn from", where=where, fix="the teacher could not use the frame")
-            boxes, labels, scores = self.pseudo[frame.id]
-            keep = scores >= s.data.min_score
-            return boxes[keep], labels[keep], np.full((int(keep.sum()), 3), np.nan, dtype=np.float32)
+            boxes, labels = self._with_pseudo(frame)
+            return boxes, labels, np.full((len(boxes), 3), np.nan, dtype=np.float32)
         if s.step != "teacher":
             return frame.boxes, frame.labels, np.full_like(frame.marks, np.nan)
         if self.training and s.data.redraw_marks:
@@ -101,6 +98,27 @@ class FrameDataset(ReplacingDataset):
             return frame.boxes, frame.labels, np.array(drawn, dtype=np.float32).reshape(-1, 3)
         has = ~np.isnan(frame.marks).any(1)
         return frame.boxes[has], frame.labels[has], frame.marks[has]
+
+    def _with_pseudo(self, frame: Frame3d) -> tuple[np.ndarray, np.ndarray]:
+        """The true boxes that a frame has, and the teacher's of its other objects; with labels."""
+        where = f"scene {frame.scene}, frame {frame.id}"
+        if frame.id not in self.pseudo:
+            raise FrameError("has no boxes to learn from", where=where, fix="the teacher could not use the frame")
+        boxes, labels, scores = self.pseudo[frame.id]
+        # the teacher saw nothing of what lies outside, and a moved scene may bring it in
+        keep = (scores >= self.settings.data.min_score) & grid_of(self.config).inside(torch.from_numpy(boxes)).numpy()
+        if frame.boxed.any():
+            marked = ~np.isnan(frame.marks).any(1)
+            if marked.sum() != len(boxes):  # nobody can say whose they are
+                what = (
+                    f"{len(boxes)} found boxes of {int(marked.sum())} objects with marks, some of which have true boxes"
+                )
+                raise FrameError(what, where=where, fix="find boxes by a point-to-box teacher, in this very set")
+            keep &= ~frame.boxed[marked]
+        return (
+            np.concatenate([frame.boxes[frame.boxed], boxes[keep]]),
+            np.concatenate([frame.labels[frame.boxed], labels[keep]]),
+        )
 
 
 class FrameDataModule(StepDataModule):

@@ -66,7 +66,10 @@ def _problems(f: Frame3d, labels: int, cameras: int) -> Any:
     if not cameras:
         return
     if len(f.images) != cameras:
-        yield f"pictures of {len(f.images)} cameras, {cameras} are due", "a missing one stops a frame: leave it out"
+        fix = "a missing one stops a frame: leave it out"
+        if f.images:
+            fix += f"; a teacher of a set that has {len(f.images)} a frame: --teacher.cameras {len(f.images)}"
+        yield f"pictures of {len(f.images)} cameras, {cameras} are due", fix
         return
     shapes = {np.shape(i) for i in f.images}
     first = next(iter(shapes))

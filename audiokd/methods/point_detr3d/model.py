@@ -119,6 +119,7 @@ class PointDetr3dModel(KeepsTables, PreTrainedModel):
     base_model_prefix = "point_detr3d"
     main_input_name = "points"
     kind = "points"
+    per_mark = True  # a box of each object that has a mark, in their order
     feature_layers = ()
 
     def __init__(self, config: PointDetr3dConfig):
@@ -182,7 +183,8 @@ class PointDetr3dModel(KeepsTables, PreTrainedModel):
     @torch.no_grad()
     def predict(self, frames: Sequence[Frame3d]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Boxes [N, 9] float32 (the speed is not predicted: NaN), labels [N] int64 and scores [N] float32 of each frame: one of
-        each object that has a mark, in their order.
+        each object that has a mark, in their order. That of a mark outside the range, of which nothing is seen, stands at the
+        mark's own x and y: who learns from the boxes, or scores them, can leave it out.
 
         A label is the one that was told, unless `config.predict_class`; the score is what the network gives it.
 
@@ -205,5 +207,9 @@ class PointDetr3dModel(KeepsTables, PreTrainedModel):
         scores = said.logits.float().sigmoid()
         labels = scores.argmax(1) if c.predict_class else batch["labels"]
         boxes, of = from_code(said.code.float()), batch["objects"]
+        low, high = (boxes.new_tensor(side[:2]) for side in (c.low, c.high))
+        places = batch["marks"][:, :2].float()
+        inside = ((places >= low) & (places < high)).all(1, keepdim=True)
+        boxes[:, :2] = torch.where(inside, boxes[:, :2], places)  # the range's border is no place of theirs
         scores = scores.gather(1, labels[:, None])[:, 0]
         return [as_arrays(boxes[of == k], labels[of == k], scores[of == k]) for k in range(len(frames))]

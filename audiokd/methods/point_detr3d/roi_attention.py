@@ -176,6 +176,10 @@ def region_in_views(boxes: Tensor, views: Views, grid: Tensor) -> tuple[Tensor, 
     centre = project(boxes[:, None, :, :3], views.matrices, views.size)
     at = corners(boxes).flatten(1, 2)[:, None] @ views.matrices[..., :3].transpose(-1, -2)
     at = at + views.matrices[:, :, None, :, 3]
+    # a corner that is too near is moved along the optical axis, which is (cx, cy, 1) once it went through the intrinsics
+    turn, ahead = views.matrices[..., :3], views.matrices[..., 2, :3]
+    axis = (turn @ ahead[..., None])[..., 0] / ahead.square().sum(-1, keepdim=True)
+    at = at + axis[:, :, None] * (CLOSE - at[..., 2:]).clamp(min=0)
     pixels = (at[..., :2] / at[..., 2:].clamp(min=CLOSE)).view(b, -1, q, 8, 2)
     bounds = pixels.new_tensor([views.size[1], views.size[0]])
     sides = torch.minimum(pixels.amax(3) - pixels.amin(3), bounds)

@@ -105,7 +105,13 @@ class PointDetr3dRun:
         for name, of in self.sets.items():
             found[name] = {"frames": len(of), "used": len(self.chosen[name]), "sha256": of.sha256}
         if self.pseudo is not None:
-            found["pseudo_boxes"] = int(sum(len(boxes) for boxes, _, _ in self.pseudo.values()))
+            from audiokd.data.pseudo_boxes import boxes_sha256, read_about
+
+            # a run that goes on with another teacher's boxes, or with others of this one, is another run
+            where, count = self.settings.data.pseudo, sum(len(boxes) for boxes, _, _ in self.pseudo.values())
+            found["pseudo_boxes"] = {
+                "boxes": int(count), "model_sha256": read_about(where)["model_sha256"], "sha256": boxes_sha256(where),
+            }  # fmt: skip
         return found
 
     def build(self, folder: Path) -> tuple[Any, Any]:
@@ -165,7 +171,7 @@ class PointDetr3dRun:
 
         s, t = self.settings, self.settings.teacher
         own = asdict(t)
-        for name in ("roi", "images", "matching", "weights"):
+        for name in ("roi", "images", "matching", "weights", "keep_maps"):
             del own[name]
         own |= {"roi_side": t.roi_side if t.roi else 0, "cameras": t.cameras if t.images else 0}
         own["roi_start"] = (5.0, 5.0, 4.0) if t.roi_start == "fixed" else ()

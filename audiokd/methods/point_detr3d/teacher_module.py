@@ -25,12 +25,12 @@ class TeacherModule(BoxesModule):
 
     def __init__(self, settings: Any, model: PointDetr3dModel, pretrained: tuple[str, ...] = ()):
         super().__init__(settings, model, pretrained)
-        #: frame -> the frozen backbone's maps of its pictures
+        #: frame -> the frozen backbone's maps of its pictures, where they are kept
         self._maps: dict[str, list[Tensor]] = {}
 
     def _heard(self, batch: dict[str, Any]) -> list[Said]:
         config = self.model.config
-        if config.cameras and config.frozen_backbone:
+        if config.cameras and config.frozen_backbone and self.settings.teacher.keep_maps:
             batch = batch | {"maps": self.maps_of(batch["ids"], batch["images"])}
         return self.model(batch)
 

@@ -4,5 +4,5 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 exec ../../../recipes/det3d.sh --method points --rate 05 --config conf/base.yaml \
-  --score_args "--bands [20,35] --range_m 51.2" \
+  --score_args "--bands [20,35] --range_m 51.2" --within_m 51.2 \
   "$@"

@@ -25,5 +25,5 @@ c('downloads/efficientnet-lite0-57934424.pth', 'downloads/lite0.safetensors')"
 fi
 [ -e data/test/items.jsonl ] || python local/make_data.py data "$train" "$dev" "$test" "$frames"
 for rate in $rates; do
-  [ -e "data/train-$rate/regime.json" ] || python -m audiokd.data.point_marks data/train "data/train-$rate" --rate "0.$rate"
+  [ -e "data/train-$rate/regime.json" ] || python -m audiokd.data.point_marks data/train "data/train-$rate" --rate "$(of_percent "$rate")"
 done
