@@ -51,8 +51,7 @@ class DistillModule(DiffusionModule):
         if d.checkpointing:
             pipeline.unet.enable_gradient_checkpointing()
         self.__dict__["clip"] = clip
-        sides = (d.size, d.size) if d.size else pipeline.sample_shape[1:]
-        self.shape = (pipeline.sample_shape[0], *sides)
+        self.shape = pipeline.shape_of(d.size)
         self.total = self.schedule.config.num_train_timesteps
         self.window = (int(d.t_min * self.total), int(d.t_max * self.total))
 

@@ -100,7 +100,7 @@ class Distillation:
         steps: T of the student; 0 is 1 of swiftbrush and 4 of the others.
         timestep_spacing: of the student's steps; left out, leading of tiue as officially, trailing of swiftbrush.
         guidance: w of teacher (and fake score) in training; the student itself needs none.
-        size: side of the noise, the UNet's own `sample_size` for 0.
+        size: side of the noise (of sounds its length, frames of latents or of the spectrogram), the teacher's own for 0; not of lcm.
         t_min: lowest time of the student's loss, share of the schedule.
         t_max: highest one.
         drop_condition: of the fake score's loss.
