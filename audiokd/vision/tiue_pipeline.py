@@ -121,6 +121,15 @@ class TiUEPipeline(DiffusionPipeline):
             height, width = size, width if self.media == "audio" else size
         return (c.out_channels, height, width)
 
+    def resize(self, size: int) -> None:
+        """Let the UNet's configuration, and that of spectrograms, say `shape_of(size)`."""
+        _, height, width = self.shape_of(size)
+        # diffusers' pipelines of sound multiply by it: a height alone
+        is_height = height == width or (self.vae is not None and self.vocoder is not None)
+        self.unet.register_to_config(sample_size=height if is_height else [height, width])
+        if self.config.mel:
+            self.register_to_config(mel={**self.config.mel, "frames": height})
+
     @torch.no_grad()
     def conditions(self, prompts: Sequence[str | None]) -> Conditions:
         """What the UNet is told of each prompt, by the names of its forward; None is the empty condition.

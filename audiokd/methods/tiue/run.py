@@ -189,6 +189,8 @@ def write_model(exp_dir: Path, settings: TiUESettings, state: dict[str, Any] | N
         pipeline = load_pipeline(d.teacher)
         student, scheduler = student_of(pipeline, d)
         pipeline.register_modules(unet=student, scheduler=scheduler)
+        if d.size:
+            pipeline.resize(d.size)
         sampler = "lcm" if d.kind == "lcm" else "tiue"
         pipeline.register_to_config(sampler=sampler, steps=d.student_steps, guidance=1.0, solver_steps=d.solver_steps)
     iteration = 0
@@ -225,6 +227,8 @@ def check_settings(s: TiUESettings) -> None:
         raise ConfigError("swiftbrush has one step, at the end of the schedule", where=where, fix=fix)
     if d.kind == "lcm" and d.timestep_spacing:
         raise ConfigError("a consistency model's steps are its solver's", where=where, fix="leave the spacing out")
+    if d.kind == "lcm" and d.size:
+        raise ConfigError("a consistency model is of its pictures' size", where=where, fix="leave --distill.size out")
     if bool(s.loss.clip) != bool(s.loss.clip_model):
         raise ConfigError("the CLIP term has a weight and a model", where=where, fix="--loss.clip, --loss.clip_model")
     if s.loss.clip and d.kind == "lcm":
