@@ -118,7 +118,7 @@ class TiUERun:
 
             clip = ClipScore(s.loss.clip_model)
         module = DistillModule(s, teacher, student, scheduler, clip)
-        self._say(module, lambda x, told: module.sample(student, x, told), module.shape)
+        self._say(module, module.made, module.shape, None if clip is None else module.judged)
         return module, prompt_data(self.sets, by_label, s.data, s.run)
 
     def _examples(self, pipeline: Any, folder: Path) -> Any:
@@ -154,13 +154,13 @@ class TiUERun:
         write_regime(folder, Regime("inductive", steps, test), before)
         write_json(folder / SHAPE, shape)
 
-    def _say(self, module: Any, run: Any, shape: tuple[int, ...]) -> None:
+    def _say(self, module: Any, run: Any, shape: tuple[int, ...], judge: Any = None) -> None:
         from lightning.pytorch.utilities import rank_zero_only
 
         from audiokd.methods.tiue.memory import step_memory
 
         if rank_zero_only.rank == 0:
-            print(step_memory(module, run, shape))
+            print(step_memory(module, run, shape, judge))
 
 
 def write_model(exp_dir: Path, settings: TiUESettings, state: dict[str, Any] | None, out: Path, name: str) -> None:
