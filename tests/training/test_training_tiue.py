@@ -415,6 +415,8 @@ def test_spread_falls_where_samples_collapse() -> None:
         ({"distill__kind": "swiftbrush", "distill__timestep_spacing": "leading"}, "swiftbrush has one step"),
         ({"distill__kind": "lcm", "distill__timestep_spacing": "leading"}, "steps are its solver's"),
         ({"distill__kind": "lcm", "distill__size": 16}, "of its pictures' size"),
+        ({"data__test": ("data/test",)}, "tiue learns from no item"),
+        ({"distill__kind": "swiftbrush", "data__test": ("data/test",)}, "swiftbrush learns from no item"),
         ({"loss__clip": 0.1}, "a weight and a model"),
         ({"distill__t_min": 0.99}, "times from 0.99"),
         ({"distill__fake_steps": 0}, "does not learn"),

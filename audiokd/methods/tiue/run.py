@@ -227,6 +227,9 @@ def check_settings(s: TiUESettings) -> None:
         raise ConfigError("swiftbrush has one step, at the end of the schedule", where=where, fix=fix)
     if d.kind == "lcm" and d.timestep_spacing:
         raise ConfigError("a consistency model's steps are its solver's", where=where, fix="leave the spacing out")
+    if s.data.test and d.kind != "lcm":
+        fix = "leave --data.test out; it is of pretrain and lcm"
+        raise ConfigError(f"{d.kind} learns from no item that could be a test item", where=where, fix=fix)
     if d.kind == "lcm" and d.size:
         raise ConfigError("a consistency model is of its pictures' size", where=where, fix="leave --distill.size out")
     if bool(s.loss.clip) != bool(s.loss.clip_model):
