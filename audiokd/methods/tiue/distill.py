@@ -94,7 +94,8 @@ class DistillModule(DiffusionModule):
     def judged(self) -> Tensor:
         """What it passes beside, of the CLIP term: CLIP, which sees all pictures at its own size."""
         side = self.clip.net.config.vision_config.image_size
-        return self.clip.pictures(torch.zeros(1, 3, side, side, requires_grad=True))
+        found: Tensor = self.clip.pictures(torch.zeros(1, 3, side, side, requires_grad=True))
+        return found
 
     def losses(self, noise: Tensor, told: Conditions, prompts: list[str]) -> tuple[Tensor, dict[str, Tensor]]:
         """The student's sample [B, ...] of `noise`, and its losses, weighted, by name: `vsd`, `kl`, `clip`."""
