@@ -67,12 +67,12 @@ def stable_diffusion(**changes: Any) -> StableDiffusionPipeline:
 
 
 def vocoder() -> Any:
-    """HiFi-GAN of spectrograms of 16 bands."""
+    """HiFi-GAN of spectrograms of 8 bands: latents are 4 wide, and `sample_size` high, 8."""
     from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
     torch.manual_seed(0)
     config = SpeechT5HifiGanConfig(
-        model_in_dim=16, sampling_rate=16000, upsample_initial_channel=8, upsample_rates=[4, 4], upsample_kernel_sizes=[8, 8],
+        model_in_dim=8, sampling_rate=16000, upsample_initial_channel=8, upsample_rates=[4, 4], upsample_kernel_sizes=[8, 8],
         resblock_kernel_sizes=[3], resblock_dilation_sizes=[[1]], normalize_before=False,
     )  # fmt: skip
     return SpeechT5HifiGan(config).eval()
@@ -102,7 +102,7 @@ def save_musicldm(folder: Path) -> Path:
 
 
 def save_audioldm(folder: Path) -> Path:
-    """With a CLAP text encoder, an autoencoder of spectrograms of 8 bands and a HiFi-GAN."""
+    """With a CLAP text encoder, an autoencoder of spectrograms and a HiFi-GAN."""
     from diffusers import AudioLDMPipeline
     from transformers import ClapTextConfig, ClapTextModelWithProjection
 

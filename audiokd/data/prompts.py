@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,20 +80,31 @@ def read_prompts(path: str | os.PathLike[str], column: str = "", split: str = "t
 
 
 def _lines(file: Path) -> Iterator[tuple[str, str | None, str]]:
-    for number, line in enumerate(file.read_bytes().removesuffix(b"\n").split(b"\n"), 1):
+    data = file.read_bytes().removeprefix(BOM_UTF8)
+    for number, line in enumerate(data.removesuffix(b"\n").split(b"\n"), 1):
         where = f"{file}:{number}"
         try:
             text = line.decode("utf-8").strip()
         except UnicodeDecodeError as e:
             yield where, None, f"not UTF-8: byte 0x{line[e.start]:02x}"
             continue
-        yield where, text or None, "empty"
+        yield where, *_prompt(text)
+
+
+def _prompt(text: str) -> tuple[str | None, str]:
+    """It, or None and why it is none."""
+    if "\0" in text:  # lines of UTF-16 are UTF-8, too
+        return None, "not text: a NUL byte (UTF-8 is read, UTF-16 is not)"
+    return text or None, "empty"
 
 
 def _rows(place: Path, name: str, column: str, split: str) -> Iterator[tuple[str, str | None, str]]:
     chosen = column
     for number, row in enumerate(_table(place, name, split), 1):
         where = f"{name}:{number}"
+        if row is None:
+            yield where, None, "empty"
+            continue
         if not chosen:
             chosen = next((c for c in COLUMNS if c in row), "")
         if chosen not in row:
@@ -100,14 +112,18 @@ def _rows(place: Path, name: str, column: str, split: str) -> Iterator[tuple[str
             raise AudiokdError(f"no column {chosen or ' or '.join(COLUMNS)}", where=where, fix=fix)
         value = row[chosen]
         text = value.strip() if isinstance(value, str) else "" if value is None else str(value)
-        yield where, text or None, "empty"
+        yield where, *_prompt(text)
 
 
-def _table(place: Path, name: str, split: str) -> Iterator[dict[str, Any]]:
+def _table(place: Path, name: str, split: str) -> Iterator[dict[str, Any] | None]:
+    """Its rows; None is a blank line."""
     if place.suffix == ".jsonl" and place.is_file():
-        for number, line in enumerate(place.read_bytes().splitlines(), 1):
+        for number, line in enumerate(place.read_bytes().removeprefix(BOM_UTF8).splitlines(), 1):
+            if not line.strip():
+                yield None
+                continue
             try:
-                row = json.loads(line)
+                row = json.loads(line.decode("utf-8"))
             except ValueError as e:
                 raise AudiokdError(f"not JSON: {e}", where=f"{name}:{number}", fix="an object a line") from e
             yield row if isinstance(row, dict) else {"text": row}

@@ -32,6 +32,7 @@ def fidelity(
     rows: Literal["mean", "frames"] = "mean",
     system: str = "",
     seed: int = 0,
+    draws: int = 100,
     allow_singular: bool = False,
     any_size: bool = False,
     max_error_rate: float = 0.01,
@@ -60,6 +61,8 @@ def fidelity(
         rows: what the Fréchet distance is over: one mean an item, or frames of sound. The other scores are over means.
         system: name in the table; that of `out` if left empty.
         seed: of the bootstraps.
+        draws: of the Fréchet distance's bootstrap; 0 leaves its interval out: a draw takes as long as the distance itself, which of
+            2048 features are seconds.
         allow_singular: give a Fréchet distance of no more items than features, too.
         any_size: let pictures of the two sides differ in size: an encoder resizes them, and sees that.
         max_error_rate: share of items of a side that may be unreadable.
@@ -84,6 +87,8 @@ def fidelity(
 
     if Path(out).suffix == ".md":
         raise ConfigError("out is the JSON file; the table is written beside it", where=out, fix="--out <name>.json")
+    if draws < 0:
+        raise ConfigError(f"{draws} draws", fix="--draws 0 or more")
     sides = _Sides(generated, real, out, max_error_rate, device, nj, batch_size)
     if not any_size:
         sides.check_sizes()
@@ -93,7 +98,7 @@ def fidelity(
     frames = rows == "frames"
     made, there = sides.features(encoder, layer, frames)
     a, b = ((s.frames, s.item) if frames else (s.means, None) for s in (made, there))
-    frechet, about = frechet_summary(a[0], b[0], a[1], b[1], allow_singular, seed)
+    frechet, about = frechet_summary(a[0], b[0], a[1], b[1], allow_singular, seed, draws)
     scores = {sides.frechet_name: frechet, "kid": kid_summary(made.means, there.means, seed)}
     scores |= manifold_summaries(made.means, there.means, k)
     if conditions:
@@ -118,6 +123,7 @@ def fidelity(
             "k": k,
             "rows": rows,
             "seed": seed,
+            "draws": draws,
         },
         "scores": {name: scores[name].as_dict() for name in COLUMNS if name in scores},
         "generated": len(made),
@@ -157,6 +163,7 @@ class _Sides:
             self.how["batch_size"] = batch_size
         self.work = self.out.with_name(f".{self.out.stem}.features")
         self.layer, self.encoder_sha256 = "", ""
+        self.marks: dict[str, str] = {}
         self.unreadable: dict[str, int] = dict.fromkeys(self.paths, 0)
 
     @property
@@ -216,7 +223,9 @@ class _Sides:
                 raise ConfigError(
                     "--encoder is needed", fix="a model that audiokd exported, timm/NAME, inception, log_mel"
                 )
-            layers = getattr(load_for_inference(encoder), "feature_layers", ())
+            loaded = load_for_inference(encoder)
+            self.marks[encoder] = _mark(loaded)
+            layers = getattr(loaded, "feature_layers", ())
             first = ("frames",) if frames else ("clip1", "clip")
             layer = layer or next((n for n in (*first, *layers) if n in layers and n not in HEADS), "")
         stores = {
@@ -270,12 +279,13 @@ class _Sides:
     def _extract(self, side: str, model: str, layer: str) -> str:
         """A store of a side's features; what cannot be read is noted once."""
         from audiokd.data.error_log import ErrorLog
+        from audiokd.hub.auto import load_for_inference
         from audiokd.stages.extract import extract
         from audiokd.tokens.store import open_store
 
-        store = str(self.work / f"{side}-{layer or 'first'}")
-        if layer == "logits":
-            store = str(self.work / f"{side}-classifier")
+        if model not in self.marks:
+            self.marks[model] = _mark(load_for_inference(model))
+        store = str(self.work / f"{side}-{layer or 'first'}-{self.marks[model]}")
         extract(model, self.paths[side], store, layer=layer, max_error_rate=1.0, **self.how)
         found, media = open_store(store), self.media[side]
         assert media is not None
@@ -293,6 +303,14 @@ class _Sides:
     def clear(self) -> None:
         """Remove the features that were made for this."""
         shutil.rmtree(self.work, ignore_errors=True)
+
+
+def _mark(model: Any) -> str:
+    """Of weights and configuration: what a run with another encoder left when it failed is not in the way."""
+    from audiokd.files import sha256_bytes
+    from audiokd.stages.corpus import model_hashes
+
+    return sha256_bytes(*(v.encode() for v in model_hashes(model).values()))[:12]
 
 
 def _is_store(path: str) -> bool:
@@ -324,7 +342,8 @@ def _written(out: str, result: dict[str, Any]) -> str:
     f, settings = result["features"], result["settings"]
     text = f"{markdown(*fidelity_table([result]))}\n{result['generated']} generated items against {result['real']} real ones; "
     text += f"{f['dim']} features ({settings['layer']} of {settings['encoder'] or 'two stores'}), covariances of rank "
-    text += f"{f['rank_generated']} and {f['rank_real']}; k = {settings['k']}; 95% bootstrap intervals.\n"
+    text += f"{f['rank_generated']} and {f['rank_real']}; k = {settings['k']}; 95% bootstrap intervals"
+    text += ".\n" if settings["draws"] else ", of the Fréchet distance none.\n"
     if any(result["unreadable"].values()):
         bad = ", ".join(f"{n} {side}" for side, n in result["unreadable"].items())
         text += f"Items that cannot be read are left out: {bad}.\n"

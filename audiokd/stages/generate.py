@@ -98,13 +98,14 @@ def generate(
     folder = Path(out)
     suffix, kind = (".wav", "wav") if pipeline.media == "audio" else (".png", "pictures")
     paths = {i: _place(folder / kind, i, suffix, out) for i, _ in wanted}
+    mels = {i: _place(folder / "mel", i, ".npy", out) for i, _ in wanted} if save_mel else {}
     _claim(folder, about)
     write_json(folder / GENERATION, about)
     shape = pipeline.sample_shape
     with progress("generate", len(wanted), "items") as bar:
         for first in range(0, len(wanted), batch_size):
             batch = wanted[first : first + batch_size]
-            if all(paths[i].exists() for i, _ in batch):
+            if all(paths[i].exists() and (i not in mels or mels[i].exists()) for i, _ in batch):
                 bar.advance(len(batch))
                 continue
 
@@ -116,7 +117,7 @@ def generate(
             with torch.no_grad():
                 latents = pipeline.sample([p.text(by_label) for _, p in batch], noise(0), *how)
                 found = pipeline.decode(latents)
-            _write(pipeline, found, [(i, paths[i]) for i, _ in batch], folder if save_mel else None)
+            _write(pipeline, found, [(paths[i], mels.get(i)) for i, _ in batch])
             bar.advance(len(batch))
     items = [Item(i, str(paths[i]), label=p.label, caption=p.caption) for i, p in wanted]
     if by_label:
@@ -178,7 +179,8 @@ def _place(folder: Path, name: str, suffix: str, where: str) -> Path:
     return path
 
 
-def _write(pipeline: Any, found: Any, places: list[tuple[str, Path]], with_mel: Path | None) -> None:
+def _write(pipeline: Any, found: Any, places: list[tuple[Path, Path | None]]) -> None:
+    """Pictures; or sounds, and their spectrograms where these have a place."""
     import io
 
     import numpy as np
@@ -189,14 +191,17 @@ def _write(pipeline: Any, found: Any, places: list[tuple[str, Path]], with_mel: 
     from audiokd.vision.tiue_pipeline import pixels
 
     if pipeline.media == "image":
-        for (_, path), picture in zip(places, pixels(found)):
+        for (path, _), picture in zip(places, pixels(found)):
             buffer = io.BytesIO()
             Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(buffer, format="PNG")
             write_bytes(path, buffer.getvalue())
         return
-    for (name, path), mel, wav in zip(places, found[:, 0].float().cpu().numpy(), pipeline.sounds(found)):
-        if with_mel is not None:
+    is_there = all(path.exists() for path, _ in places)  # without its spectrogram
+    wavs = [None] * len(places) if is_there else pipeline.sounds(found)
+    for (path, of_mel), mel, wav in zip(places, found[:, 0].float().cpu().numpy(), wavs):
+        if of_mel is not None:
             buffer = io.BytesIO()
             np.save(buffer, mel.astype(np.float32))
-            write_bytes(_place(with_mel / "mel", name, ".npy", str(with_mel)), buffer.getvalue())
-        write_wav(path, wav, pipeline.sample_rate)  # last: what stands is whole
+            write_bytes(of_mel, buffer.getvalue())
+        if wav is not None:
+            write_wav(path, wav, pipeline.sample_rate)  # last: what stands is whole

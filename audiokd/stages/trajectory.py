@@ -39,7 +39,7 @@ def trajectory(
     from audiokd.data.crops import rng_of
     from audiokd.data.prompts import read_prompts
     from audiokd.files import write_text
-    from audiokd.vision.ddim import ddim_of
+    from audiokd.vision.ddim import SPACINGS, ddim_of
     from audiokd.vision.feature_change import feature_change
     from audiokd.vision.load_pipeline import load_pipeline
 
@@ -54,7 +54,8 @@ def trajectory(
         raise AudiokdError(f"{steps} steps of a schedule of {total}", where=model)
     drawn = [rng_of(seed, "noise", p.id, 0).standard_normal(pipeline.sample_shape, np.float32) for p in prompts]
     told = {"encoder_hidden_states": None} | pipeline.conditions([p.text(bool(pipeline.labels)) for p in prompts])
-    scheduler = ddim_of(pipeline.scheduler)
+    spacing = pipeline.scheduler.config.timestep_spacing
+    scheduler = ddim_of(pipeline.scheduler, timestep_spacing=spacing if spacing in SPACINGS else "leading")
     noise = torch.from_numpy(np.stack(drawn)).to(pipeline.unet.device, pipeline.unet.dtype)
     found = feature_change(pipeline.unet, scheduler, noise, steps, told)
     rows = []

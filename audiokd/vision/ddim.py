@@ -16,6 +16,8 @@ from torch import Tensor
 
 from audiokd.errors import AudiokdError
 
+#: where timesteps are total / steps apart, which is how far down a step of diffusers' DDIM goes; linspace's are not
+SPACINGS = ("leading", "trailing")
 PREDICTIONS = ("epsilon", "sample", "v_prediction")
 
 
@@ -55,14 +57,18 @@ def closed_form(scheduler: DDIMScheduler, steps: int) -> ClosedForm:
     """The constants of `steps` steps of a scheduler (`ddim_of`), whose `timestep_spacing` places them.
 
     Raises:
-        AudiokdError: the number of steps does not divide the schedule; one step under leading spacing, which is t = `steps_offset`
-            where a picture is all but clean; a schedule that ends in pure noise asked for epsilon; clipping, which is not linear.
+        AudiokdError: the number of steps does not divide the schedule; a spacing that is none of `SPACINGS`; one step under
+            leading spacing, which is t = `steps_offset` where a picture is all but clean; a schedule that ends in pure noise asked
+            for epsilon; clipping, which is not linear.
     """
     c: Any = scheduler.config
     total = c.num_train_timesteps
     if not 1 <= steps <= total or total % steps:
         few = ", ".join(str(n) for n in range(1, 26) if total % n == 0)
         raise AudiokdError(f"{steps} steps do not divide the schedule of {total}", fix=f"a divisor, such as {few}")
+    if c.timestep_spacing not in SPACINGS:
+        what = f"timestep_spacing {c.timestep_spacing}: its timesteps are not as far apart as diffusers' DDIM steps"
+        raise AudiokdError(what, fix=f"--timestep_spacing, one of {', '.join(SPACINGS)}")
     if steps == 1 and c.timestep_spacing != "trailing":
         fix = f"timestep_spacing trailing, which begins at t = {total - 1}"
         raise AudiokdError(f"one step under {c.timestep_spacing} spacing is at t = {c.steps_offset}: no noise", fix=fix)

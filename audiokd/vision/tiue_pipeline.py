@@ -104,10 +104,31 @@ class TiUEPipeline(DiffusionPipeline):
     @property
     def sample_shape(self) -> tuple[int, int, int]:
         """[C, H, W] that the UNet was trained on."""
+        return self.shape_of()
+
+    def shape_of(self, size: int = 0) -> tuple[int, int, int]:
+        """[C, H, W] of what the UNet is given; latents of sounds are as wide as the vocoder's bands make them, as diffusers has it.
+
+        Args:
+            size: H, of pictures W too, in the place of what the UNet was trained on.
+        """
         c = self.unet.config
-        size = c.sample_size
-        sides = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
-        return (c.out_channels, *sides)
+        given = c.sample_size
+        height, width = given if isinstance(given, (tuple, list)) else (given, given)
+        if self.vae is not None and self.vocoder is not None:
+            width = self.vocoder.config.model_in_dim // 2 ** (len(self.vae.config.block_out_channels) - 1)
+        if size:
+            height, width = size, width if self.media == "audio" else size
+        return (c.out_channels, height, width)
+
+    def resize(self, size: int) -> None:
+        """Let the UNet's configuration, and that of spectrograms, say `shape_of(size)`."""
+        _, height, width = self.shape_of(size)
+        # diffusers' pipelines of sound multiply by it: a height alone
+        is_height = height == width or (self.vae is not None and self.vocoder is not None)
+        self.unet.register_to_config(sample_size=height if is_height else [height, width])
+        if self.config.mel:
+            self.register_to_config(mel={**self.config.mel, "frames": height})
 
     @torch.no_grad()
     def conditions(self, prompts: Sequence[str | None]) -> Conditions:

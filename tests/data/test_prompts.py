@@ -73,6 +73,24 @@ def test_tables(tmp_path: Path) -> None:
         read_prompts(tmp_path / "bad.jsonl")
 
 
+def test_what_editors_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A byte order mark is no part of the first prompt, a blank line no end of a table, UTF-16 no text."""
+    file, table = tmp_path / "p.txt", tmp_path / "p.jsonl"
+    file.write_bytes("a fox\na caf\u00e9\n".encode("utf-8-sig"))
+    assert texts(file) == ["a fox", "a caf\u00e9"]
+    table.write_bytes('{"caption": "one"}\r\n\n  \n{"caption": "two"}\n\n'.encode("utf-8-sig"))
+    assert [(p.id, p.caption) for p in read_prompts(table)] == [("0000001", "one"), ("0000004", "two")]
+    assert f"3 lines without a prompt are left out: {table}:2: empty" in capsys.readouterr().err
+    for encoding in ("utf-16", "utf-16-be", "utf-16-le"):
+        file.write_bytes("a fox\na dog\n".encode(encoding))
+        with pytest.raises(AudiokdError, match="holds no prompt"):
+            read_prompts(file)
+    assert f"{file}:1: not text: a NUL byte" in capsys.readouterr().err
+    table.write_bytes('{"caption": "one"}\n'.encode("utf-16-le"))
+    with pytest.raises(AudiokdError, match=r"p.jsonl:1: not JSON"):
+        read_prompts(table)
+
+
 def test_what_is_not_there(tmp_path: Path) -> None:
     for place in (tmp_path / "missing.txt", tmp_path, "./a/b"):
         with pytest.raises(AudiokdError, match="no prompts there"):

@@ -150,6 +150,26 @@ def test_manifold_against_prdc(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found["precision"].n, found["density"].n, found["recall"].n, found["coverage"].n) == (120, 120, 150, 150)
 
 
+def test_manifold_is_that_of_distances() -> None:
+    """Far from the origin, with copies on one side and on both: as pair by pair, where ties are out of a ball."""
+    rng = np.random.default_rng(1)
+    b = rng.normal(1000, 1, (90, 40)).astype(np.float32).astype(np.float64)
+    a = np.concatenate([b[:30], np.repeat(b[40:42], 12, axis=0), rng.normal(1000, 1, (20, 40))])
+    apart, k = cdist(b, a), 5
+    reach_a, reach_b = (np.sort(cdist(x, x), axis=1)[:, k] for x in (a, b))
+    out = 1 - 1e-9  # cdist's own rounding
+    within = apart < reach_b[:, None] * out
+    want = {
+        "precision": within.any(0).mean(),
+        "recall": (apart < reach_a * out).any(1).mean(),
+        "density": within.sum() / k / len(a),
+        "coverage": within.any(1).mean(),
+    }
+    assert {n: s.mean for n, s in manifold_summaries(a, b, k).items()} == {n: pytest.approx(v) for n, v in want.items()}
+    assert manifold_summaries(b, b, k)["density"].mean == pytest.approx(1)
+    assert manifold_summaries(np.repeat(b[:1], 20, axis=0), b, k)["recall"].mean == 0
+
+
 def test_manifold_knows_collapse_and_nonsense() -> None:
     real = np.random.default_rng(0).normal(size=(200, 3))
     one = real[:20] * 0.01 + real[0]

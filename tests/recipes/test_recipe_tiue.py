@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from method_settings import settings_of
 from PIL import Image
 from recipe_copies import ENV, REPO, copy_recipe, tree
 
+from audiokd.cli import main
 from audiokd.data.images import load_image
 from audiokd.data.items import read_items
 from audiokd.data.media import open_media
@@ -160,15 +162,71 @@ def test_options(tmp_path: Path) -> None:
         (["--kind", "gan"], "--kind is tiue, swiftbrush, lcm or teacher, not 'gan'"),
         (["--step", "align"], "the steps of tiue are pretrain and distill, not align"),
         (["--kind", "teacher", "--step", "distill"], "--kind teacher has no step distill"),
-        (["--kind", "teacher", "--teacher", "a/b"], "--teacher NAME is trained already"),
+        (["--step", "pretrain", "--teacher", "a/b"], "--teacher NAME is trained already"),
     ):
         assert said in run(task, *words, good=False).stderr
+
+
+def calls(task: Path, *options: str) -> list[list[str]]:
+    """What run.sh asks of audiokd, by one that does nothing."""
+    (task / "local" / "judge.sh").unlink(missing_ok=True)
+    (task / "bin").mkdir(exist_ok=True)
+    (task / "bin" / "audiokd").write_text('#!/bin/sh\nprintf "%s\\0" "$@" >>calls\nprintf "\\n\\0" >>calls\n')
+    (task / "bin" / "audiokd").chmod(0o755)
+    (task / "calls").unlink(missing_ok=True)
+    env = ENV | {"PATH": f"{task / 'bin'}:{ENV['PATH']}"}
+    done = subprocess.run(["./run.sh", *options], cwd=task, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found: list[list[str]] = [[]]
+    for word in (task / "calls").read_text().split("\0")[:-1]:
+        found.append([]) if word == "\n" else found[-1].append(word)
+    return found[:-1]
+
+
+@pytest.mark.parametrize(("corpus", "kinds"), [("digits", 3), ("drums", 3), ("journeydb", 2)])
+def test_every_kind_takes_what_the_script_gives_it(
+    corpus: str, kinds: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = copy_recipe(EGS / corpus / "tiue1", tmp_path)
+    monkeypatch.chdir(task)
+    seen: list[TiUESettings] = []
+
+    def checked(method: str, settings: Any, train: str, dev: str, exp_dir: str, allow_pipes: bool = False) -> None:
+        check_settings(settings)
+        seen.append(settings)
+
+    monkeypatch.setattr("audiokd.stages.fit.fit", checked)
+    for kind in ("tiue", "swiftbrush", "lcm")[:kinds]:
+        for words in calls(task, "--kind", kind, "--stage", "fit", "--stop_stage", "fit"):
+            if words[0] == "fit":
+                main(words)
+        last = seen[-1].distill
+        assert (last.kind, last.student_steps) == (kind, 1 if kind == "swiftbrush" else 4)
+    assert {s.step for s in seen} == ({"distill"} if corpus == "journeydb" else {"pretrain", "distill"})
+
+
+def test_where_a_run_is(tmp_path: Path) -> None:
+    """--exp of any kind; with --kind teacher --teacher NAME nothing is trained, and that one is scored."""
+    task = copy_recipe(EGS / "digits" / "tiue1", tmp_path)
+    here = ["--kind", "teacher", "--exp", "exp/other", "--stage", "fit", "--encoder", "log_mel"]
+    made = calls(task, *here)
+    assert {w[w.index("--exp_dir") + 1] for w in made if w[0] == "fit"} == {"exp/other"}
+    assert [w[1:4] for w in made if w[0] == "generate"] == [
+        ["exp/other/export", "data/test", "exp/other/generated/test"]
+    ]
+    made = calls(task, *here, "--teacher", "a/b")
+    assert [w[0] for w in made] == ["trajectory", "generate", "fidelity"]
+    assert made[1][1:4] == ["a/b", "data/test", "exp/other/generated/test"]
+    made = calls(task, "--step", "pretrain", "--exp", "exp/p", "--stage", "fit", "--stop_stage", "export")
+    assert [w[w.index("--exp_dir") + 1] for w in made if w[0] == "fit"] == ["exp/p"]
+    made = calls(task, "--exp", "exp/t", "--stage", "fit", "--stop_stage", "fit")
+    assert [w[w.index("--exp_dir") + 1] for w in made if w[0] == "fit"] == ["exp/teacher", "exp/t"]
 
 
 @pytest.mark.parametrize("corpus", ["digits", "drums"])
 def test_confs_are_of_their_methods(corpus: str) -> None:
     folder = EGS / corpus / "tiue1" / "conf"
-    for name in ("teacher", "tiue", *(["lcm"] if corpus == "digits" else [])):
+    for name in ("teacher", "tiue", "lcm"):
         given = read_config(str(folder / f"{name}.yaml"))
         check_settings(settings_of("tiue", given | ({} if name == "teacher" else {"distill.teacher": "x"})))
     teacher = settings_of("tiue", read_config(str(folder / "teacher.yaml")))

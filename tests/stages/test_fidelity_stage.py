@@ -158,13 +158,32 @@ def test_what_cannot_be_scored(root: Path, tmp_path: Path) -> None:
         score(root, root / "made", tmp_path / "x.md")
 
 
-def test_what_a_killed_run_left_is_used_and_removed(root: Path, tmp_path: Path) -> None:
+def test_what_a_killed_run_left_is_used_and_removed(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a run with its encoder; one with another makes its own."""
     out = tmp_path / "x.json"
-    left = tmp_path / ".x.features" / "real-embedding"
-    extract(str(root / "judge"), str(root / "real"), str(left), layer="embedding", batch_size=32)
-    again = score(root, root / "made", out)
-    assert not left.exists()
-    assert again["scores"] == score(root, root / "made", out)["scores"]
+    write_items(tmp_path / "few", read_items(root / "made")[::3])
+    torch.manual_seed(1)
+    body = timm_body("test_convnext", "", 32)
+    VL2VModel(VL2VConfig(body.shape, labels=list(NAMES), head="linear"), body).save_pretrained(tmp_path / "other")
+    with pytest.raises(AudiokdError, match="their covariance is singular"):
+        score(root, tmp_path / "few", out, encoder=str(tmp_path / "other"))
+    with pytest.raises(AudiokdError, match="their covariance is singular"):
+        score(root, tmp_path / "few", out)
+    left = {p: p.stat().st_mtime_ns for p in (tmp_path / ".x.features").glob("*/*") if p.is_file()}
+    assert len({p.parent for p in left}) == 4
+    with monkeypatch.context() as m:
+        m.setattr("audiokd.stages.fidelity.shutil.rmtree", lambda *a, **k: None)
+        again = score(root, tmp_path / "few", out, allow_singular=True, draws=0)
+    assert left.items() <= {p: p.stat().st_mtime_ns for p in (tmp_path / ".x.features").glob("*/*")}.items()
+    assert (again["scores"]["fid"]["low"], again["settings"]["draws"]) == (None, 0)
+    assert again["scores"]["kid"]["low"] is not None
+    assert "of the Fréchet distance none" in out.with_suffix(".md").read_text()
+    assert again["scores"] == score(root, tmp_path / "few", out, allow_singular=True, draws=0)["scores"]
+    assert not (tmp_path / ".x.features").exists()
+    with pytest.raises(ConfigError, match="-1 draws"):
+        score(root, root / "made", out, draws=-1)
 
 
 def tones(folder: Path, pitches: dict[str, float], count: int, seed: int) -> Path:

@@ -117,3 +117,13 @@ def test_sounds(tmp_path: Path) -> None:
     wav, rate = sf.read(tmp_path / "out" / "wav" / "0000001.wav")
     assert (len(wav), rate) == (8 * 256, 8000)
     assert np.load(tmp_path / "out" / "mel" / "0000002.npy").shape == (8, 8)
+    # asked for later, of sounds that stand
+    files = (tmp_path / "model", tmp_path / "p.txt", tmp_path / "later")
+    generate(*map(str, files), steps=1)
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "later" / "wav").iterdir()}
+    assert not (tmp_path / "later" / "mel").exists()
+    generate(*map(str, files), steps=1, save_mel=True)
+    for name in ("0000001", "0000002"):
+        mels = [np.load(tmp_path / of / "mel" / f"{name}.npy") for of in ("out", "later")]
+        assert np.array_equal(*mels)
+    assert {p: p.stat().st_mtime_ns for p in before} == before

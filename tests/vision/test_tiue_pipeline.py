@@ -111,6 +111,15 @@ def test_stable_diffusion_by_its_own_pipeline(tmp_path: Path, prediction: str) -
     assert latents.shape == (2, 4, 8, 8)
 
 
+def latents_of(theirs: Any, prompts: Any, how: dict[str, Any]) -> tuple[int, ...]:
+    """[C, H, W] that diffusers' pipeline begins with of its own accord."""
+    seen, make = [], theirs.prepare_latents
+    theirs.prepare_latents = lambda *args, **more: seen.append(make(*args, **more)) or seen[-1]
+    theirs(prompts, **{k: v for k, v in how.items() if k != "latents"} | {"num_inference_steps": 1})
+    theirs.prepare_latents = make
+    return tuple(seen[0].shape[1:])
+
+
 @pytest.mark.parametrize(("name", "save"), [("AudioLDMPipeline", save_audioldm), ("MusicLDMPipeline", save_musicldm)])
 @torch.no_grad()
 def test_audioldm_and_musicldm_with_their_vocoder(tmp_path: Path, name: str, save: Callable[[Path], Path]) -> None:
@@ -129,6 +138,7 @@ def test_audioldm_and_musicldm_with_their_vocoder(tmp_path: Path, name: str, sav
         how |= {"prompt_embeds": told, "negative_prompt_embeds": null}
     # two frames of latents a 16-sample hop: 8 latents are 16 frames
     prompts = None if "prompt_embeds" in how else PROMPTS
+    assert ours.sample_shape == latents_of(theirs, prompts, how) == (4, 8, 4)  # bands over 2, not as high
     wavs = theirs(prompts, audio_length_in_s=16 * 16 / 16000, **how).audios
     mine = ours.sounds(ours.decode(ours.sample(PROMPTS, x, 4, 2.0)))
     assert mine.shape[0] == 2
@@ -155,6 +165,8 @@ def test_audioldm2_and_its_two_texts(tmp_path: Path) -> None:
         torch.testing.assert_close(told["encoder_hidden_states_1"][k : k + 1, :length], states)
         assert told["encoder_attention_mask_1"][k].sum() == length
     assert (told["encoder_hidden_states"][0] - told["encoder_hidden_states"][1]).abs().max() > 0.01
+    assert ours.sample_shape == latents_of(theirs, PROMPTS[0], {"guidance_scale": 1.0}) == (4, 8, 4)
+    assert ours.shape_of(12) == (4, 12, 4)  # longer, of as many bands
     x = noise(ours, 1)
     for prompt in PROMPTS:
         how = {"audio_length_in_s": 16 * 16 / 16000, "num_inference_steps": 4, "guidance_scale": 1.0, "latents": x}

@@ -51,8 +51,7 @@ class DistillModule(DiffusionModule):
         if d.checkpointing:
             pipeline.unet.enable_gradient_checkpointing()
         self.__dict__["clip"] = clip
-        sides = (d.size, d.size) if d.size else pipeline.sample_shape[1:]
-        self.shape = (pipeline.sample_shape[0], *sides)
+        self.shape = pipeline.shape_of(d.size)
         self.total = self.schedule.config.num_train_timesteps
         self.window = (int(d.t_min * self.total), int(d.t_max * self.total))
 
@@ -87,6 +86,17 @@ class DistillModule(DiffusionModule):
         answers = SharedEncoderUNet(network)(noise, self.form.timesteps.to(noise.device), **told).float()
         return self.form.sample(noise, answers), self.form.noises(noise, answers)
 
+    def made(self, noise: Tensor, told: Conditions) -> Tensor:
+        """What the student's gradient passes that grows with noise [B, ...]: its sample, of the CLIP term decoded."""
+        sample, _ = self.sample(self.student, noise, told)
+        return sample if self.clip is None else self.pipeline.decode(sample)
+
+    def judged(self) -> Tensor:
+        """What it passes beside, of the CLIP term: CLIP, which sees all pictures at its own size."""
+        side = self.clip.net.config.vision_config.image_size
+        found: Tensor = self.clip.pictures(torch.zeros(1, 3, side, side, requires_grad=True))
+        return found
+
     def losses(self, noise: Tensor, told: Conditions, prompts: list[str]) -> tuple[Tensor, dict[str, Tensor]]:
         """The student's sample [B, ...] of `noise`, and its losses, weighted, by name: `vsd`, `kl`, `clip`."""
         loss = self.settings.loss
@@ -107,7 +117,7 @@ class DistillModule(DiffusionModule):
     def noises(self, x: Tensor, t: Tensor, told: Conditions) -> tuple[Tensor, Tensor]:
         """The guided noise [B, ...] in x [B, ...] at t [B] by the teacher, and by the fake score."""
         w = self.settings.distill.guidance
-        both = told if w == 1 else joined(self.pipeline.conditions([None] * len(x)), told)
+        both = told if w == 1 else joined(self.empty(len(x)), told)
 
         def noise() -> Tensor:
             return split(self.schedule, guided(lambda x: self.answer(x, t, both), x, w), x, t)[1]

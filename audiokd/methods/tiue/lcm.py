@@ -76,7 +76,7 @@ class LCMModule(DiffusionModule):
     def solved(self, x: Tensor, t: Tensor, told: Conditions) -> Tensor:
         """One DDIM step of the guided teacher from x [B, ...] at t [B]."""
         w = self.settings.distill.guidance
-        both = told if w == 1 else joined(self.pipeline.conditions([None] * len(x)), told)
+        both = told if w == 1 else joined(self.empty(len(x)), told)
 
         def network(x: Tensor) -> Tensor:
             times = t.repeat(len(x) // len(t))

@@ -87,6 +87,14 @@ class DiffusionModule(RunModule):
         gone = (torch.rand(len(prompts)) < share).tolist()
         return self.pipeline.conditions([None if g else p for p, g in zip(prompts, gone)])
 
+    def empty(self, batch: int) -> Conditions:
+        """The empty condition `batch` times, of one run of the text encoder: it is the same in each step."""
+        if "null" not in self.__dict__:
+            with torch.inference_mode(False):  # the first batch may be one of validation
+                self.__dict__["null"] = self.pipeline.conditions([None])
+        null: Conditions = self.__dict__["null"]
+        return {k: None if v is None else v.to(self.device).expand(batch, *v.shape[1:]) for k, v in null.items()}
+
     def drawn(self, ids: list[str], shape: tuple[int, ...], name: str = "val") -> Tensor:
         """Noise [B, *shape] of validation: the same each time, whatever the batch."""
         found = [rng_of(self.run.seed, name, i).standard_normal(shape, np.float32) for i in ids]

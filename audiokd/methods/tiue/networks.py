@@ -107,9 +107,7 @@ def student_of(teacher: TiUEPipeline, d: Distillation) -> tuple[Any, DDIMSchedul
     student = copy.deepcopy(teacher.unet)
     if d.init:
         before = load_pipeline(d.init).unet
-        if {k: v for k, v in before.config.items() if k[0] != "_"} != {
-            k: v for k, v in teacher.unet.config.items() if k[0] != "_"
-        }:
+        if _network(before) != _network(teacher.unet):
             raise ConfigError(
                 "its UNet is another one than the teacher's", where=d.init, fix="a student of this teacher"
             )
@@ -118,3 +116,8 @@ def student_of(teacher: TiUEPipeline, d: Distillation) -> tuple[Any, DDIMSchedul
     if d.kind == "swiftbrush":
         changes["set_alpha_to_one"] = True  # its one step ends at the picture itself
     return student, ddim_of(teacher.scheduler, **changes)
+
+
+def _network(unet: Any) -> dict[str, Any]:
+    """What its configuration says of its layers; `sample_size` is of what it was trained on."""
+    return {k: v for k, v in unet.config.items() if k[0] != "_" and k != "sample_size"}

@@ -118,7 +118,7 @@ class TiUERun:
 
             clip = ClipScore(s.loss.clip_model)
         module = DistillModule(s, teacher, student, scheduler, clip)
-        self._say(module, lambda x, told: module.sample(student, x, told), module.shape)
+        self._say(module, module.made, module.shape, None if clip is None else module.judged)
         return module, prompt_data(self.sets, by_label, s.data, s.run)
 
     def _examples(self, pipeline: Any, folder: Path) -> Any:
@@ -154,13 +154,13 @@ class TiUERun:
         write_regime(folder, Regime("inductive", steps, test), before)
         write_json(folder / SHAPE, shape)
 
-    def _say(self, module: Any, run: Any, shape: tuple[int, ...]) -> None:
+    def _say(self, module: Any, run: Any, shape: tuple[int, ...], judge: Any = None) -> None:
         from lightning.pytorch.utilities import rank_zero_only
 
         from audiokd.methods.tiue.memory import step_memory
 
         if rank_zero_only.rank == 0:
-            print(step_memory(module, run, shape))
+            print(step_memory(module, run, shape, judge))
 
 
 def write_model(exp_dir: Path, settings: TiUESettings, state: dict[str, Any] | None, out: Path, name: str) -> None:
@@ -189,6 +189,8 @@ def write_model(exp_dir: Path, settings: TiUESettings, state: dict[str, Any] | N
         pipeline = load_pipeline(d.teacher)
         student, scheduler = student_of(pipeline, d)
         pipeline.register_modules(unet=student, scheduler=scheduler)
+        if d.size:
+            pipeline.resize(d.size)
         sampler = "lcm" if d.kind == "lcm" else "tiue"
         pipeline.register_to_config(sampler=sampler, steps=d.student_steps, guidance=1.0, solver_steps=d.solver_steps)
     iteration = 0
@@ -225,6 +227,11 @@ def check_settings(s: TiUESettings) -> None:
         raise ConfigError("swiftbrush has one step, at the end of the schedule", where=where, fix=fix)
     if d.kind == "lcm" and d.timestep_spacing:
         raise ConfigError("a consistency model's steps are its solver's", where=where, fix="leave the spacing out")
+    if s.data.test and d.kind != "lcm":
+        fix = "leave --data.test out; it is of pretrain and lcm"
+        raise ConfigError(f"{d.kind} learns from no item that could be a test item", where=where, fix=fix)
+    if d.kind == "lcm" and d.size:
+        raise ConfigError("a consistency model is of its pictures' size", where=where, fix="leave --distill.size out")
     if bool(s.loss.clip) != bool(s.loss.clip_model):
         raise ConfigError("the CLIP term has a weight and a model", where=where, fix="--loss.clip, --loss.clip_model")
     if s.loss.clip and d.kind == "lcm":

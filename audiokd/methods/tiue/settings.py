@@ -100,7 +100,7 @@ class Distillation:
         steps: T of the student; 0 is 1 of swiftbrush and 4 of the others.
         timestep_spacing: of the student's steps; left out, leading of tiue as officially, trailing of swiftbrush.
         guidance: w of teacher (and fake score) in training; the student itself needs none.
-        size: side of the noise, the UNet's own `sample_size` for 0.
+        size: side of the noise, of sounds its length (frames, or rows of latents); the teacher's own for 0. Not of lcm.
         t_min: lowest time of the student's loss, share of the schedule.
         t_max: highest one.
         drop_condition: of the fake score's loss.
@@ -181,7 +181,8 @@ class TiUEData:
         column: of a table of prompts.
         split: of a data set of prompts.
         val_items: of the validation set at most.
-        test: data dirs that samples are compared with; a run that would learn from one of their items does not start.
+        test: of pretrain and lcm, data dirs that samples are compared with; a run that would learn from one of their items does not
+            start.
     """
 
     batch_size: int = 8

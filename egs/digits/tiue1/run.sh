@@ -5,5 +5,4 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 exec ../../../recipes/tiue.sh \
   --teacher_args "--config conf/teacher.yaml" \
-  --fit_args "--config conf/tiue.yaml" \
   "$@"

@@ -5,6 +5,5 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 exec ../../../recipes/tiue.sh \
   --teacher_args "--config conf/teacher.yaml" \
-  --fit_args "--config conf/tiue.yaml" \
   --encoder log_mel --score_args "--rows frames" \
   "$@"
