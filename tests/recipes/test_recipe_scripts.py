@@ -144,6 +144,9 @@ def test_help_is_the_head_of_the_script(tmp_path: Path) -> None:
             "--method sda|noisy|clean|kd|dml",
             "--kind dbfad|rd4ad|stfpm",
             "--kind tiue|swiftbrush|lcm|teacher",
+            "--kind base|alone|kd|dkd|hints|modules",
+            "--kind video|audio",
+            "--method full|boxes|points",
         )
         assert any(option in said.stdout for option in shown)
 
