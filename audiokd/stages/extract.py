@@ -75,7 +75,8 @@ def extract(
     if kind != (given := media_of(input)):
         names = {"audio": "sound", "image": "pictures", "video": "videos"}
         takes = names[kind] if kind == "audio" else f"{names[kind]}: give a folder with items.jsonl of these"
-        raise AudiokdError(f"a {model.config.model_type} model takes {takes}, and this is {names[given]}", where=input)
+        this = names[given] if given == "audio" else f"a folder of {names[given]}"
+        raise AudiokdError(f"a {model.config.model_type} model takes {takes}, and this is {this}", where=input)
     pictures = kind == "image"
     if (batch_size if kind == "audio" else batch_duration) is not None:
         other, right = ("batch_size", "batch_duration") if kind == "audio" else ("batch_duration", "batch_size")

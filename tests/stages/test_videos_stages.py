@@ -110,5 +110,5 @@ def test_an_encoder_of_videos_takes_no_sound_and_no_pictures(
         extract(str(model), str(tmp_path / "p"), str(tmp_path / "s"), "clip")
     with pytest.raises(AudiokdError, match=r"takes videos.* and this is sound"):
         extract(str(model), str(readers / "dev"), str(tmp_path / "s"), "clip")
-    with pytest.raises(AudiokdError, match="takes sound, and this is videos"):
+    with pytest.raises(AudiokdError, match="takes sound, and this is a folder of videos"):
         extract("log_mel", str(data / "dev"), str(tmp_path / "s"))
