@@ -72,15 +72,15 @@ def extract(
     if layer not in model.feature_layers:
         raise AudiokdError(f"no features {layer!r}", where=model_dir, fix=f"layers: {', '.join(model.feature_layers)}")
     kind = getattr(model, "kind", "audio")
+    names = {"audio": "sound", "image": "pictures", "video": "videos"}
     if kind != (given := media_of(input)):
-        names = {"audio": "sound", "image": "pictures", "video": "videos"}
         takes = names[kind] if kind == "audio" else f"{names[kind]}: give a folder with items.jsonl of these"
         this = names[given] if given == "audio" else f"a folder of {names[given]}"
         raise AudiokdError(f"a {model.config.model_type} model takes {takes}, and this is {this}", where=input)
     pictures = kind == "image"
     if (batch_size if kind == "audio" else batch_duration) is not None:
         other, right = ("batch_size", "batch_duration") if kind == "audio" else ("batch_duration", "batch_size")
-        raise ConfigError(f"--{other} is not for {'sound' if kind == 'audio' else kind + 's'}", fix=f"give --{right}")
+        raise ConfigError(f"--{other} is not for {names[kind]}", fix=f"give --{right}")
     meta = {
         "layer": layer,
         "layers": layers_in(layer, model.feature_layers, getattr(model, "cls_tokens", 0)),

@@ -106,7 +106,7 @@ def test_an_encoder_of_videos_takes_no_sound_and_no_pictures(
     model: Path, data: Path, coffee: Path, readers: Path, tmp_path: Path
 ) -> None:
     write_items(tmp_path / "p", [Item("coffee", str(coffee))])
-    with pytest.raises(AudiokdError, match=r"takes videos.* and this is pictures"):
+    with pytest.raises(AudiokdError, match=r"takes videos.* and this is a folder of pictures"):
         extract(str(model), str(tmp_path / "p"), str(tmp_path / "s"), "clip")
     with pytest.raises(AudiokdError, match=r"takes videos.* and this is sound"):
         extract(str(model), str(readers / "dev"), str(tmp_path / "s"), "clip")
