@@ -206,6 +206,8 @@ def test_turned_scenes_and_what_is_near(city: Path, model: Nearly) -> None:
     assert near["settings"]["within_m"] == within
     assert near["quality"]["in_order"]
     assert near["quality"]["all"]["boxes"] == near["quality"]["all"]["objects"]
+    counted = sum(of["true"] for of in near["classes"].values())  # those that precision and recall are of
+    assert counted == near["quality"]["all"]["objects"]
 
 
 @pytest.mark.parametrize("degrees", [0.0, 45.0])
