@@ -7,6 +7,7 @@ started again as it was.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import fcntl
 import hashlib
@@ -150,6 +151,16 @@ def making(folder: Path) -> Iterator[None]:
     with open(folder / ".making", "w") as f:
         fcntl.flock(f, fcntl.LOCK_EX)
         yield
+
+
+def grid_parser(doc: str | None) -> argparse.ArgumentParser:
+    """What every grid's script is asked; `doc` is the script's own."""
+    parser = argparse.ArgumentParser(description=(doc or "").split("\n\n")[0])
+    parser.add_argument("grid", help="such as conf/grid.yaml")
+    parser.add_argument("--nj", type=int, default=1, help="cells at once, a thread each")
+    parser.add_argument("--only", default="", help="cells whose name holds this")
+    parser.add_argument("--tables", action="store_true", help="print the tables of finished cells")
+    return parser
 
 
 def attempt(cell: Cell, do: Callable[[], str | None]) -> str:

@@ -12,14 +12,25 @@ it was. --tables prints what there is.
 
 from __future__ import annotations
 
-import argparse
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-from cells import Cell, add_row, attempt, file_sha256, finished, options, run, spread, unfinished, work_through
+from cells import (
+    Cell,
+    add_row,
+    attempt,
+    file_sha256,
+    finished,
+    grid_parser,
+    options,
+    run,
+    spread,
+    unfinished,
+    work_through,
+)
 
 from audiokd.errors import ConfigError
 from audiokd.eval.bitrate import count_parameters
@@ -205,12 +216,8 @@ def work(cell: TokenizerCell, train_only: bool) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("grid", help="such as conf/grid.yaml")
-    parser.add_argument("--nj", type=int, default=1, help="cells at once, a thread each")
-    parser.add_argument("--only", default="", help="cells whose name holds this")
+    parser = grid_parser(__doc__)
     parser.add_argument("--train_only", action="store_true", help="score later")
-    parser.add_argument("--tables", action="store_true", help="print the tables of finished cells")
     args = parser.parse_args()
     cells = [c for c in read_cells(args.grid) if args.only in c.name]
     if args.tables:

@@ -28,7 +28,6 @@ there is, --forecast how long the rest will take.
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import shutil
@@ -45,6 +44,7 @@ from cells import (
     add_row,
     attempt,
     file_sha256,
+    grid_parser,
     making,
     options,
     run,
@@ -420,11 +420,7 @@ def work(cell: StudentCell) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("grid", help="such as conf/grid.yaml")
-    parser.add_argument("--nj", type=int, default=1, help="cells at once, a thread each")
-    parser.add_argument("--only", default="", help="cells whose name holds this")
-    parser.add_argument("--tables", action="store_true", help="print the tables of finished cells")
+    parser = grid_parser(__doc__)
     parser.add_argument("--forecast", action="store_true", help="print how long the others will take")
     args = parser.parse_args()
     cells = [c for c in read_cells(args.grid) if args.only in c.name]

@@ -21,7 +21,6 @@ there. --tables prints what there is.
 
 from __future__ import annotations
 
-import argparse
 import json
 import threading
 from dataclasses import dataclass, field
@@ -36,6 +35,7 @@ from cells import (
     attempt,
     file_sha256,
     finished,
+    grid_parser,
     making,
     options,
     run,
@@ -317,11 +317,7 @@ def _curve_rows(cells: list[EncoderCell]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("grid", help="such as conf/grid.yaml")
-    parser.add_argument("--nj", type=int, default=1, help="cells at once, a thread each")
-    parser.add_argument("--only", default="", help="cells whose name holds this")
-    parser.add_argument("--tables", action="store_true", help="print the table of finished cells")
+    parser = grid_parser(__doc__)
     args = parser.parse_args()
     cells = [c for c in read_cells(args.grid) if args.only in c.name]
     if args.tables:

@@ -23,7 +23,6 @@ row of results.jsonl.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 from dataclasses import dataclass, field
@@ -38,6 +37,7 @@ from cells import (
     attempt,
     file_sha256,
     finished,
+    grid_parser,
     making,
     options,
     run,
@@ -317,11 +317,7 @@ def forecast(cells: list[Point], given: dict[str, float]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("grid", help="such as conf/grid.yaml")
-    parser.add_argument("--nj", type=int, default=1, help="cells at once, a thread each")
-    parser.add_argument("--only", default="", help="cells whose name holds this")
-    parser.add_argument("--tables", action="store_true", help="print the tables of finished cells")
+    parser = grid_parser(__doc__)
     parser.add_argument("--forecast", action="store_true", help="print what each cell costs; nothing is run")
     args = parser.parse_args()
     cells = [c for c in read_points(args.grid) if args.only in c.name]
