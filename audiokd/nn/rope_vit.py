@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -51,10 +52,10 @@ class RopeBlock(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
-def init_blocks(blocks: Sequence[RopeBlock]) -> None:
+def init_blocks(blocks: Sequence[RopeBlock], std: float = 0.02) -> None:
     """Weights of a stack: as `init_vit`, what ends a branch of the i-th block, from 1, divided by sqrt(2 i)."""
     for number, block in enumerate(blocks, 1):
-        block.apply(init_vit)
+        block.apply(partial(init_vit, std=std))
         with torch.no_grad():
             for end in (block.attn.proj, block.mlp.fc2):
                 end.weight /= math.sqrt(2 * number)
@@ -69,16 +70,19 @@ class RopeViT(nn.Module):
         depth: blocks.
         num_heads: of attention.
         mlp_ratio: width of the MLPs over `dim`.
+        init_std: deviation of the first weights.
     """
 
-    def __init__(self, patch_values: int, dim: int, depth: int, num_heads: int, mlp_ratio: float = 4.0):
+    def __init__(
+        self, patch_values: int, dim: int, depth: int, num_heads: int, mlp_ratio: float = 4.0, init_std: float = 0.02
+    ):
         super().__init__()
         self.embed = nn.Linear(patch_values, dim)
         self.blocks = nn.ModuleList(RopeBlock(dim, num_heads, mlp_ratio) for _ in range(depth))
         self.norm = nn.LayerNorm(dim, EPS)
         self.head_channels = dim // num_heads
-        self.apply(init_vit)
-        init_blocks([*self.blocks])  # type: ignore[list-item]
+        self.apply(partial(init_vit, std=init_std))
+        init_blocks([*self.blocks], init_std)  # type: ignore[list-item]
 
     def forward(self, patches: Tensor, positions: Tensor, rows: Tensor | None = None) -> Tensor:
         """Tokens through the final norm: [B, N, D], or of the patches `rows` [B, M] alone, [B, M, D]; the others are not read."""

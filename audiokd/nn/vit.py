@@ -102,10 +102,10 @@ class Block(nn.Module):
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
-def init_vit(module: nn.Module) -> None:
-    """Weights of linear layers from a truncated normal of deviation 0.02, biases 0, layer norms 1 and 0 (as DINO's ViT)."""
+def init_vit(module: nn.Module, std: float = 0.02) -> None:
+    """Weights of linear layers from a truncated normal of deviation `std`, biases 0, layer norms 1 and 0 (as DINO's ViT)."""
     if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.trunc_normal_(module.weight, std=std)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
     elif isinstance(module, nn.LayerNorm):

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from audiokd.data.crops import rng_of
 from audiokd.data.error_log import ErrorLog
 from audiokd.data.items import Item
 from audiokd.data.replacing import ReplacingDataset
-from audiokd.data.video import Decoder, clip_times, read_frames, read_times
+from audiokd.data.video import Decoder, VideoTimes, clip_times, read_frames, read_times
 from audiokd.training.datamodule import StepDataModule
 from audiokd.training.settings import RunSettings
 from audiokd.vision.clip_view import clip_tensor
@@ -29,6 +30,7 @@ class ClipShape:
         size: pixels a side.
         mean, std: of each channel.
         decoder: pyav or torchcodec.
+        keep: hold whole videos in memory once they are decoded.
     """
 
     frames: int
@@ -37,6 +39,7 @@ class ClipShape:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     decoder: Decoder = "pyav"
+    keep: bool = False
 
 
 class ClipDataset(ReplacingDataset):
@@ -60,14 +63,24 @@ class ClipDataset(ReplacingDataset):
     ):
         super().__init__(items, seed is not None, errors)
         self.shape, self.scale, self.seed = shape, scale, seed
+        self._kept: dict[str, tuple[VideoTimes, np.ndarray | None]] = {}
 
     def read(self, item: Item, step: int) -> dict[str, Any]:
         """`id` and `clip` float32 [3, T, S, S]."""
-        s, times = self.shape, read_times(item)
+        s = self.shape
+        times, kept = self._kept.get(item.id) or self._opened(item)
         rng = None if self.seed is None else rng_of(self.seed, "clip", step, item.id)
         wanted = times.frames_at(clip_times(times, item, s.frames, s.fps, 0.5 if rng is None else rng))
-        frames = read_frames(item, wanted.tolist(), times, s.decoder)
+        frames = kept[wanted] if kept is not None else read_frames(item, wanted.tolist(), times, s.decoder)
         return {"id": item.id, "clip": clip_tensor(frames, s.size, s.mean, s.std, rng, self.scale)}
+
+    def _opened(self, item: Item) -> tuple[VideoTimes, np.ndarray | None]:
+        """Times of the frames of a video, and where they are kept the frames, uint8 [T, H, W, 3]."""
+        times = read_times(item)
+        if not self.shape.keep:
+            return times, None
+        self._kept[item.id] = times, read_frames(item, range(len(times.start_s)), times, self.shape.decoder)
+        return self._kept[item.id]
 
 
 class ClipDataModule(StepDataModule):

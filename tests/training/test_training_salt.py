@@ -116,6 +116,13 @@ def test_the_mask_tokens_begin_at_zero_and_learn() -> None:
     assert float(module.predictor.mask_tokens.grad.abs().sum(1).min()) > 0
 
 
+def test_first_weights_are_as_wide_as_told() -> None:
+    wide = SALTModule(settings(model__init_std=0.1))
+    for net in (wide.encoder.net.blocks[0].attn.qkv, wide.encoder.net.embed, wide.predictor.embed, wide.predictor.out):
+        assert float(net.weight.detach().std()) == pytest.approx(0.1, rel=0.15)  # type: ignore[union-attr,operator]
+    assert config_of(wide.settings).init_std == 0.1  # an export of the untrained encoder draws them again
+
+
 def test_frozen_means_frozen() -> None:
     module = of_student()
     assert module.teacher is not None

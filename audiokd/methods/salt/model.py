@@ -32,7 +32,7 @@ class SALTModel(PreTrainedModel):
     def __init__(self, config: SALTConfig):
         super().__init__(config)
         c = config
-        self.net = RopeViT(c.patch_values, c.dim, c.depth, c.heads, c.mlp_ratio)
+        self.net = RopeViT(c.patch_values, c.dim, c.depth, c.heads, c.mlp_ratio, c.init_std)
         self.frontend = ATSTLogMel() if c.kind == "audio" else nn.Identity()
         self.post_init()
 

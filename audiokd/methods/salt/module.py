@@ -73,7 +73,7 @@ class SALTModule(RunModule):
         width = self.encoder.dim if teacher is None else teacher.dim
         p, out = s.predictor, self.encoder.config.patch_values if s.step == "teacher" else width
         self.masker = masker_of(s)
-        self.predictor = Predictor(self.encoder.dim, p.dim, p.depth, p.heads, out, len(self.masker))
+        self.predictor = Predictor(self.encoder.dim, p.dim, p.depth, p.heads, out, len(self.masker), s.model.init_std)
         self.kept_steps = frozenset(s.keep)
         self.branch = branch
         if branch is not None:

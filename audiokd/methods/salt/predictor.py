@@ -6,6 +6,8 @@ not back to the encoder's: teacher and student may differ.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -24,9 +26,12 @@ class Predictor(nn.Module):
         depth, num_heads: blocks, and heads of each.
         dim_out: of the targets.
         masks: kinds of masks.
+        init_std: deviation of the first weights.
     """
 
-    def __init__(self, dim_in: int, dim: int, depth: int, num_heads: int, dim_out: int, masks: int):
+    def __init__(
+        self, dim_in: int, dim: int, depth: int, num_heads: int, dim_out: int, masks: int, init_std: float = 0.02
+    ):
         super().__init__()
         self.embed = nn.Linear(dim_in, dim)
         self.mask_tokens = nn.Parameter(torch.zeros(masks, dim))
@@ -34,8 +39,8 @@ class Predictor(nn.Module):
         self.norm = nn.LayerNorm(dim, EPS)
         self.out = nn.Linear(dim, dim_out)
         self.head_channels = dim // num_heads
-        self.apply(init_vit)
-        init_blocks([*self.blocks])  # type: ignore[list-item]
+        self.apply(partial(init_vit, std=init_std))
+        init_blocks([*self.blocks], init_std)  # type: ignore[list-item]
 
     def forward(self, context: Tensor, positions: Tensor, masks: Masks, kind: int) -> Tensor:
         """What stands at the hidden places.

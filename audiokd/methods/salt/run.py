@@ -79,7 +79,7 @@ class SALTRun:
         cost = flops_of(step_flops(s, self.teacher), s.run.max_steps, self.teacher)
         print(f"{folder}: {said(cost)}")
         if m.kind == "video":
-            shape = ClipShape(m.frames, m.fps, m.size, MEAN, STD, d.decoder)
+            shape = ClipShape(m.frames, m.fps, m.size, MEAN, STD, d.decoder, d.keep)
             scale = (d.scale[0], d.scale[1])
             return module, ClipDataModule(self.sets["train"], self.sets["dev"], shape, scale, d, s.run, folder)
         return module, CropDataModule(self.sets["train"], self.sets["dev"], 16_000, d, s.run, folder)
