@@ -19,6 +19,8 @@
 #   --valid_sets "train dev test"         sets below data/ that stage 2 looks at, besides data/train-<rate>
 #   --checkpoint best|last                what is exported of every step
 #   --exp DIR                             where
+#   --run DIR                             run that stages 6 to 8 are of, such as a grid's: exp/grid/<cell>-<seed>-<hash>/point_detr3d; the last step's
+#                                         in EXP by default
 #   --data_args "..."                     passed to local/data.sh
 #   --score_args "..."                    passed to `audiokd boxes`
 #   --turns "15 45 90"                    degrees that the test scenes are turned by before the last step's model sees them, each scored, and so are
@@ -44,6 +46,7 @@ test_sets="test"
 valid_sets="train dev test"
 checkpoint=best
 exp=
+run=
 data_args=
 score_args=
 turns=
@@ -71,6 +74,12 @@ if [ -z "$exp" ]; then
 fi
 [ -z "$step" ] || [[ " ${steps[*]} " = *" $step "* ]] || die "the steps of $method are ${steps[*]}, not $step"
 final=${steps[-1]}
+system=$exp
+if [ -n "$run" ]; then
+  [ -e "$run/config.yaml" ] || die "--run $run: no run of 'audiokd fit' is there"
+  [ "$first" -ge 6 ] || die "--run is of stages 6 to 8: give --stage export, or extract"
+  system=$run
+fi
 
 if in_range data; then
   log "stage 1: data"
@@ -91,9 +100,8 @@ fit() { # step, options: train in $exp/<step>
     --train "data/$train" --dev data/dev --data.test "$tested" "${@:2}"
 }
 
-export_run() { # step: where that is not there
-  [ -e "$exp/$1/export-$checkpoint/config.json" ] ||
-    audiokd export "$exp/$1" "$exp/$1/export-$checkpoint" --checkpoint "$checkpoint"
+export_run() { # run: where that is not there
+  [ -e "$1/export-$checkpoint/config.json" ] || audiokd export "$1" "$1/export-$checkpoint" --checkpoint "$checkpoint"
 }
 
 pseudo_labels() { # what the teacher makes of the points, and how good it is
@@ -114,7 +122,7 @@ turned_scores() { # test set: what the last step's model finds in its scenes tur
       audiokd detect3d "$run/export-$checkpoint" "data/$1" "$found" --device "$device" --max_error_rate "$max_error_rate" \
         --turn_degrees "$degrees"
     fi
-    audiokd boxes "$found" --data "data/$1" --out "$run/boxes/$name-turn$degrees.json" --system "$exp, turned by $degrees degrees" \
+    audiokd boxes "$found" --data "data/$1" --out "$run/boxes/$name-turn$degrees.json" --system "$system, turned by $degrees degrees" \
       "${more_score[@]}" --within_m "$within_m"
   done
 }
@@ -131,15 +139,15 @@ if in_range fit; then
       options+=("${more_labeller[@]}")
     fi
     fit "$s" "${options[@]}"
-    [ "$s" = "$final" ] || export_run "$s"
+    [ "$s" = "$final" ] || export_run "$exp/$s"
     [ "$s" != teacher ] || pseudo_labels
   done
 fi
 if [ -z "$step" ] || [ "$step" = "$final" ]; then
-  run=$exp/$final
+  run=${run:-$exp/$final}
   if in_range export; then
     log "stage 6: export $run"
-    export_run "$final"
+    export_run "$run"
   fi
   for t in "${tests[@]}"; do
     if in_range extract; then
@@ -149,7 +157,7 @@ if [ -z "$step" ] || [ "$step" = "$final" ]; then
     if in_range score; then
       log "stage 8: score data/$t"
       audiokd boxes "$run/$checkpoint-$t" --data "data/$t" --out "$run/boxes/$checkpoint-$t.json" \
-        --pictures "$run/boxes/$checkpoint-$t" --system "$exp" "${more_score[@]}"
+        --pictures "$run/boxes/$checkpoint-$t" --system "$system" "${more_score[@]}"
       [ -z "$turns" ] || turned_scores "$t"
     fi
   done

@@ -93,7 +93,7 @@ subset_data() { # data dir, new data dir; utterance ids on stdin: its utterances
       continue
     elif [ "$name" = wav.scp ] && [ -e "$from/segments" ]; then
       cp "$file" "$new/" # its ids are recordings'
-    elif [ "$name" = events.tsv ]; then
+    elif [ "$name" = events.tsv ] || [ "$name" = points.tsv ]; then # with a header
       awk -F '\t' 'NR == FNR { kept[$1]; next } FNR == 1 || $1 in kept' "$ids" "$file" >"$new/$name"
     else
       awk 'NR == FNR { kept[$1]; next } $1 in kept' "$ids" "$file" >"$new/$name"

@@ -57,10 +57,11 @@ def intervals(
         utterances, intervals, errors: how many; `scores` where there is a truth.
 
     Raises:
-        AudiokdError: the model makes no intervals, points of classes that it does not know, too many clips cannot be used.
+        AudiokdError: the model makes no intervals, points of classes that it does not know or of utterances that are not there, too
+            many clips cannot be used.
     """
     from audiokd.data.error_log import ERRORS
-    from audiokd.data.event_points import read_points
+    from audiokd.data.event_points import POINTS, read_points
     from audiokd.data.events import EVENTS, read_events
     from audiokd.data.inputs import open_input
     from audiokd.files import jsonl, write_bytes
@@ -77,9 +78,15 @@ def intervals(
     points = read_points(data)
     known = read_events(data) if (Path(data) / EVENTS).exists() else {}
     make = _Teacher(model, data, points, device) if model != FIXED else _Fixed(data, points, known)
-    utterances = [u for u in open_input(data, allow_pipes=allow_pipes).utterances() if u.id in points]
+    there = open_input(data, allow_pipes=allow_pipes).utterances()
+    utterances = [u for u in there if u.id in points]
     if not utterances:
         raise AudiokdError("no utterance has a row in points.tsv", where=data)
+    if lost := sorted(points.keys() - {u.id for u in there}):
+        what = f"points of {len(lost)} utterances that are not there, {lost[0]} first"
+        raise AudiokdError(what, where=f"{data}/{POINTS}", fix="correct their ids, or leave those rows out")
+    if bare := len(there) - len(utterances):
+        print(f"{data}: {bare} utterances have no row in {POINTS} and are left out")
     found: dict[str, list[Event]] = {}
     made: dict[str, list[Event]] = {}
     wrong: list[dict[str, Any]] = []
@@ -169,7 +176,8 @@ class _Fixed:
 def _events(found: np.ndarray, points: list[EventPoint]) -> list[Event]:
     from audiokd.data.events import Event
 
-    return [Event(float(start), float(end), p.label) for (start, end), p in zip(found, points)]
+    # as the file will have them, so that scores and order are of what is written
+    return [Event(round(float(start), 5), round(float(end), 5), p.label) for (start, end), p in zip(found, points)]
 
 
 def _check_labels(points: dict[str, list[EventPoint]], labels: list[str], data: str) -> None:
@@ -196,10 +204,15 @@ def _write(
 
     true, bare = ([u for u in utterances if (u.id in made) is there] for there in (False, True))
     steps = [Seen("intervals", [item_of(u, "events") for u in true], [item_of(u) for u in bare])]
+    # intervals may begin in another order than their points lie in; row i of points is on event i in the order of time
+    placed = {u.id: points[u.id] for u in utterances}
+    for u in bare:
+        pairs = sorted(zip(found[u.id], placed[u.id]), key=lambda pair: pair[0])
+        placed[u.id] = [point for _, point in pairs]
     with atomic_folder(folder, last="wav.scp") as new:
         write_data_dir(new, utterances)
         write_events(new / EVENTS, found)
-        write_points(new / POINTS, {u.id: points[u.id] for u in utterances})
+        write_points(new / POINTS, placed)
         write_json(new / ABOUT, about)
         write_regime(new, Regime("inductive", steps, []), {"teacher": "" if model == FIXED else model})
 

@@ -146,6 +146,11 @@ def test_what_cannot_be_asked(wav: Tensor) -> None:
         model.predict(wav.numpy(), [(1.0, 2)])
     with pytest.raises(AudioError, match="100 samples"):
         model.predict(wav[:100].numpy(), [])
-    for bad in ({"mean_s": [0.5]}, {"mean_s": [0.5, 0.0]}, {"heads": 3}, {"dim": 18}):
+    wrong: list[dict[str, object]] = [
+        {"mean_s": [0.5]}, {"mean_s": [0.5, 0.0]}, {"mean_s": [0.5, float("nan")]}, {"heads": 3}, {"heads": 0}, {"dim": 18},
+        {"decoder_layers": 0}, {"widths": ()}, {"roi_side": -1}, {"roi_side": 1}, {"samples": 0, "roi_side": 0},
+        {"roi_span": 0.0}, {"clip_s": 0.0},
+    ]  # fmt: skip
+    for bad in wrong:
         with pytest.raises(ConfigError):
             PointSedModel(PointSedConfig(**{"labels": ["a", "b"], "mean_s": [0.5, 1.0], **TINY, **bad}))

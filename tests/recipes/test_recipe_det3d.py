@@ -170,6 +170,7 @@ def test_what_the_script_refuses(tmp_path: Path) -> None:
     for options, said in (
         (("--method", "half"), "--method is full, boxes or points"),
         (("--method", "full", "--step", "teacher"), "the steps of full are labeller, not teacher"),
+        (("--stage", "extract", "--run", "exp/none"), "--run exp/none: no run of 'audiokd fit' is there"),
     ):
         assert said in run(task, *options, ok=False).stderr
 
@@ -206,6 +207,12 @@ def test_turned_scenes_are_scored_where_they_are_asked_for(tmp_path: Path) -> No
             f"--system exp/points-05, turned by {degrees} degrees --range_m 9 --within_m 20"
         )
     assert turned[2:-1] == want
+    # a model of the grid, which has no folder of steps
+    other = "exp/grid/full-0-0123abcd/point_detr3d"
+    (task / other).mkdir(parents=True)
+    (task / other / "config.yaml").write_text("")
+    of_grid = lines("--turns", "15 90", "--within_m", "20", "--score_args", "--range_m 9", "--run", other)
+    assert of_grid == [x.replace(run, other).replace("exp/points-05", other) for x in turned]
 
 
 def test_nuscenes_layout(tmp_path: Path) -> None:

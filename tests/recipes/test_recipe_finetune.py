@@ -11,6 +11,7 @@ import pytest
 import torch
 from recipe_copies import ENV, REPO, bash, copy_recipe
 
+from audiokd.data.event_points import EventPoint, read_points, write_points
 from audiokd.data.events import Event, read_events, write_events
 from audiokd.data.inputs import open_input
 from audiokd.data.kaldi import check_data_dir
@@ -85,7 +86,7 @@ def test_splits_and_the_report(task: Path) -> None:
 
 
 def test_a_part_of_a_data_dir_is_one(task: Path, tmp_path: Path) -> None:
-    """Speakers and events go along."""
+    """Speakers, events and points go along."""
     data = task / "data" / "readers"
     ids = sorted(read_labels(data))
     (data / "utt2spk").write_text("".join(f"{u} {u.split('-')[0]}\n" for u in ids))
@@ -95,13 +96,14 @@ def test_a_part_of_a_data_dir_is_one(task: Path, tmp_path: Path) -> None:
     write_events(
         data / "events.tsv", {ids[0]: [Event(0.1, 0.5, "word")], ids[1]: [], ids[-1]: [Event(0.2, 0.4, "word")]}
     )
+    write_points(data / "points.tsv", {i: [EventPoint(0.3, "word")] for i in ids})
     wanted = [ids[0], ids[-1]]
     made = bash('. ./lib.sh; subset_data "$1" "$2" <<<"$3"', str(data), str(tmp_path / "part"), "\n".join(wanted))
     assert made.returncode == 0, made.stderr
     assert [f for f in check_data_dir(tmp_path / "part") if f.fatal] == []
     found = open_input(tmp_path / "part").utterances()
     assert [(u.id, u.speaker) for u in found] == [(ids[0], "beckett"), (ids[-1], "two_cities")]
-    assert sorted(read_events(tmp_path / "part")) == wanted
+    assert sorted(read_events(tmp_path / "part")) == sorted(read_points(tmp_path / "part")) == wanted
 
 
 def test_what_is_missing(task: Path) -> None:

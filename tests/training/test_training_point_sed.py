@@ -17,10 +17,10 @@ from whole_runs import assert_same_run, finish, kill_at, rows
 import audiokd
 from audiokd.data.audio import write_wav
 from audiokd.data.crops import rng_of
-from audiokd.data.event_points import EventPoint, point_of, read_points, write_points
+from audiokd.data.event_points import EventPoint, check_pairs, point_of, read_points, write_points
 from audiokd.data.events import Event, read_events, write_events
 from audiokd.data.kaldi import read_data_dir
-from audiokd.errors import AudiokdError, ConfigError
+from audiokd.errors import AudioError, AudiokdError, ConfigError
 from audiokd.eval.intervals import score_intervals
 from audiokd.methods.point_sed.data import PointDataset, collate_points
 from audiokd.methods.point_sed.run import PointSedRun
@@ -164,10 +164,65 @@ def test_events_move_with_their_crop(corpus: Path) -> None:
     assert torch.equal(here["intervals"], batch["intervals"])
 
 
-def test_views_take_events_along(corpus: Path) -> None:
+def test_an_event_over_the_end_is_cut_before_its_point_is_set(corpus: Path) -> None:
+    """What is left of it is learnt from, and the point lies on that; one that begins past the end is an error of its clip."""
+    u = read_data_dir(corpus / "train")[0]
+    for start in (3.9, 3.98, 3.995):
+        over = {u.id: [Event(start, SECONDS + 0.1, "beckett")]}
+        data = PointDataset([u], ["beckett"], over, None, SECONDS, 0)
+        for step in range(20):
+            ((first, last, point, _),) = data[step, 0]["events"]
+            assert (first, last) == (start, SECONDS)
+            assert first < point < last
+    given = {u.id: [EventPoint(4.05, "beckett")]}
+    data = PointDataset([u], ["beckett"], over, given, SECONDS, 0)
+    assert data[0, 0]["events"] == [(3.995, SECONDS, SECONDS, 0)]
+    beyond = {u.id: [Event(SECONDS + 0.01, SECONDS + 0.05, "beckett")]}
+    with pytest.raises(AudioError, match=r"from 4\.01 to 4\.05 s in an utterance of 4\.00 s"):
+        PointDataset([u], ["beckett"], beyond, None, SECONDS, 0).read(u, 0)
+
+
+def test_points_stay_beside_their_intervals(corpus: Path, tmp_path: Path) -> None:
+    """Of two points the later one's interval begins earlier; row i of points is on event i all the same."""
+    data = tmp_path / "data"
+    data.mkdir()
+    ids = [u.id for u in read_data_dir(corpus / "train")[:2]]
+    (data / "wav.scp").write_text("".join(f"{i} {corpus}/train/{i}.wav\n" for i in ids))
+    write_events(data / "events.tsv", {ids[0]: [Event(0.0, 3.0, "long"), Event(3.1, 3.2, "short")]})
+    points = {ids[0]: [EventPoint(1.5, "long"), EventPoint(3.15, "short")]}
+    points[ids[1]] = [EventPoint(1.5, "short"), EventPoint(2.0, "long")]
+    write_points(data / "points.tsv", points)
+    intervals("fixed", str(data), str(tmp_path / "out"))
+    made, placed = read_events(tmp_path / "out"), read_points(tmp_path / "out")
+    assert [e.label for e in made[ids[1]]] == ["long", "short"]
+    for i in ids:
+        check_pairs(i, made[i], placed[i], "out")
+    write_points(data / "points.tsv", points | {"nobody": [EventPoint(1.0, "long")]})
+    with pytest.raises(AudiokdError, match="points of 1 utterances that are not there, nobody first") as e:
+        intervals("fixed", str(data), str(tmp_path / "out"))
+    assert str(e.value.where).endswith("points.tsv")
+
+
+def test_clips_without_points_are_said_to_be_left_out(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("wav.scp", "events.tsv"):
+        (data / name).write_text((corpus / "train" / name).read_text())
+    points = read_points(corpus / "train")
+    write_points(data / "points.tsv", {i: points[i] for i in sorted(points)[:20]})
+    assert intervals("fixed", str(data), str(tmp_path / "out"))["utterances"] == 20
+    assert "4 utterances have no row in points.tsv" in capsys.readouterr().out
+
+
+def test_views_take_events_along(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, batch = batch_of(corpus)
     torch.manual_seed(0)
-    both = mixed(batch, 1.0)
+    with monkeypatch.context() as m:  # the batch lies on the device, lengths too: nothing of it may meet a CPU's tensor
+        m.setattr(torch.Tensor, "cpu", lambda _: pytest.fail("a CPU's copy beside what is on the device"))
+        both = mixed(batch, 1.0)
+    assert both["lengths"].tolist() == torch.maximum(batch["lengths"], batch["lengths"].roll(-1)).tolist()
     torch.testing.assert_close(both["wav"], batch["wav"] + batch["wav"].roll(-1, 0))
     assert both["whose"].tolist() == sorted([*batch["whose"].tolist(), *((batch["whose"] - 1) % 4).tolist()])
     for k in range(4):

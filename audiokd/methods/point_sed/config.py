@@ -25,7 +25,7 @@ class PointSedConfig(PreTrainedConfig):
         ffn: width of the feed-forward network.
         dropout: of attention and feed-forward network.
         told_time: tell a query when in the clip it is; else a moved sound gets the moved interval.
-        clip_s: seconds that are a whole turn of the time's slowest sine.
+        clip_s: seconds that are a whole turn of the time's fastest sine.
     """
 
     model_type = "point_sed"

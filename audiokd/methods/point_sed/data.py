@@ -53,15 +53,16 @@ class PointDataset(CropDataset):
         """As above.
 
         Raises:
-            AudioError: it cannot be read, or an event lies past its end.
+            AudioError: it cannot be read, or an event ends more than `PAST_END_S` past its end, or begins there.
         """
         duration = utt.duration_s if utt.duration_s is not None else duration_of(utt)
         mine = self.events[utt.id]
-        if late := [e for e in mine if e.end_s > duration + PAST_END_S]:
+        if late := [e for e in mine if e.end_s > duration + PAST_END_S or e.start_s >= duration]:
             what = (
                 f"{late[0].label} from {late[0].start_s:g} to {late[0].end_s:g} s in an utterance of {duration:.2f} s"
             )
             raise AudioError(what, where=f"{utt.where or utt.path}: {utt.id}", fix="correct its times")
+        mine = [e._replace(end_s=min(e.end_s, duration)) for e in mine]  # cut before a point is set on what is left
         out = super().read(utt, step)
         start = float(out["start_s"])  # type: ignore[arg-type]
         if self.points is None:
@@ -69,9 +70,9 @@ class PointDataset(CropDataset):
         else:
             points = list(self.points[utt.id])
         out["events"] = [
-            (e.start_s - start, min(e.end_s, duration) - start, p.time_s - start, self.number[e.label])
+            (e.start_s - start, e.end_s - start, min(p.time_s, duration) - start, self.number[e.label])
             for e, p in zip(mine, points)
-            if e.start_s >= start and min(e.end_s, duration) <= start + self.crop_s
+            if e.start_s >= start and e.end_s <= start + self.crop_s
         ]
         return out
 

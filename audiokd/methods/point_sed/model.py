@@ -93,7 +93,8 @@ class PointSedModel(PreTrainedModel):
         config: of it.
 
     Raises:
-        ConfigError: no classes, mean lengths of others, heads that do not divide the width, a width that has no room for sines.
+        ConfigError: no classes, mean lengths of others, a size that none can have, heads that do not divide the width, a width that
+            has no room for sines.
     """
 
     config_class = PointSedConfig
@@ -105,9 +106,20 @@ class PointSedModel(PreTrainedModel):
 
     def __init__(self, config: PointSedConfig):
         super().__init__(config)
-        if not config.labels or len(config.mean_s) != len(config.labels) or min(config.mean_s) <= 0:
+        if not config.labels or len(config.mean_s) != len(config.labels) or not all(m > 0 for m in config.mean_s):
             what = f"{len(config.labels)} classes, {len(config.mean_s)} mean lengths"
             raise ConfigError(what, where="point_sed config", fix="a length over 0 of each class")
+        least = {"heads": 1, "decoder_layers": 1, "depth": 0, "samples": 0, "roi_side": 0}
+        for name, value in least.items():
+            if getattr(config, name) < value:
+                raise ConfigError(f"{getattr(config, name)}", where=f"model.{name}", fix=f"{value} or more")
+        if config.roi_side == 1 or not config.samples + config.roi_side:
+            what = f"{config.samples} samples, {config.roi_side} places over the interval"
+            fix = "one of them over 0; a single place is no stretch: roi_side of 2 or more, or 0"
+            raise ConfigError(what, where="model.roi_side", fix=fix)
+        if not config.widths or min(config.widths) < 1 or not min(config.roi_span, config.clip_s) > 0:
+            what = f"widths {list(config.widths)}, roi_span {config.roi_span:g}, clip_s {config.clip_s:g}"
+            raise ConfigError(what, where="model", fix="one stage or more, and numbers over 0")
         if config.dim % config.heads or config.dim % 4:
             raise ConfigError(f"{config.heads} heads of a width of {config.dim}", where="model.dim")
         self.frontend = ATSTLogMel()

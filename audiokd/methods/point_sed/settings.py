@@ -23,7 +23,7 @@ class PointSedShape:
         ffn: width of the feed-forward network.
         dropout: of attention and feed-forward network.
         told_time: tell a query when in the clip it is, as Point-DETR3D tells where; without, a moved sound gets the moved interval.
-        clip_s: seconds that are a whole turn of the time's slowest sine.
+        clip_s: seconds that are a whole turn of the time's fastest sine.
     """
 
     widths: tuple[int, ...] = (64, 96, 128)

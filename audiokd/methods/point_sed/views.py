@@ -31,7 +31,8 @@ def mixed(batch: dict[str, Any], share: float) -> dict[str, Any]:
     both = {k: torch.cat([batch[k], batch[k][more]]) for k in MOVED}
     both["whose"] = torch.cat([batch["whose"], taker[more]])
     order = both["whose"].argsort(stable=True)
-    lengths = torch.maximum(batch["lengths"], batch["lengths"][giver.cpu()] * takes.cpu())
+    own = batch["lengths"].to(takes.device)
+    lengths = torch.maximum(own, own[giver] * takes)
     return batch | {"wav": wav, "lengths": lengths} | {k: v[order] for k, v in both.items()}
 
 
