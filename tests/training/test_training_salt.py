@@ -22,7 +22,10 @@ from audiokd.methods.salt.predictor import Predictor
 from audiokd.methods.salt.run import SALTRun, check_settings
 from audiokd.nn.vit import take_rows
 from audiokd.stages.export import export
+from audiokd.stages.extract import extract
 from audiokd.stages.fit import fit
+from audiokd.stages.probe import probe
+from audiokd.stages.report import report
 from audiokd.teachers.latents import LatentTeacher
 
 IDS = ["a", "b", "c", "d"]
@@ -214,6 +217,21 @@ def test_a_branch_is_the_run_that_decays_from_there(data: Path, tmp_path: Path, 
         train(data, tmp_path / "no", settings(branch__run=str(teacher), branch__step=5, run__max_steps=7))
     with pytest.raises(AudiokdError, match="a branch of step 4 that ends at step 4"):
         train(data, tmp_path / "no", settings(branch__run=str(teacher), branch__step=4, run__max_steps=4))
+
+
+def test_a_run_has_a_report(teacher: Path, data: Path, tmp_path: Path) -> None:
+    """With what `audiokd probe` leaves beside it."""
+    train(data, tmp_path / "exp", student(teacher, run__max_steps=2))
+    for head in ("attentive", "knn"):
+        for split in ("train", "dev"):
+            layer = "tokens" if head == "attentive" else "clip"
+            extract(str(teacher / "export"), str(data / split), str(tmp_path / layer / split), layer)
+        stores = {"train": str(tmp_path / layer / "train"), "dev": str(tmp_path / layer / "dev")}
+        out = str(tmp_path / f"exp/probes-best/halves-{head}.json")
+        probe(**stores, test=stores["dev"], data=[str(data / s) for s in stores], out=out, head=head, epochs=2)  # type: ignore[arg-type]
+    page = Path(report(str(tmp_path / "exp"))).read_text()
+    assert f"student of {teacher}/export: video, 3 blocks of 36; 2 steps" in page
+    assert all(f"halves-{head}" in page for head in ("attentive", "knn"))
 
 
 def test_a_budget_says_how_many_steps(data: Path, tmp_path: Path, teacher: Path) -> None:
