@@ -187,7 +187,8 @@ def train(cell: Point) -> None:
         if len(cell.stops) > 1 and not cell.seed:
             others = [Point(cell.name, 0, cell.made, cell.shared, b, cell.stops, cell.teacher) for b in cell.stops]
             forks = [n - d for n, d in (o.length() for o in others)]
-            fit(cell, cell.stable, {**keys, "keep": forks, "run.max_steps": forks[-1]})
+            with making(cell.stable):  # the other points of the run want it, too
+                fit(cell, cell.stable, {**keys, "keep": forks, "run.max_steps": forks[-1]})
             keys |= {"branch.run": str(cell.stable), "branch.step": steps - decay}
         fit(cell, cell.folder, {**keys, "optim.decay_steps": decay, "run.max_steps": steps})
         run(cell, "export", str(cell.folder), cell.export, "--checkpoint", "last")

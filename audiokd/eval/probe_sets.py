@@ -164,9 +164,13 @@ def _labels(data: list[str], task: str) -> Any:
     table: dict[str, tuple[str, ...]] = {}
     for path in data:
         if holds_items(path):
-            table |= {i.id: (i.label,) for i in read_items(path) if i.label is not None}
+            found: dict[str, tuple[str, ...]] = {i.id: (i.label,) for i in read_items(path) if i.label is not None}
         else:
-            table |= read_labels(path)
+            found = read_labels(path)
+        if twice := next((i for i, names in found.items() if table.get(i, names) != names), None):
+            what = f"{twice} is {' '.join(found[twice])} here and {' '.join(table[twice])} in another of --data"
+            raise AudiokdError(what, where=path, fix="an id is one item's: rename those of one split")
+        table |= found
 
     def of(utt_id: str, frames: int, rate: float) -> Any:
         found = table.get(utt_id)

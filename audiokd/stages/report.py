@@ -107,6 +107,7 @@ def report(
         "dbfad": _anomaly_lead,
         "point_detr3d": _boxes_lead,
         "tiue": _diffusion_lead,
+        "salt": _salt_lead,
     }
     page = Report(f"{config['method']}: {exp.name}", leads.get(config["method"], _lead)(config))
 
@@ -185,7 +186,7 @@ def _add_probes(page: Any, exp: Path) -> None:
     for folder in sorted(exp.glob("probes-*")):
         headers, rows = probe_table([json.loads(p.read_text()) for p in sorted(folder.glob("*.json"))])
         name = folder.name.removeprefix("probes-")
-        caption = "Linear probes of frozen features, chosen on dev; test with a 95% bootstrap interval over utterances"
+        caption = "Probes of frozen features, chosen on dev; test with a 95% bootstrap interval over utterances"
         caption += ", cross-validated ones with the range of their folds."
         page.add_table(f"Probes, {name} checkpoint", headers, rows, caption)
         print(_text_table(headers, rows))
@@ -291,6 +292,12 @@ def _detector_lead(config: dict[str, Any]) -> str:
 def _encoder_lead(config: dict[str, Any]) -> str:
     m, run = config["model"], config["run"]
     return f"{m['kind']}, {m['depth']} blocks of {m['dim']}; {run['max_steps']} steps, seed {run['seed']}."
+
+
+def _salt_lead(config: dict[str, Any]) -> str:
+    s = config["step"]
+    step = f"student of {config['teacher']['model']}" if s == "student" else "average" if s == "ema" else s
+    return f"{step}: {_encoder_lead(config)}"
 
 
 def _lm_lead(config: dict[str, Any]) -> str:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 from torch import Tensor
 
 from audiokd.errors import AudiokdError
-from audiokd.files import atomic_write
+from audiokd.files import atomic_write, write_json
 from audiokd.nn.weights import check_weights, read_checkpoint
 from audiokd.vision.transforms import require_timm
 
@@ -53,6 +54,24 @@ def convert_efficientnet_lite0(src: str | os.PathLike[str], dst: str | os.PathLi
     check_weights(require_timm().create_model(NAME).state_dict(), found, where=str(src), fix=FIX)
     with atomic_write(dst) as f:
         f.write(save(found))
+
+
+def write_lite0_folder(src: str | os.PathLike[str], folder: str | os.PathLike[str]) -> None:
+    """Write them as a folder of timm's hub, which `audiokd extract` takes: its config.json says how pictures are seen, and which
+    tensors are the classifier's.
+
+    Args:
+        src: as of `convert_efficientnet_lite0`.
+        folder: to write model.safetensors and config.json to.
+
+    Raises:
+        AudiokdError: as `convert_efficientnet_lite0`.
+    """
+    out = Path(folder)
+    out.mkdir(parents=True, exist_ok=True)
+    convert_efficientnet_lite0(src, out / "model.safetensors")
+    seen = require_timm().get_pretrained_cfg(NAME).to_dict(remove_source=True, remove_null=True)
+    write_json(out / "config.json", {"architecture": NAME, "pretrained_cfg": seen})
 
 
 def timm_name(key: str) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
@@ -163,7 +165,7 @@ def test_lists_and_folders_of_kinetics(tmp_path: Path, capsys: pytest.CaptureFix
     assert all(i.label is None for s in ("train", "dev") for i in sets[s])
     assert {i.label for i in sets["k400/train"]} == {"abseiling", "archery"}
     assert not {i.path for i in sets["k400/dev"]} & {i.path for i in sets["k400/train"]}
-    (tmp_path / "both.csv").write_text("abseiling/00.mp4 abseiling\n")
+    (tmp_path / "both.csv").write_text(f"{tmp_path}/data/../videos/abseiling/00.mp4 abseiling\n")
     with pytest.raises(SystemExit, match="1 videos are in both lists"):
         made.main(str(tmp_path / "videos"), str(tmp_path / "both.csv"), str(tmp_path / "videos"), str(data), "k400")
 
@@ -179,7 +181,7 @@ def test_configs_of_the_recipes_go_together(path: Path) -> None:
 
 
 @pytest.mark.parametrize("corpus", ["toy_motion", "debian_sounds"])
-def test_the_cells_of_a_grid(corpus: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cells_of_a_grid(corpus: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(ROOT / "egs" / corpus / "salt1")
     monkeypatch.syspath_prepend(ROOT / "recipes")
     grid = importlib.import_module("salt_grid")
@@ -201,4 +203,19 @@ def test_the_cells_of_a_grid(corpus: str, monkeypatch: pytest.MonkeyPatch) -> No
     if corpus == "toy_motion":
         half = at["long_teacher", 0].encoder().flops["total"]
         assert half == pytest.approx(0.5 * at["even_split", 0].encoder().flops["total"], rel=0.01)
+    working, most = [], []
+
+    def fit(cell: object, exp: Path, keys: dict[str, object]) -> None:
+        if exp == first.stable:
+            working.append(exp)
+            most.append(len(working))
+            time.sleep(0.2)
+            working.pop()
+
+    monkeypatch.setattr(grid, "fit", fit)
+    monkeypatch.setattr(grid, "run", lambda *words: None)
+    monkeypatch.chdir(tmp_path)
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(grid.train, (at["student@0", 0], at["student@1", 0]))) == [None, None]
+    assert most == [1, 1]  # two points of one run at once do not both train it
     assert grid.r_squared([1.0, 2.0, 3.0], [2.0, 4.0, 6.0]) == pytest.approx(1.0)

@@ -59,6 +59,12 @@ def test_tokens_of_videos_are_stored_and_probed(model: Path, data: Path, tmp_pat
     assert "one query after 0 blocks" in (tmp_path / "attentive.md").read_text()
     assert asked("clip", "knn")["test"]["mean"] == 1.0
     assert asked("clip", "linear")["test"]["n"] == 4
+    wrong = [i.with_(label="right") for i in read_items(data / "train") if i.id == "w02"]
+    write_items(tmp_path / "wrong", wrong)
+    splits.append(str(tmp_path / "wrong"))
+    with pytest.raises(AudiokdError, match="w02 is right here and left in another of --data"):
+        asked("clip", "linear")
+    splits.pop()
     for head, more, said in (
         ("linear", {"blocks": 2}, "--blocks is an attentive head's"),
         ("knn", {"rates": [0.1]}, "nothing is trained"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from method_settings import settings_of
 from tiny_videos import video_dir
 from torch import nn
-from transformers import AutoModel
+from transformers import AutoModel, ViTConfig
 from whole_runs import checkpoint, differences, rows
 
 from audiokd.data.items import Item, write_items
@@ -22,7 +23,10 @@ from audiokd.methods.salt.predictor import Predictor
 from audiokd.methods.salt.run import SALTRun, check_settings
 from audiokd.nn.vit import take_rows
 from audiokd.stages.export import export
+from audiokd.stages.extract import extract
 from audiokd.stages.fit import fit
+from audiokd.stages.probe import probe
+from audiokd.stages.report import report
 from audiokd.teachers.latents import LatentTeacher
 
 IDS = ["a", "b", "c", "d"]
@@ -223,6 +227,63 @@ def test_a_branch_is_the_run_that_decays_from_there(data: Path, tmp_path: Path, 
         train(data, tmp_path / "no", settings(branch__run=str(teacher), branch__step=4, run__max_steps=4))
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model__dim": 36}, "the run has model.dim 24, here 36"),
+        ({"optim__lr": 2e-3, "run__seed": 1}, "optim.lr 0.001, here 0.002; run.seed 0, here 1"),
+        ({"step": "ema"}, "the run has step teacher, here ema"),
+        ({"optim__decay_steps": 4}, "a branch of step 4, whose decay begins at 3"),
+    ],
+)
+def test_a_branch_that_is_no_run_of_its_length(
+    data: Path, tmp_path: Path, teacher: Path, changes: dict[str, Any], said: str
+) -> None:
+    s = settings(**{"branch__run": str(teacher), "branch__step": 4, "run__max_steps": 7, **changes})
+    with pytest.raises(AudiokdError, match=said):
+        train(data, tmp_path / "no", s)
+
+
+def test_a_branch_stays_with_its_training_set(data: Path, tmp_path: Path, teacher: Path) -> None:
+    s = settings(branch__run=str(teacher), branch__step=4, run__max_steps=7)
+    with pytest.raises(AudiokdError, match="another training set in that place"):
+        fit("salt", s, str(data / "dev"), str(data / "dev"), str(tmp_path / "no"))
+
+
+def test_a_run_does_not_go_on_with_another_teacher(data: Path, tmp_path: Path, teacher: Path) -> None:
+    shutil.copytree(teacher / "export", tmp_path / "export")
+    how = {"step": "student", "teacher__model": str(tmp_path / "export"), "run__max_steps": 2}
+    train(data, tmp_path / "exp", settings(**how))
+    net = SALTModel.from_pretrained(tmp_path / "export")
+    net.net.embed.weight.data += 1
+    net.save_pretrained(tmp_path / "export")
+    with pytest.raises(AudiokdError, match=r"inputs\.teacher_sha256"):
+        train(data, tmp_path / "exp", settings(**how))
+
+
+def test_a_run_has_a_report(teacher: Path, data: Path, tmp_path: Path) -> None:
+    """With what `audiokd probe` leaves beside it."""
+    train(data, tmp_path / "exp", student(teacher, run__max_steps=2))
+    for head in ("attentive", "knn"):
+        for split in ("train", "dev"):
+            layer = "tokens" if head == "attentive" else "clip"
+            extract(str(teacher / "export"), str(data / split), str(tmp_path / layer / split), layer)
+        stores = {"train": str(tmp_path / layer / "train"), "dev": str(tmp_path / layer / "dev")}
+        out = str(tmp_path / f"exp/probes-best/halves-{head}.json")
+        probe(**stores, test=stores["dev"], data=[str(data / s) for s in stores], out=out, head=head, epochs=2)  # type: ignore[arg-type]
+    page = Path(report(str(tmp_path / "exp"))).read_text()
+    assert f"student of {teacher}/export: video, 3 blocks of 36; 2 steps" in page
+    assert all(f"halves-{head}" in page for head in ("attentive", "knn"))
+
+
+def test_a_best_checkpoint_costs_the_whole_run(teacher: Path, tmp_path: Path) -> None:
+    shutil.copytree(teacher, tmp_path / "exp")
+    early = checkpoint(teacher, "best") | {"iteration": 3}
+    torch.save(early, tmp_path / "exp/checkpoints/best.ckpt")
+    export(str(tmp_path / "exp"), str(tmp_path / "model"))
+    assert json.loads((tmp_path / "model/config.json").read_text())["flops"]["steps"] == 6
+
+
 def test_a_budget_says_how_many_steps(data: Path, tmp_path: Path, teacher: Path) -> None:
     flops = json.loads((teacher / "export/config.json").read_text())["flops"]
     assert flops["total"] == flops["step"] * 6
@@ -298,6 +359,19 @@ def test_sound_learns_too(readers: Path, tmp_path: Path, step: str) -> None:
 def test_settings_that_do_not_go_together(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(AudiokdError, match=said):
         check_settings(settings(**changes))
+
+
+def test_a_step_to_keep_that_is_not_taken(data: Path) -> None:
+    with pytest.raises(AudiokdError, match="step 7 of a run of 6 steps"):
+        SALTRun(settings(keep=(4, 7)), str(data / "train"), str(data / "dev"))
+
+
+def test_folders_that_are_no_teacher(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    ViTConfig().save_pretrained(tmp_path / "vit")
+    for name, said in (("empty", "cannot read its config"), ("vit", "vit, no encoder of SALT")):
+        with pytest.raises(AudiokdError, match=said):
+            check_settings(settings(step="student", teacher__model=str(tmp_path / name)))
 
 
 def test_a_teacher_of_another_grid(teacher: Path) -> None:

