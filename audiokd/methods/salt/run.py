@@ -21,7 +21,7 @@ from audiokd.methods.salt.settings import SALTSettings
 BRANCH_OWN = {
     "optim": ("decay_steps", "min_lr"),
     "run": ("max_steps", "val_every", "ckpt_every", "log_every", "accelerator"),
-    "data": ("num_workers", "decoder", "val_items", "val_utterances"),
+    "data": ("num_workers", "decoder", "keep", "val_items", "val_utterances"),
     "teacher": ("model",),  # by its weights, wherever they lie
 }
 
