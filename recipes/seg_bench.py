@@ -189,15 +189,24 @@ def plot(rows: list[tuple[Choice, list[dict[str, Any]]]], out: str) -> None:
     matplotlib.use("agg")
     from matplotlib import pyplot as plt
 
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.5), sharey=True)
-    for axis, key, label in zip(axes, ("parameters", "latency_ms"), ("parameters", "one thread, ms a picture")):
-        points = costs(rows, key)
+    for axis, key, unit, label in zip(
+        axes, ("parameters", "latency_ms"), (1e6, 1), ("parameters, millions", "one thread, ms a picture")
+    ):
+        points = [(cost / unit, score) for cost, score in costs(rows, key)]
         axis.scatter(*zip(*points), s=14)
         best = front(points)
         axis.plot(*zip(*(points[k] for k in best)), drawstyle="steps-post", linewidth=1)
-        for k in best:
-            axis.annotate(rows[k][0].name, points[k], fontsize=6, xytext=(3, 3), textcoords="offset points")
-        axis.set(xscale="log", xlabel=label)
+        for k in best:  # left of the front there is nothing
+            axis.annotate(
+                rows[k][0].name, points[k], fontsize=6, xytext=(-4, 3), textcoords="offset points", ha="right"
+            )
+        axis.set(xscale="log", xlabel=label, xlim=(0.2 * min(x for x, _ in points), None))
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.xaxis.set_minor_formatter(NullFormatter())
     axes[0].set_ylabel("F1, all pixels of test")
     figure.tight_layout()
     Path(out).parent.mkdir(parents=True, exist_ok=True)
