@@ -14,6 +14,7 @@ included), and `runs` by name:
     teacher     of a student: the run that taught it, of the same seed
     share       of a teacher: its part of the last budget, in place of run.max_steps in `options`
     points      which budgets, by number from 0: left out, all; [] of a teacher, which is probed as it ends
+    untrained   true: the encoder as it begins, at no budget
     seeds       0 alone by default; of further ones the last of `points` alone
 
 A point of a run with several is a decay branch of one constant run: its operations are those of the constant stretch up to there
@@ -60,7 +61,7 @@ SPLITS = ("train", "dev", "test")
 MONITORS = ("loss", "rank", "std_student")
 #: configs with what they cost, by cell
 KNOWN: dict[str, SALTConfig] = {}
-RUN_KEYS = {"config", "options", "teacher", "share", "points", "seeds"}
+RUN_KEYS = {"config", "options", "teacher", "share", "points", "seeds", "untrained"}
 
 
 @dataclass(frozen=True)
@@ -102,13 +103,19 @@ class Point(Cell):
         return GRID / f"{first.name}-stable-{self.seed}-{first.sha256[:8]}"
 
     @property
+    def untrained(self) -> bool:
+        return bool(self.made.get("untrained"))
+
+    @property
     def export(self) -> str:
-        return f"{self.folder}/export-last"
+        return f"{self.folder}/export-{'init' if self.untrained else 'last'}"
 
     @property
     def keys(self) -> dict[str, Any]:
         """Options of `audiokd fit`."""
         keys = {**self.made.get("options", {}), "run.seed": self.seed}
+        if self.untrained:
+            keys["run.max_steps"] = 1  # an export is of a run, whatever its weights
         return keys | ({"step": "student", "teacher.model": self.teacher.export} if self.teacher else {})
 
     def settings(self) -> SALTSettings:
@@ -162,6 +169,8 @@ def read_points(path: str) -> list[Point]:
                 teacher = cells[given["teacher"], seed][-1]
             if "share" in given:
                 mine = [float(given["share"]) * budgets[-1]]
+            elif given.get("untrained"):
+                mine = [0.0]
             else:
                 points = given.get("points", list(range(len(budgets))))
                 mine = [budgets[k] for k in points] or [0.0]
@@ -191,7 +200,7 @@ def train(cell: Point) -> None:
                 fit(cell, cell.stable, {**keys, "keep": forks, "run.max_steps": forks[-1]})
             keys |= {"branch.run": str(cell.stable), "branch.step": steps - decay}
         fit(cell, cell.folder, {**keys, "optim.decay_steps": decay, "run.max_steps": steps})
-        run(cell, "export", str(cell.folder), cell.export, "--checkpoint", "last")
+        run(cell, "export", str(cell.folder), cell.export, "--checkpoint", "init" if cell.untrained else "last")
 
 
 def fit(cell: Point, exp: Path, keys: dict[str, Any]) -> None:
@@ -224,14 +233,17 @@ def probe(cell: Point) -> None:
 def finish(cell: Point) -> None:
     """Append the cell's row."""
     found = {p.stem: json.loads(p.read_text()) for p in sorted((cell.folder / "scores").glob("*.json"))}
-    config = json.loads((Path(cell.export) / "config.json").read_text())
+    flops = json.loads((Path(cell.export) / "config.json").read_text())["flops"]
+    if cell.untrained:
+        flops = {"step": 0.0, "steps": 0, "teacher": 0.0, "total": 0.0}
     known = read_metrics(cell.folder / "metrics.csv")
     validated = {k: float(of["val"][1][-1]) for k, of in known.items() if k in MONITORS and "val" in of}
+    validated = {} if cell.untrained else validated
     add_row({
         "config_sha256": cell.sha256,
         "seed": cell.seed,
-        "steps": config["flops"]["steps"],
-        "flops": config["flops"],
+        "steps": flops["steps"],
+        "flops": flops,
         "commit": yaml.safe_load((cell.folder / "config.yaml").read_text())["audiokd"]["commit"],
         "scored_commit": source()["commit"],
         "set": "test",
@@ -272,15 +284,16 @@ def tables(cells: list[Point]) -> str:
                 str(len(found)),
                 f"{of['flops']['total']:.3g}",
                 f"{of['flops']['teacher']:.3g}",
-                f"{of['validation']['loss']:.4f}",
+                f"{of['validation']['loss']:.4f}" if of["validation"] else "-",
             ]
             rows.append([name, *about, *(spread(found, s) for s in scores)])
     text = markdown(["run", "seeds", "operations", "its teacher's", "loss", *scores], rows)
     lines = []
+    trained = [c for c in cells if not c.untrained]
     for kind, mine in (
-        ("students", [c for c in cells if c.teacher]),
-        ("averages", [c for c in cells if c.settings().step == "ema"]),
-        ("teachers", [c for c in cells if c.settings().step == "teacher"]),
+        ("students", [c for c in trained if c.teacher]),
+        ("averages", [c for c in trained if c.settings().step == "ema"]),
+        ("teachers", [c for c in trained if c.settings().step == "teacher"]),
     ):
         found = [done[c.sha256] for c in mine if c.sha256 in done]
         loss = [f["validation"]["loss"] for f in found]

@@ -188,7 +188,6 @@ def plot(rows: list[tuple[Choice, list[dict[str, Any]]]], out: str) -> None:
 
     matplotlib.use("agg")
     from matplotlib import pyplot as plt
-
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.5), sharey=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 import time
 from collections import Counter
@@ -23,6 +24,11 @@ from audiokd.stages.fit import read_config
 
 ROOT = Path(__file__).parents[2]
 LOCAL = ROOT / "egs/toy_motion/salt1/local"
+
+
+def write_text(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
 
 
 def load(name: str, folder: Path = LOCAL) -> ModuleType:
@@ -219,3 +225,34 @@ def test_the_cells_of_a_grid(corpus: str, monkeypatch: pytest.MonkeyPatch, tmp_p
         assert list(pool.map(grid.train, (at["student@0", 0], at["student@1", 0]))) == [None, None]
     assert most == [1, 1]  # two points of one run at once do not both train it
     assert grid.r_squared([1.0, 2.0, 3.0], [2.0, 4.0, 6.0]) == pytest.approx(1.0)
+
+
+def test_the_untrained_encoder_stands_beside_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(ROOT / "egs/toy_motion/salt1")
+    monkeypatch.syspath_prepend(ROOT / "recipes")
+    grid = importlib.import_module("salt_grid")
+    monkeypatch.setattr(grid, "step_flops", lambda s, teacher: 5e9)
+    monkeypatch.setattr(grid, "KNOWN", {})
+    cell = next(c for c in grid.read_points("conf/grid.yaml") if c.name == "untrained")
+    assert cell.length()[0] == 1
+    for name in ("ema.yaml", "grid.yaml"):
+        (tmp_path / "conf").mkdir(exist_ok=True)
+        (tmp_path / "conf" / name).write_text(Path("conf", name).read_text())
+    said: list[tuple[str, ...]] = []
+    monkeypatch.setattr(grid, "run", lambda cell, *words: said.append(words))
+    monkeypatch.chdir(tmp_path)
+    grid.train(cell)
+    assert "--run.max_steps=1" in said[0]
+    assert said[1][0] == "export"
+    assert said[1][-2:] == ("--checkpoint", "init")
+    write_text(Path(cell.export) / "config.json", '{"flops": {}}')
+    write_text(cell.folder / "config.yaml", "audiokd: {commit: abc}")
+    found = {"mean": 0.6, "low": 0.5, "high": 0.7}
+    for task in ("motion", "direction"):
+        for head in ("attentive", "linear", "knn"):
+            write_text(cell.folder / "scores" / f"{task}-{head}.json", json.dumps({"test": found, "chance": 0.1}))
+    monkeypatch.setattr(grid, "read_metrics", lambda path: {"loss": {"val": ([1], [9.0])}})
+    grid.finish(cell)
+    table = grid.tables([cell])
+    assert "| untrained | 1 | 0 | 0 | - | 0.600" in table
+    assert "| averages | 0 | nan" in table  # its loss says nothing of training

@@ -9,6 +9,6 @@ exec ../../../recipes/salt.sh \
   --student_config conf/student.yaml \
   --ema_config conf/ema.yaml \
   --class_tasks "motion direction" \
-  --attentive_args "--blocks 0 --rates [0.003,0.001] --decays [0.01] --epochs 15" \
+  --attentive_args "--blocks 0 --rates [0.003,0.001] --decays [0.01] --epochs 20" \
   --still "still" \
   "$@"
