@@ -19,6 +19,8 @@ from audiokd.errors import AudiokdError, ConfigError, VideoError
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".3gp")
 Decoder: TypeAlias = Literal["pyav", "torchcodec"]
+#: containers that say where a time begins; others (MPEG streams, AVI) are decoded from their first frame
+INDEXED = ("mp4", "matroska", "webm", "flv")
 #: of a frame interval: times of files are rounded to their time base
 SLACK = 0.01
 _AGAIN = "copy it again from its source, or take it out of the list"
@@ -29,12 +31,14 @@ class VideoTimes:
     """When the frames of a video are shown.
 
     Attributes:
+        first_s: presentation time of the first frame in the file, seconds.
         start_s: presentation time of each frame in rising order, from 0, [N] float64, seconds.
         duration_s: from the first frame to the end of the last.
         size: width and height in pixels.
         steady: whether all frames are shown equally long.
     """
 
+    first_s: float
     start_s: np.ndarray
     duration_s: float
     size: tuple[int, int]
@@ -90,7 +94,8 @@ def clip_times(
     span = (frames - 1) * step
     last = float(times.start_s[-1])
     room = times.duration_s - frames * step
-    if room < -0.5 * step - 1e-6 or times.duration_s < least_s:
+    short = room < -0.5 * step - 1e-6 if fps else len(times.start_s) < frames  # own frames: however long each is shown
+    if short or times.duration_s < least_s:
         what = (
             f"{times.duration_s:.3g} s ({len(times.start_s)} frames) are shorter than the clip of {frames * step:.3g} s"
         )
@@ -99,7 +104,7 @@ def clip_times(
     if fps:
         start = share * max(0.0, min(room, last - span + 1e-9)) if room > 0 else 0.0
         return start + np.arange(frames) * step
-    first = min(int(share * (len(times.start_s) - frames + 1)), max(0, len(times.start_s) - frames))
+    first = min(int(share * (len(times.start_s) - frames + 1)), len(times.start_s) - frames)
     return times.start_s[first : first + frames]
 
 
@@ -114,7 +119,7 @@ def read_times(item: Item) -> VideoTimes:
         base = float(stream.time_base)
         try:
             for packet in container.demux(stream):
-                if packet.pts is not None:
+                if packet.pts is not None and not packet.is_discard:  # before an edit list's begin: decoded, not shown
                     shown.append(packet.pts * base)
                     ends.append((packet.pts + (packet.duration or 0)) * base)
         except Exception as e:
@@ -126,7 +131,8 @@ def read_times(item: Item) -> VideoTimes:
         usual = float(np.median(gaps)) if len(gaps) else float(1 / (stream.average_rate or 25))
         end = max(max(ends), order[-1] + usual)
         steady = bool(len(gaps) == 0 or (np.abs(gaps - usual) < max(0.1 * usual, 1.5 * base)).all())
-        return VideoTimes(order - order[0], float(end - order[0]), (stream.width, stream.height), steady)
+        size = (stream.width, stream.height)
+        return VideoTimes(float(order[0]), order - order[0], float(end - order[0]), size, steady)
 
 
 def read_frames(item: Item, numbers: Sequence[int], times: VideoTimes, decoder: Decoder = "pyav") -> np.ndarray:
@@ -160,14 +166,18 @@ def _by_pyav(item: Item, wanted: list[int], times: VideoTimes) -> dict[int, np.n
     to_rgb = require_av().video.reformatter.VideoReformatter()  # a frame's own would be made anew for each
     with _opened(item) as (container, stream):
         base = float(stream.time_base)
-        first = (stream.start_time or 0) * base
+        kind = container.format.name
+        counted = kind == "avi"  # its times are those of decoding: with B-frames not when a frame is shown
         try:
-            if wanted[0]:
-                container.seek(int((times.start_s[wanted[0]] + first) / base), stream=stream, backward=True)
-            for frame in container.decode(stream):
-                if frame.pts is None:
+            if wanted[0] and any(k in kind for k in INDEXED):
+                at = times.start_s[wanted[0]] + times.first_s
+                container.seek(int(at / base), stream=stream, backward=True)
+            for count, frame in enumerate(container.decode(stream)):
+                if frame.pts is None and not counted:
                     continue
-                number = int(np.argmin(np.abs(times.start_s - (frame.pts * base - first))))
+                number = (
+                    count if counted else int(np.argmin(np.abs(times.start_s - (frame.pts * base - times.first_s))))
+                )
                 if frame.is_corrupt and wanted[0] <= number <= wanted[-1]:
                     raise _error(item, f"frame {number} is damaged", _AGAIN)
                 if number in wanted and number not in found:

@@ -77,6 +77,68 @@ def test_a_variable_frame_rate_goes_by_time(tmp_path: Path, real: tuple[Item, np
     assert np.array_equal(read_frames(item, [0, 1, 1, 3], times), shown[[0, 1, 1, 3]])
 
 
+def encoded(path: Path, frames: np.ndarray, codec: str, b_frames: int, container: str | None = None) -> Item:
+    """25 frames a second, a key frame in twelve."""
+    with av.open(str(path), "w", format=container) as out:
+        stream = out.add_stream(codec, rate=25, options={"g": "12"})
+        stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
+        stream.codec_context.max_b_frames = b_frames
+        for picture in frames:
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")))
+        out.mux(stream.encode(None))
+    return Item(path.name, str(path))
+
+
+def check_frames(item: Item, numbers: list[int]) -> None:
+    """That frames of these numbers are those of decoding from the start, and there are as many as that gives."""
+    with av.open(item.path) as container:
+        shown = np.stack([f.to_ndarray(format="rgb24") for f in container.decode(video=0)])
+    times = read_times(item)
+    assert len(times.start_s) == len(shown)
+    assert times.duration_s == pytest.approx(len(shown) / 25, abs=0.01)
+    assert np.array_equal(read_frames(item, numbers, times), shown[numbers])
+    decode_whole(item, times)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "container"),
+    [
+        ("a.ts", "libx264", "mpegts"),
+        ("a.mpg", "mpeg2video", "mpeg"),
+        ("a.avi", "mpeg4", None),
+        ("b.avi", "libx264", None),
+    ],
+)
+def test_containers_that_have_no_index_of_times(
+    tmp_path: Path, real: tuple[Item, np.ndarray], name: str, codec: str, container: str | None
+) -> None:
+    item = encoded(tmp_path / name, real[1][:40], codec, 2, container)
+    for numbers in ([0], [5, 20], [39], list(range(40))):
+        check_frames(item, numbers)
+
+
+def test_a_video_that_was_cut_without_decoding(tmp_path: Path, real: tuple[Item, np.ndarray]) -> None:
+    """What lies before the cut is in the file, and an edit list hides it."""
+    whole, cut = encoded(tmp_path / "whole.mp4", real[1][:40], "libx264", 2), tmp_path / "cut.mp4"
+    with av.open(whole.path) as source, av.open(str(cut), "w") as out:
+        stream = source.streams.video[0]
+        to = out.add_stream_from_template(stream)
+        begin = int(0.7 / stream.time_base)
+        for packet in source.demux(stream):
+            if packet.dts is not None and packet.pts >= int(0.48 / stream.time_base):  # from the key frame before it
+                packet.pts, packet.dts, packet.stream = packet.pts - begin, packet.dts - begin, to
+                out.mux(packet)
+    check_frames(Item("cut", str(cut)), [0, 5, 15])
+
+
+def test_own_frames_of_a_variable_rate_are_enough_or_not(tmp_path: Path, real: tuple[Item, np.ndarray]) -> None:
+    item = variable(tmp_path / "v.mkv", real[1][:5, :32, :32], [0, 40, 600, 640, 1000])
+    times = read_times(item)
+    assert clip_times(times, item, 5, 0.0, 0.5).tolist() == times.start_s.tolist()
+    with pytest.raises(VideoError, match=r"5 frames\) are shorter than the clip"):
+        clip_times(times, item, 6, 0.0, 0.5)
+
+
 def test_clips_begin_where_the_generator_says(real: tuple[Item, np.ndarray]) -> None:
     item, times = real[0], read_times(real[0])
     at = [clip_times(times, item, 16, 8.0, np.random.default_rng(k)) for k in range(40)]
