@@ -270,13 +270,18 @@ def test_the_table_shows_the_order(
         assert float(table["sda"][f"f1_{stratum_of}"].split()[0]) > float(table["noisy"][f"f1_{stratum_of}"].split()[0])
 
 
-def test_the_benchmark_is_read(recipes: None) -> None:
+def test_the_benchmark_is_read(recipes: None, monkeypatch: pytest.MonkeyPatch) -> None:
     import seg_bench
 
     bench = seg_bench.read_benchmark("conf/benchmark.yaml", "here")
     assert len(bench["encoders"]) == 6
-    (first,) = seg_bench.stages(bench, "conf/benchmark.yaml", False)  # nothing is scored: there is no second one yet
+    stages = list(seg_bench.stages(bench, "conf/benchmark.yaml", False))  # by the results that are committed
+    assert [len(s) for s in stages] == [6, 5, 9, 8]
+    first = stages[0]
     assert [c.encoder for c in first] == bench["encoders"]
+    assert {c.encoder for c in stages[3]} == {"resnet18"}
+    monkeypatch.setattr(seg_bench, "finished", dict)
+    assert len(list(seg_bench.stages(bench, "conf/benchmark.yaml", False))) == 1  # nothing is scored: no second one yet
     whole = seg_bench.read_benchmark("conf/benchmark.yaml", "all")
     (product,) = seg_bench.stages(whole, "conf/benchmark.yaml", True)
     assert len(product) == len(set(product)) == 43 * 5 * 9 * 8
