@@ -272,7 +272,8 @@ def r_squared(x: list[float], y: list[float]) -> float:
 
 
 def tables(cells: list[Point]) -> str:
-    """A row a run and budget; and how well the validation loss of students, and of the averages, tells each score."""
+    """A row a run and budget; and how well the validation loss tells each score: within a run, and over all students, averages and
+    teachers, whose losses are against targets of their own."""
     done = finished()
     scores = [f"{t}-{h}" for t in cells[0].shared["tasks"] for h in cells[0].shared["heads"]]
     rows = []
@@ -290,10 +291,12 @@ def tables(cells: list[Point]) -> str:
     text = markdown(["run", "seeds", "operations", "its teacher's", "loss", *scores], rows)
     lines = []
     trained = [c for c in cells if not c.untrained]
+    runs = dict.fromkeys(c.name.partition("@")[0] for c in trained if len(c.stops) > 1)
     for kind, mine in (
-        ("students", [c for c in trained if c.teacher]),
-        ("averages", [c for c in trained if c.settings().step == "ema"]),
-        ("teachers", [c for c in trained if c.settings().step == "teacher"]),
+        *((name, [c for c in trained if c.name.partition("@")[0] == name]) for name in runs),
+        ("all students", [c for c in trained if c.teacher]),
+        ("all averages", [c for c in trained if c.settings().step == "ema"]),
+        ("all teachers", [c for c in trained if c.settings().step == "teacher"]),
     ):
         found = [done[c.sha256] for c in mine if c.sha256 in done]
         loss = [f["validation"]["loss"] for f in found]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import sys
 import time
 from collections import Counter
@@ -255,4 +256,26 @@ def test_the_untrained_encoder_stands_beside_them(monkeypatch: pytest.MonkeyPatc
     grid.finish(cell)
     table = grid.tables([cell])
     assert "| untrained | 1 | 0 | 0 | - | 0.600" in table
-    assert "| averages | 0 | nan" in table  # its loss says nothing of training
+    assert "| all averages | 0 | nan" in table  # its loss says nothing of training
+
+
+def test_the_loss_is_held_against_the_score_within_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT / "egs/toy_motion/salt1")
+    monkeypatch.syspath_prepend(ROOT / "recipes")
+    grid = importlib.import_module("salt_grid")
+    cells = [c for c in grid.read_points("conf/grid.yaml") if c.name.startswith(("student@", "of_small_teacher@"))]
+    cells = [c for c in cells if not c.seed]
+    rows, flops = {}, {"total": 1.0, "teacher": 1.0}
+    for cell in cells:
+        k = cell.stops.index(cell.budget)
+        loss, score = (5.0 - k, 0.1 * k) if cell.name.startswith("student") else (1.0 - 0.1 * k, 0.1 * k)
+        scores = {f"{t}-{h}": score for t in ("motion", "direction") for h in ("attentive", "linear", "knn")}
+        within = {name: [score, score] for name in scores}
+        rows[cell.sha256] = {"scores": scores, "intervals": within, "validation": {"loss": loss}, "flops": flops}
+    monkeypatch.setattr(grid, "finished", lambda: rows)
+    table = grid.tables(cells)
+    assert "| student | 4 | 1.000" in table
+    assert "| of_small_teacher | 4 | 1.000" in table
+    pooled = re.search(r"\| all students \| 8 \| ([\d.]+)", table)  # of two targets, whose losses do not compare
+    assert pooled
+    assert float(pooled[1]) < 0.5
