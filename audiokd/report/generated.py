@@ -47,7 +47,6 @@ def picture_grid(rows: Mapping[str, Sequence[Image.Image]], columns: int = COLUM
 def samples_by_class(media: MediaSet, rows: int = ROWS, columns: int = COLUMNS) -> dict[str, list[Image.Image]]:
     """The first pictures (of sounds, log-mel spectrograms) of each of the first classes, or captions; unreadable ones are passed
     over."""
-    from audiokd.data.audio import load
     from audiokd.data.images import load_image
     from audiokd.errors import AudiokdError
 
@@ -60,13 +59,20 @@ def samples_by_class(media: MediaSet, rows: int = ROWS, columns: int = COLUMNS) 
             if media.kind == "image":
                 shown = load_image(item)
             else:
-                wav, rate = load(media.utterances[item.id])
-                mel = log_mel(np.asarray(wav), rate, rate / 2)
-                shown = spectrogram(mel, float(mel.max())).convert("RGB")
+                shown = sound_picture(media, item.id)
         except AudiokdError:  # counted in the scores
             continue
         found.setdefault(name, []).append(shown)
     return {media.classes.get(n, n): of for n, of in sorted(found.items())}
+
+
+def sound_picture(media: MediaSet, id: str) -> Image.Image:
+    """The log-mel spectrogram of a sound, up to half of its rate, low bands at the bottom."""
+    from audiokd.data.audio import load
+
+    wav, rate = load(media.utterances[id])
+    mel = log_mel(np.asarray(wav), rate, rate / 2)
+    return spectrogram(mel, float(mel.max())).convert("RGB")
 
 
 def add_generated(page: Report, exp: Path) -> tuple[list[str], list[list[str]]] | None:
