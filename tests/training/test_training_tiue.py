@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -397,6 +398,26 @@ def test_texts_of_any_encoder(root: Path, tmp_path: Path) -> None:
     told = module.pipeline.conditions(["a dog", None])["encoder_hidden_states"]
     assert told.shape == (2, 20, 32)
     assert [n for n in module.state_dict() if not n.startswith(("student.", "ema."))] == []
+
+
+@pytest.mark.parametrize("most", [0.0, 1.0])
+def test_float16_clips_the_gradient_and_not_its_scale(root: Path, tmp_path: Path, most: float) -> None:
+    """The norm that is clipped and logged is the gradient's, however the loss is scaled; Lightning takes the scale off later."""
+    module, _, batch = build(root, tmp_path / "run")
+    found = []
+    for scaler in (None, torch.amp.GradScaler("cpu", init_scale=2.0**12)):
+        module._trainer = SimpleNamespace(precision_plugin=SimpleNamespace(scaler=scaler))
+        module.zero_grad()
+        loss = 100 * sum(p.sum() for p in module.student.parameters())
+        (loss if scaler is None else scaler.scale(loss)).backward()
+        norm = module.clip_gradient(module.student.parameters(), most, batch)
+        if scaler is not None:
+            scaler.unscale_(torch.optim.SGD(module.student.parameters(), 1.0))
+        left = torch.cat([p.grad.flatten() for p in module.student.parameters()]).norm()
+        assert float(left) == pytest.approx(most or float(norm), rel=1e-4)
+        found.append(float(norm))
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
+    assert found[0] > 100
 
 
 def test_spread_falls_where_samples_collapse() -> None:
