@@ -444,11 +444,19 @@ def test_spread_falls_where_samples_collapse() -> None:
         ({"distill__steps": 1}, "one step under leading"),
         ({"distill__steps": 3}, "3 steps do not divide the schedule of 1000"),
         ({"distill__kind": "lcm", "distill__solver_steps": 7}, "7 solver steps do not divide"),
+        ({"distill__kind": "lcm", "distill__steps": 60}, "60 steps of a model that learnt 50"),
+        ({"distill__t_max": 0.0202}, "no time of 1000 lies between 0.02 and 0.0202"),
         ({"lora__targets": ("nowhere",)}, "no adapter can be put in"),
         ({"step": "pretrain", "distill__teacher": "", "model__widths": (8,)}, "1 widths and 2 of attention"),
         ({"step": "pretrain", "distill__teacher": "", "model__widths": (8, 12)}, "multiples of 4"),
         ({"step": "pretrain", "distill__teacher": "", "model__size": 9}, "pictures of 9 x 9"),
         ({"step": "pretrain", "distill__teacher": "", "model__attention": (False, False)}, "no level attends"),
+        ({"step": "pretrain", "distill__teacher": "", "model__channels": 2}, "pictures of 2 channels"),
+        ({"step": "pretrain", "distill__teacher": "", "model__heads": 0}, "--model.heads 0"),
+        ({"step": "pretrain", "distill__teacher": "", "model__norm_groups": 0}, "--model.norm_groups 0"),
+        ({"step": "pretrain", "distill__teacher": "", "model__layers": 0}, "--model.layers 0"),
+        ({"step": "pretrain", "distill__teacher": "", "model__size": 0}, "--model.size 0"),
+        ({"step": "pretrain", "distill__teacher": "", "noising__timesteps": 0}, "--noising.timesteps 0"),
     ],
 )
 def test_what_is_refused(root: Path, tmp_path: Path, changes: dict[str, Any], said: str) -> None:
@@ -466,6 +474,13 @@ def test_bad_inputs(root: Path, tmp_path: Path, beckett: Path) -> None:
     write_items(tmp_path / "bare", [bare.with_(label=None)])
     with pytest.raises(AudiokdError, match="1 of 1 items have neither label nor caption"):
         TiUERun(s, str(tmp_path / "bare"), str(root / "dev"))
+    captioned = []
+    for name in ("train", "dev"):
+        items = [i.with_(label=None, caption="a digit") for i in read_items(root / name)]
+        write_items(tmp_path / f"captioned-{name}", items)
+        captioned.append(str(tmp_path / f"captioned-{name}"))
+    with pytest.raises(AudiokdError, match=r"captions and no labels(.|\n)*--model.text_encoder"):
+        TiUERun(s, *captioned).build(tmp_path)
     write_items(tmp_path / "mixed", [bare, Item("sound", str(beckett), label="cat")])
     with pytest.raises(AudiokdError, match="sound is no picture, others are"):
         TiUERun(s, str(tmp_path / "mixed"), str(root / "dev"))
