@@ -149,6 +149,17 @@ def test_killed_and_started_again_equals_never_killed(
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_validation_sees_every_class(root: Path, tmp_path: Path, kind: str) -> None:
+    """A set lies class by class; its first items are of one class."""
+    by_class = sorted(read_items(root / "dev"), key=lambda i: i.label or "")
+    write_items(tmp_path / "dev", [i.with_(id=f"{i.label}-{k:02d}") for k, i in enumerate(by_class)])
+    (tmp_path / "run").mkdir()
+    s = settings("distill", distill__kind=kind, distill__teacher=str(root / "teacher"), data__val_items=3)
+    _, data = TiUERun(s, str(root / "train"), str(tmp_path / "dev")).build(tmp_path / "run")
+    assert [data.dev_set[0, k]["prompt"] for k in range(len(data.dev_set))] == ["cat", "dog", "rain"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_teacher_is_frozen_and_nobodys(root: Path, tmp_path: Path, kind: str) -> None:
     module, _, _ = build(root, tmp_path / "run", kind)
     of_teacher = {p for part in module.frozen() for n, p in part.named_parameters() if "lora" not in n}
