@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from method_settings import settings_of
 from tiny_diffusion import save_audioldm, save_audioldm2, stable_diffusion
 from tiny_digits import save_digits
 from tiny_pairs import save_pair
-from whole_runs import checkpoint, differences, rows
+from whole_runs import checkpoint, differences, finish, rows
 
 from audiokd.data.items import Item, read_items, write_items
 from audiokd.errors import AudiokdError, ConfigError
@@ -146,6 +147,38 @@ def test_killed_and_started_again_equals_never_killed(
     assert pipeline_sha256(made) != pipeline_sha256(before)
     export(str(tmp_path / "whole"), str(tmp_path / "init"), "init")  # a baseline: the teacher sampled as its student
     assert pipeline_sha256(load_pipeline(str(tmp_path / "init"))) == pipeline_sha256(before)
+
+
+@pytest.mark.slow
+def test_two_processes_learn_of_both(root: Path, tmp_path: Path) -> None:
+    """Of one label the first process has the prompts and noise that it has alone: what differs is the other's gradient."""
+    (tmp_path / "p.txt").write_text("cat\n" * 2)
+    words = f"--config tiue/debug --step distill --run.accelerator cpu --distill.teacher {root / 'teacher'}"
+    words += f" --distill.fake_steps 2 --train {tmp_path / 'p.txt'} --dev {tmp_path / 'p.txt'} --run.max_steps 2"
+    command = [str(Path(sys.executable).with_name("audiokd")), "fit", "tiue", *words.split()]
+    finish(command, tmp_path / "one")
+    finish(command, tmp_path / "two", "--run.devices", "2")
+    one, two = (checkpoint(tmp_path / name, "last")["state_dict"] for name in ("one", "two"))
+    for part in ("student.", "ema.", "lora."):
+        assert differences(*({k: v for k, v in s.items() if k.startswith(part)} for s in (one, two))) != [], part
+    found = [{k: float(v) for k, v in rows(tmp_path / name).items()} for name in ("one", "two")]
+    assert found[0].keys() == found[1].keys()
+    assert found[0][1, "train", "vsd"] == pytest.approx(found[1][1, "train", "vsd"], rel=1e-4)
+
+
+def test_fewer_validation_items_than_processes(root: Path, tmp_path: Path) -> None:
+    """Each process says so: one that went on would wait for the other for ever."""
+    _, data, _ = build(root, tmp_path / "run", data__val_items=2)
+    for rank, size in ((0, 3), (2, 3), (1, 2)):
+        root_device = torch.device("cpu")
+        data.trainer = SimpleNamespace(
+            global_rank=rank, world_size=size, strategy=SimpleNamespace(root_device=root_device)
+        )
+        if size == 2:
+            assert len(data.val_dataloader()) == 1
+            continue
+        with pytest.raises(AudiokdError, match="2 validation items for 3 processes"):
+            data.val_dataloader()
 
 
 @pytest.mark.parametrize("kind", KINDS)
