@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from audiokd import objects
 from audiokd.data.ids import is_legal
@@ -21,6 +21,7 @@ from audiokd.data.text import read_utf8
 from audiokd.errors import AudiokdError
 from audiokd.files import jsonl, leads_out, write_bytes
 
+Thing = TypeVar("Thing")
 ITEMS = "items.jsonl"  # its name in a data dir
 _PATHS = ("path", "mask")
 _TEXTS = ("id", "path", "label", "domain", "caption", "mask", "source")
@@ -99,6 +100,12 @@ def read_items(path: str | os.PathLike[str]) -> list[Item]:
     if not items:
         raise AudiokdError("holds no item", where=str(file), fix=_FORM)
     return items
+
+
+def spaced(things: Sequence[Thing], most: int) -> list[Thing]:
+    """`most` of them at most, evenly spaced from the first on: a set is often written class by class."""
+    count = min(most, len(things))
+    return [things[k * len(things) // count] for k in range(count)]
 
 
 def write_items(path: str | os.PathLike[str], items: Iterable[Item]) -> None:

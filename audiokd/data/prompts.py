@@ -14,6 +14,7 @@ from typing import Any
 from audiokd.data.item_inputs import holds_items
 from audiokd.data.items import read_items
 from audiokd.data.labels import LABELS, read_labels
+from audiokd.data.text import read_utf8
 from audiokd.errors import AudiokdError
 
 #: where a table has its texts unless told otherwise; the first that is there
@@ -45,7 +46,8 @@ def read_prompts(path: str | os.PathLike[str], column: str = "", split: str = "t
 
     Args:
         path: a text file (a prompt a line); a folder with items.jsonl, or such a file (each item's caption or label); a data dir
-            of sound with utt2label; .jsonl or .parquet, or a folder of the latter; a folder that `datasets` saved, or a hub id.
+            of sound (captions in text, labels in utt2label); .jsonl or .parquet, or a folder of the latter; a folder that
+            `datasets` saved, or a hub id.
         column: of a table; the first of caption, prompt, text, label that is there unless given.
         split: of a data set.
 
@@ -59,8 +61,8 @@ def read_prompts(path: str | os.PathLike[str], column: str = "", split: str = "t
             what = f"{len(bare)} of {len(found)} items have neither label nor caption: {', '.join(bare[:5])}"
             raise AudiokdError(what, where=str(path), fix="a model is told one of them")
         return found
-    if place.is_dir() and (place / LABELS).is_file():
-        return [Prompt(i, label=words[0]) for i, words in read_labels(place).items() if words]
+    if place.is_dir() and ((place / LABELS).is_file() or (place / "wav.scp").is_file()):
+        return _of_sound(place)
     if place.suffix == ".jsonl" or place.suffix == ".parquet" or place.is_dir() or not place.exists():
         rows: Iterable[tuple[str, str | None, str]] = _rows(place, str(path), column, split)
     else:
@@ -77,6 +79,20 @@ def read_prompts(path: str | os.PathLike[str], column: str = "", split: str = "t
     if not prompts:
         raise AudiokdError("holds no prompt", where=str(path), fix=_FIX)
     return prompts
+
+
+def _of_sound(folder: Path) -> list[Prompt]:
+    """Of a data dir of sound, in the order of utt2label, then of text."""
+    labels, texts = (folder / name for name in (LABELS, "text"))
+    of = {i: words[0] for i, words in read_labels(labels).items() if words} if labels.is_file() else {}
+    said: dict[str, str] = {}
+    if texts.is_file():
+        rows = (line.split(maxsplit=1) for line in read_utf8(texts, "lines `utterance-id words`").splitlines())
+        said = {row[0]: row[1].strip() for row in rows if len(row) == 2}
+    if not of and not said:
+        fix = f"captions in {texts.name}, lines `utterance-id words`, or labels in {LABELS}"
+        raise AudiokdError("the sounds have neither labels nor captions", where=str(folder), fix=fix)
+    return [Prompt(i, of.get(i), said.get(i)) for i in {**of, **said}]
 
 
 def _lines(file: Path) -> Iterator[tuple[str, str | None, str]]:
@@ -130,11 +146,15 @@ def _table(place: Path, name: str, split: str) -> Iterator[dict[str, Any] | None
         return
     files = [place] if place.is_file() else sorted(place.glob("*.parquet")) if place.is_dir() else []
     if files:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         for file in files:
-            for batch in pq.ParquetFile(file).iter_batches():
-                yield from batch.to_pylist()
+            try:
+                for batch in pq.ParquetFile(file).iter_batches():
+                    yield from batch.to_pylist()
+            except (pa.ArrowException, OSError) as e:
+                raise AudiokdError(f"not read as parquet: {str(e).splitlines()[0]}", where=str(file), fix=_FIX) from e
         return
     yield from _data_set(place, name, split)
 

@@ -22,7 +22,7 @@ def trajectory(
         input: prompts, as `audiokd generate` takes them.
         out: file to write.
         steps: of the trajectory.
-        items: prompts that the mean is over, the first ones.
+        items: prompts that the mean is over, evenly spaced.
         seed: of the noise.
         device: cpu, cuda, ...
 
@@ -37,6 +37,7 @@ def trajectory(
     import torch
 
     from audiokd.data.crops import rng_of
+    from audiokd.data.items import spaced
     from audiokd.data.prompts import read_prompts
     from audiokd.files import write_text
     from audiokd.vision.ddim import SPACINGS, ddim_of
@@ -48,8 +49,7 @@ def trajectory(
             f"{steps} steps of {items} items: nothing to compare", fix="--steps 2 or more, --items 1 or more"
         )
     pipeline: Any = load_pipeline(model, device)
-    prompts = read_prompts(input)
-    prompts = prompts[:: max(1, len(prompts) // items)][:items]  # of several classes
+    prompts = spaced(read_prompts(input), items)  # of several classes
     if steps > (total := pipeline.scheduler.config.num_train_timesteps):
         raise AudiokdError(f"{steps} steps of a schedule of {total}", where=model)
     drawn = [rng_of(seed, "noise", p.id, 0).standard_normal(pipeline.sample_shape, np.float32) for p in prompts]

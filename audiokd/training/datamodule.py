@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from audiokd.data.crops import CropDataset, GroupedStepSampler, StepSampler, collate
 from audiokd.data.error_log import ErrorLog
 from audiokd.data.utterance import Utterance
+from audiokd.errors import AudiokdError
 from audiokd.training.settings import CropSettings, RunSettings
 
 
@@ -55,8 +56,17 @@ class StepDataModule(L.LightningDataModule):
         return self.steps(start, min((start // self.run.val_every + 1) * self.run.val_every, self.run.max_steps))
 
     def val_dataloader(self) -> DataLoader:
+        """The validation batches of this process.
+
+        Raises:
+            AudiokdError: fewer items than processes.
+        """
         assert self.trainer is not None
-        mine, size = self.val_keys(self.trainer.global_rank, self.trainer.world_size), self.settings.batch_size
+        count = self.trainer.world_size
+        if count > 1 and not all(self.val_keys(rank, count) for rank in range(count)):  # Lightning takes none without
+            what = f"{len(self.dev_set)} validation items for {count} processes"
+            raise AudiokdError(what, fix="more of them, or fewer --run.devices: each process validates on one at least")
+        mine, size = self.val_keys(self.trainer.global_rank, count), self.settings.batch_size
         return self._loader(self.dev_set, [mine[k : k + size] for k in range(0, len(mine), size)])
 
     def _loader(self, dataset: Any, batches: Any) -> DataLoader:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from audiokd.data.items import Box, Item, read_items, write_items
+from audiokd.data.items import Box, Item, read_items, spaced, write_items
 from audiokd.errors import AudiokdError
 
 
@@ -121,3 +121,9 @@ def test_what_could_not_be_read_is_not_written(tmp_path: Path, items: list[Item]
     with pytest.raises(AudiokdError, match=said):
         write_items(tmp_path, items)
     assert [i.id for i in read_items(tmp_path)] == ["old"]
+
+
+def test_some_from_one_end_to_the_other() -> None:
+    assert spaced("abcdefgh", 3) == ["a", "c", "f"]
+    assert spaced("abc", 3) == spaced("abc", 9) == ["a", "b", "c"]
+    assert spaced("abc", 0) == spaced("", 4) == []

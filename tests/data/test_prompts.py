@@ -49,6 +49,23 @@ def test_items_and_labels(tmp_path: Path) -> None:
     assert read_prompts(tmp_path / "sound") == [Prompt("a", "kick")]
 
 
+def test_sounds_with_captions(tmp_path: Path) -> None:
+    """As items have them: a model of texts is told the caption, a model of labels the label."""
+    (tmp_path / "wav.scp").write_text("a a.wav\nb b.wav\nc c.wav\n")
+    with pytest.raises(AudiokdError, match=r"neither labels nor captions(.|\n)*utt2label"):
+        read_prompts(tmp_path)
+    (tmp_path / "text").write_text("a  a deep  kick \nb\nc rain\n")
+    assert read_prompts(tmp_path) == [Prompt("a", None, "a deep  kick"), Prompt("c", None, "rain")]
+    (tmp_path / "utt2label").write_text("a kick\nb snare\n")
+    found = read_prompts(tmp_path)
+    assert found == [Prompt("a", "kick", "a deep  kick"), Prompt("b", "snare"), Prompt("c", None, "rain")]
+    assert [p.text(False) for p in found] == ["a deep  kick", "snare", "rain"]
+    (tmp_path / "utt2label").unlink()
+    (tmp_path / "text").write_bytes(b"a kick\nb \xff\n")
+    with pytest.raises(AudiokdError, match=r"text:2"):
+        read_prompts(tmp_path)
+
+
 def test_tables(tmp_path: Path) -> None:
     import datasets
     import pyarrow as pa
@@ -68,6 +85,11 @@ def test_tables(tmp_path: Path) -> None:
     assert texts(tmp_path / "saved", split="val") == ["one", "three"]
     with pytest.raises(AudiokdError, match=r"no split train(.|\n)*one of val"):
         read_prompts(tmp_path / "saved")
+    whole = (tmp_path / "folder" / "t.parquet").read_bytes()
+    for broken in (b"", b"no parquet at all", whole[:-40]):
+        (tmp_path / "bad.parquet").write_bytes(broken)
+        with pytest.raises(AudiokdError, match=r"bad.parquet: not read as parquet"):
+            read_prompts(tmp_path / "bad.parquet")
     (tmp_path / "bad.jsonl").write_text('{"caption": "a"}\nnone\n')
     with pytest.raises(AudiokdError, match=r"bad.jsonl:2: not JSON"):
         read_prompts(tmp_path / "bad.jsonl")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from method_settings import settings_of
 from tiny_diffusion import save_audioldm, save_audioldm2, stable_diffusion
 from tiny_digits import save_digits
 from tiny_pairs import save_pair
-from whole_runs import checkpoint, differences, rows
+from whole_runs import checkpoint, differences, finish, rows
 
 from audiokd.data.items import Item, read_items, write_items
 from audiokd.errors import AudiokdError, ConfigError
@@ -145,6 +147,49 @@ def test_killed_and_started_again_equals_never_killed(
     assert pipeline_sha256(made) != pipeline_sha256(before)
     export(str(tmp_path / "whole"), str(tmp_path / "init"), "init")  # a baseline: the teacher sampled as its student
     assert pipeline_sha256(load_pipeline(str(tmp_path / "init"))) == pipeline_sha256(before)
+
+
+@pytest.mark.slow
+def test_two_processes_learn_of_both(root: Path, tmp_path: Path) -> None:
+    """Of one label the first process has the prompts and noise that it has alone: what differs is the other's gradient."""
+    (tmp_path / "p.txt").write_text("cat\n" * 2)
+    words = f"--config tiue/debug --step distill --run.accelerator cpu --distill.teacher {root / 'teacher'}"
+    words += f" --distill.fake_steps 2 --train {tmp_path / 'p.txt'} --dev {tmp_path / 'p.txt'} --run.max_steps 2"
+    command = [str(Path(sys.executable).with_name("audiokd")), "fit", "tiue", *words.split()]
+    finish(command, tmp_path / "one")
+    finish(command, tmp_path / "two", "--run.devices", "2")
+    one, two = (checkpoint(tmp_path / name, "last")["state_dict"] for name in ("one", "two"))
+    for part in ("student.", "ema.", "lora."):
+        assert differences(*({k: v for k, v in s.items() if k.startswith(part)} for s in (one, two))) != [], part
+    found = [{k: float(v) for k, v in rows(tmp_path / name).items()} for name in ("one", "two")]
+    assert found[0].keys() == found[1].keys()
+    assert found[0][1, "train", "vsd"] == pytest.approx(found[1][1, "train", "vsd"], rel=1e-4)
+
+
+def test_fewer_validation_items_than_processes(root: Path, tmp_path: Path) -> None:
+    """Each process says so: one that went on would wait for the other for ever."""
+    _, data, _ = build(root, tmp_path / "run", data__val_items=2)
+    for rank, size in ((0, 3), (2, 3), (1, 2)):
+        root_device = torch.device("cpu")
+        data.trainer = SimpleNamespace(
+            global_rank=rank, world_size=size, strategy=SimpleNamespace(root_device=root_device)
+        )
+        if size == 2:
+            assert len(data.val_dataloader()) == 1
+            continue
+        with pytest.raises(AudiokdError, match="2 validation items for 3 processes"):
+            data.val_dataloader()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_validation_sees_every_class(root: Path, tmp_path: Path, kind: str) -> None:
+    """A set lies class by class; its first items are of one class."""
+    by_class = sorted(read_items(root / "dev"), key=lambda i: i.label or "")
+    write_items(tmp_path / "dev", [i.with_(id=f"{i.label}-{k:02d}") for k, i in enumerate(by_class)])
+    (tmp_path / "run").mkdir()
+    s = settings("distill", distill__kind=kind, distill__teacher=str(root / "teacher"), data__val_items=3)
+    _, data = TiUERun(s, str(root / "train"), str(tmp_path / "dev")).build(tmp_path / "run")
+    assert [data.dev_set[0, k]["prompt"] for k in range(len(data.dev_set))] == ["cat", "dog", "rain"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -399,6 +444,26 @@ def test_texts_of_any_encoder(root: Path, tmp_path: Path) -> None:
     assert [n for n in module.state_dict() if not n.startswith(("student.", "ema."))] == []
 
 
+@pytest.mark.parametrize("most", [0.0, 1.0])
+def test_float16_clips_the_gradient_and_not_its_scale(root: Path, tmp_path: Path, most: float) -> None:
+    """The norm that is clipped and logged is the gradient's, however the loss is scaled; Lightning takes the scale off later."""
+    module, _, batch = build(root, tmp_path / "run")
+    found = []
+    for scaler in (None, torch.amp.GradScaler("cpu", init_scale=2.0**12)):
+        module._trainer = SimpleNamespace(precision_plugin=SimpleNamespace(scaler=scaler))
+        module.zero_grad()
+        loss = 100 * sum(p.sum() for p in module.student.parameters())
+        (loss if scaler is None else scaler.scale(loss)).backward()
+        norm = module.clip_gradient(module.student.parameters(), most, batch)
+        if scaler is not None:
+            scaler.unscale_(torch.optim.SGD(module.student.parameters(), 1.0))
+        left = torch.cat([p.grad.flatten() for p in module.student.parameters()]).norm()
+        assert float(left) == pytest.approx(most or float(norm), rel=1e-4)
+        found.append(float(norm))
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
+    assert found[0] > 100
+
+
 def test_spread_falls_where_samples_collapse() -> None:
     x = torch.randn(6, 1, 8, 8)
     assert float(spread(x)) > 1
@@ -423,11 +488,19 @@ def test_spread_falls_where_samples_collapse() -> None:
         ({"distill__steps": 1}, "one step under leading"),
         ({"distill__steps": 3}, "3 steps do not divide the schedule of 1000"),
         ({"distill__kind": "lcm", "distill__solver_steps": 7}, "7 solver steps do not divide"),
+        ({"distill__kind": "lcm", "distill__steps": 60}, "60 steps of a model that learnt 50"),
+        ({"distill__t_max": 0.0202}, "no time of 1000 lies between 0.02 and 0.0202"),
         ({"lora__targets": ("nowhere",)}, "no adapter can be put in"),
         ({"step": "pretrain", "distill__teacher": "", "model__widths": (8,)}, "1 widths and 2 of attention"),
         ({"step": "pretrain", "distill__teacher": "", "model__widths": (8, 12)}, "multiples of 4"),
         ({"step": "pretrain", "distill__teacher": "", "model__size": 9}, "pictures of 9 x 9"),
         ({"step": "pretrain", "distill__teacher": "", "model__attention": (False, False)}, "no level attends"),
+        ({"step": "pretrain", "distill__teacher": "", "model__channels": 2}, "pictures of 2 channels"),
+        ({"step": "pretrain", "distill__teacher": "", "model__heads": 0}, "--model.heads 0"),
+        ({"step": "pretrain", "distill__teacher": "", "model__norm_groups": 0}, "--model.norm_groups 0"),
+        ({"step": "pretrain", "distill__teacher": "", "model__layers": 0}, "--model.layers 0"),
+        ({"step": "pretrain", "distill__teacher": "", "model__size": 0}, "--model.size 0"),
+        ({"step": "pretrain", "distill__teacher": "", "noising__timesteps": 0}, "--noising.timesteps 0"),
     ],
 )
 def test_what_is_refused(root: Path, tmp_path: Path, changes: dict[str, Any], said: str) -> None:
@@ -445,6 +518,13 @@ def test_bad_inputs(root: Path, tmp_path: Path, beckett: Path) -> None:
     write_items(tmp_path / "bare", [bare.with_(label=None)])
     with pytest.raises(AudiokdError, match="1 of 1 items have neither label nor caption"):
         TiUERun(s, str(tmp_path / "bare"), str(root / "dev"))
+    captioned = []
+    for name in ("train", "dev"):
+        items = [i.with_(label=None, caption="a digit") for i in read_items(root / name)]
+        write_items(tmp_path / f"captioned-{name}", items)
+        captioned.append(str(tmp_path / f"captioned-{name}"))
+    with pytest.raises(AudiokdError, match=r"captions and no labels(.|\n)*--model.text_encoder"):
+        TiUERun(s, *captioned).build(tmp_path)
     write_items(tmp_path / "mixed", [bare, Item("sound", str(beckett), label="cat")])
     with pytest.raises(AudiokdError, match="sound is no picture, others are"):
         TiUERun(s, str(tmp_path / "mixed"), str(root / "dev"))

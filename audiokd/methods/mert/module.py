@@ -171,7 +171,7 @@ class MERTModule(RunModule):
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         # here, because a loss scale has been taken off the gradients by now
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        self._norm = self.clip_gradient(parameters, self.settings.optim.grad_clip, self._batch)
+        self._norm = self.clip_gradient(parameters, self.settings.optim.grad_clip, self._batch, unscaled=True)
 
     def validate_batch(self, batch: dict[str, Any]) -> None:
         losses, logged, rows = self.losses(batch, "val")

@@ -12,7 +12,7 @@ import torch
 from audiokd.data.audio import load_crop
 from audiokd.data.error_log import ErrorLog
 from audiokd.data.images import IMAGE_SUFFIXES, load_image
-from audiokd.data.items import Item
+from audiokd.data.items import Item, spaced
 from audiokd.data.media import MediaSet, open_media
 from audiokd.data.prompts import Prompt
 from audiokd.data.replacing import ReplacingDataset
@@ -123,7 +123,7 @@ def example_data(
     sets: dict[str, MediaSet], how: dict[str, Any], settings: Any, run: Any, folder: Path
 ) -> StepDataModule:
     """Examples to train and to validate on; `how` is what `Examples` is told of them."""
-    dev = sets["dev"].items[: settings.val_items]
+    dev = spaced(sets["dev"].items, settings.val_items)
     train_set = Examples(sets["train"], sets["train"].items, training=True, errors=ErrorLog(folder, "train"), **how)
     dev_set = Examples(sets["dev"], dev, training=False, errors=ErrorLog(folder, "dev"), **how)
     return StepDataModule(train_set, dev_set, collate, settings, run)
@@ -131,5 +131,5 @@ def example_data(
 
 def prompt_data(sets: dict[str, list[Prompt]], by_label: bool, settings: Any, run: Any) -> StepDataModule:
     """Prompts to train and to validate on."""
-    dev = sets["dev"][: settings.val_items]
+    dev = spaced(sets["dev"], settings.val_items)
     return StepDataModule(Prompts(sets["train"], by_label), Prompts(dev, by_label), collate, settings, run)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from audiokd.errors import ConfigError
 from audiokd.losses.clip_hinge import clip_hinge
 from audiokd.losses.denoising import weighted_noise_error
 from audiokd.losses.noise_kl import noise_kl
@@ -35,6 +36,10 @@ class DistillModule(DiffusionModule):
         student: what learns.
         scheduler: DDIM's, of the student.
         clip: of the CLIP term, with `pictures` and `texts` (`audiokd.teachers.clip_score.ClipScore`).
+
+    Raises:
+        AudiokdError: steps that the schedule does not have, or targets that the teacher does not.
+        ConfigError: no time between `t_min` and `t_max`.
     """
 
     shown = ("loss", "spread")
@@ -53,7 +58,10 @@ class DistillModule(DiffusionModule):
         self.__dict__["clip"] = clip
         self.shape = pipeline.shape_of(d.size)
         self.total = self.schedule.config.num_train_timesteps
-        self.window = (int(d.t_min * self.total), int(d.t_max * self.total))
+        self.window = (round(d.t_min * self.total), round(d.t_max * self.total))
+        if self.window[0] >= self.window[1]:
+            what = f"no time of {self.total} lies between {d.t_min} and {d.t_max} of the schedule"
+            raise ConfigError(what, fix="--distill.t_min and --distill.t_max, further apart")
 
     def frozen(self) -> list[nn.Module]:
         found = super().frozen()

@@ -17,7 +17,7 @@ from audiokd.methods.tiue.distill import spread
 from audiokd.methods.tiue.module import DiffusionModule, alphas
 from audiokd.methods.tiue.settings import TiUESettings
 from audiokd.nn.ema import ema_update
-from audiokd.vision.consistency import consistent, training_timesteps
+from audiokd.vision.consistency import consistent, sampling_timesteps, training_timesteps
 from audiokd.vision.ddim import ddim_of, split
 from audiokd.vision.tiue_pipeline import Conditions, TiUEPipeline, guided, joined
 
@@ -30,6 +30,9 @@ class LCMModule(DiffusionModule):
         settings: configuration.
         pipeline: the teacher's.
         student: what learns.
+
+    Raises:
+        AudiokdError: a solver whose steps do not divide the schedule, or of fewer steps than the student's.
     """
 
     def __init__(self, settings: TiUESettings, pipeline: TiUEPipeline, student: nn.Module):
@@ -39,6 +42,8 @@ class LCMModule(DiffusionModule):
         total = self.schedule.config.num_train_timesteps
         self.grid = training_timesteps(total, settings.distill.solver_steps)
         self.skip = total // settings.distill.solver_steps
+        # what it cannot be sampled at is said now, not after training
+        sampling_timesteps(total, settings.distill.solver_steps, settings.distill.student_steps)
 
     def train(self, mode: bool = True) -> LCMModule:
         """As of torch, but averages stay in eval mode."""

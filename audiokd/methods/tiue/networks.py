@@ -29,6 +29,19 @@ def new_pipeline(settings: TiUESettings, labels: list[str], is_sound: bool) -> T
         ConfigError: sizes that the network cannot have.
     """
     m, n = settings.model, settings.noising
+    if not labels and not m.text_encoder:
+        fix = "--model.text_encoder, whose texts captions are; or `label` in items.jsonl, utt2label"
+        raise ConfigError("the items have captions and no labels, and there is no text encoder", fix=fix)
+    sizes = {
+        "model": {k: getattr(m, k) for k in ("size", "layers", "heads", "norm_groups", "text_dim")},
+        "noising": {"timesteps": n.timesteps},
+    }
+    for part, of in sizes.items():
+        for name, value in of.items():
+            if value < 1:
+                raise ConfigError(f"--{part}.{name} {value}", fix="1 or more")
+    if m.channels not in (1, 3):
+        raise ConfigError(f"pictures of {m.channels} channels", fix="--model.channels 1, grey, or 3")
     tokenizer, text_encoder = text_parts(m.text_encoder) if m.text_encoder else (None, None)
     if len(m.widths) != len(m.attention) or not m.widths:
         raise ConfigError(f"{len(m.widths)} widths and {len(m.attention)} of attention", fix="as many of each")

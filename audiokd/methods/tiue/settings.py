@@ -180,7 +180,7 @@ class TiUEData:
         num_workers: loader processes a device; the batches are the same whatever it is.
         column: of a table of prompts.
         split: of a data set of prompts.
-        val_items: of the validation set at most.
+        val_items: of the validation set at most, evenly spaced.
         test: of pretrain and lcm, data dirs that samples are compared with; a run that would learn from one of their items does not
             start.
     """
