@@ -43,7 +43,7 @@ def read_movielens(folder: str | Path) -> tuple[list[Rating], dict[str, frozense
         if name == "u.data":
             genres[row[0]] = frozenset(g for g, flag in zip(GENRES, row[5:24], strict=True) if flag == "1")
         elif name == "ratings.dat":
-            genres[row[0]] = frozenset(row[2].split("|"))
+            genres[row[0]] = frozenset(row[-1].split("|"))  # a title may have the separator in it
         else:
             genres[row[0]] = frozenset(row[-1].split(" "))
     found = []

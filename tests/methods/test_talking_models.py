@@ -158,6 +158,27 @@ def test_a_loss_without_a_weight_is_absent_and_the_others_stay(off: str) -> None
     assert all(torch.equal(without[k], found[k]) for k in without)
 
 
+def test_what_nothing_needs_is_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    for name in ("encode", "decode"):
+        own = getattr(Interpreters, name)
+
+        def watched(self: Any, who: str, *args: Any, name: str = name, own: Any = own) -> Tensor:
+            asked.append(f"{name} {who}")
+            return own(self, who, *args)
+
+        monkeypatch.setattr(Interpreters, name, watched)
+    off = {"interact": 0.0, "message": 0.0, "state": 0.0}
+    for on, needed in (
+        ("message", {"encode student", "encode teacher"}),  # nobody answers
+        ("state", {"encode student", "encode teacher", "decode student", "decode teacher"}),
+    ):
+        asked.clear()
+        assert Talk().losses(**off | {on: 1.0}).keys() == {f"{on}_1"}
+        assert set(asked) == needed
+        assert len(asked) == len(needed)
+
+
 def test_one_encoder_and_decoder_for_both() -> None:
     shared = Interpreters((6, 4), (6, 4), MessageSettings(shared=True, dim=4, hidden=6))
     own = Interpreters((6, 4), (6, 4), MessageSettings(dim=4, hidden=6))

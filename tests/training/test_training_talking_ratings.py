@@ -122,7 +122,7 @@ LAYOUTS = {
         "u.data": "7\t2\t3\t881250949\n8\t2\t5\t0\n",
         "u.item": f"2|GoldenEye (1995)|01-Jan-1995||http://x|{FLAGS}\n",
     },
-    "1m": {"ratings.dat": "7::2::3::978300760\n8::2::5::0\n", "movies.dat": "2::Am\xe9lie: a::Comedy|Sci-Fi\n"},
+    "1m": {"ratings.dat": "7::2::3::978300760\n8::2::5::0\n", "movies.dat": "2::Am\xe9lie:: a::Comedy|Sci-Fi\n"},
     "recbole": {
         "ml-100k.inter": "user_id:token\titem_id:token\trating:float\ttimestamp:float\n7\t2\t3\t0\n8\t2\t5\t0\n",
         "ml-100k.item": "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n2\tX\t1995\tComedy Sci-Fi\n",

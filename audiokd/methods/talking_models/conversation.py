@@ -81,16 +81,18 @@ def conversation(
     """
     parts: dict[str, Tensor] = {}
     high = student.high
-    own = None if teacher is None else interpreters.encode("teacher", teacher.high, teacher.layout)
+    own = None
+    if teacher is not None and (weights.message or messages.way == "one"):
+        own = interpreters.encode("teacher", teacher.high, teacher.layout)
     for n in range(1, messages.rounds + 1):
         said = interpreters.encode("student", high, student.layout)
         state = said.new_zeros(())
-        if teacher is None:
-            answer = said
-        elif messages.way == "one":
+        answered = bool(weights.state or weights.interact or n < messages.rounds)
+        answer = said
+        if teacher is not None and messages.way == "one":
             assert own is not None
             answer = own
-        else:
+        elif teacher is not None and answered:
             heard = interpreters.decode("teacher", said, teacher.low, teacher.layout)
             state = state + F.mse_loss(heard.float(), teacher.low.float())
             thought = teacher.think(heard, aloud=False).states[teacher.split.layers[1]]
@@ -98,6 +100,8 @@ def conversation(
         if own is not None and weights.message:
             target = own if weights.message_teacher_learns else own.detach()
             parts[f"message_{n}"] = F.mse_loss(said.float(), target.float())
+        if not answered:
+            break
         told = interpreters.decode("student", answer, student.low, student.layout)
         if weights.state:
             target = student.low if weights.state_student_learns else student.low.detach()
