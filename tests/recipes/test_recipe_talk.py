@@ -198,7 +198,7 @@ def test_grids_can_be_read(corpus: str, monkeypatch: pytest.MonkeyPatch) -> None
     assert len({c.sha256 for c in cells}) == len(cells)
     seeds = {m: {c.seed for c in cells if c.method == m} for m in {c.method for c in cells}}
     off = {f"talk-no-{n}" for n in ("interact", "message", "state")}
-    three = {"alone", "kd", "hints", "modules", "modules-no-kd", "talk", "talk-kd", *off}
+    three = {"alone", "kd", "hints", "modules", "modules-no-kd", "talk", "talk-kd", "talk-interact-0.1", *off}
     three |= {"dkd"} if corpus != "movielens" else set()
     assert {m for m, of in seeds.items() if of == {0, 1, 2}} == three
     one = {"talk-moving", "talk-one-way", "talk-2-rounds", "talk-3-rounds", "kd-large", "talk-large"}
