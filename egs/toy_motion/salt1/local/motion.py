@@ -18,7 +18,7 @@ from PIL import Image
 
 FRAMES, SIZE = 8, 40
 #: velocity of the picture's content as it is seen: pixels, share and degrees a frame
-PAN, ZOOM, TURN = (0.8, 2.0), (0.025, 0.07), (2.5, 7.0)
+PAN, ZOOM, TURN = (1.6, 4.0), (0.04, 0.10), (5.0, 12.0)
 SCALE = (0.9, 1.5)
 #: eight directions of the window, counted from the right, upwards
 PANS = tuple(f"pan_{k}" for k in ("e", "ne", "n", "nw", "w", "sw", "s", "se"))
