@@ -12,9 +12,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
-
 from audiokd.data.images import load_image
+from audiokd.data.items import spaced
 from audiokd.data.media import open_media
 from audiokd.errors import AudiokdError
 from audiokd.report.generated import picture_grid, sound_picture
@@ -33,7 +32,7 @@ def rows_of(folders: dict[str, Path], columns: int) -> dict[str, list]:
     if not common:
         fix = "generate them for one test set"
         raise AudiokdError("the folders have no item in common", where=", ".join(map(str, folders.values())), fix=fix)
-    chosen = [common[k] for k in np.linspace(0, len(common) - 1, min(columns, len(common))).round().astype(int)]
+    chosen = spaced(common, columns)
     return {
         name: [load_image(items[name][id]) if of.kind == "image" else sound_picture(of, id) for id in chosen]
         for name, of in sets.items()

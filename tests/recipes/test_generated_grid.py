@@ -36,7 +36,7 @@ def test_a_row_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert "2 rows of 2" in capsys.readouterr().out
     grid = np.asarray(Image.open(words[0]).convert("L"))
     shown = [[int(grid[32 + 66 * y, TEXT + 32 + 66 * x]) for x in range(2)] for y in range(2)]
-    assert shown == [[10, 30], [110, 130]]  # the first and the last of those that both have
+    assert shown == [[10, 20], [110, 120]]  # of the three that both have
     three = made(tmp_path / "three", {"v": 1})
     monkeypatch.setattr(sys, "argv", ["generated_grid.py", *words, f"three={three}"])
     with pytest.raises(SystemExit, match="no item in common"):
