@@ -78,9 +78,7 @@ class RunModule(L.LightningModule):
             where += f", kept in {path}"
         raise AudiokdError(what, where=where, fix=fix)
 
-    def clip_gradient(
-        self, parameters: Iterable[nn.Parameter], most: float, batch: dict[str, Any], unscaled: bool = False
-    ) -> Tensor:
+    def clip_gradient(self, parameters: Iterable[nn.Parameter], most: float, batch: dict[str, Any]) -> Tensor:
         """Scale the gradient down to the norm `most` (0 is any), and stop a run before it steps by one that is no number: the next
         batch's loss would be the first to tell, of weights that are lost.
 
@@ -88,7 +86,6 @@ class RunModule(L.LightningModule):
             parameters: that have the gradient.
             most: norm, of the gradient without float16's loss scale.
             batch: as of `check_finite`.
-            unscaled: the loss scale is off the gradient already, as in `on_before_optimizer_step`.
 
         Returns:
             The norm before, scalar, without the loss scale.
@@ -96,8 +93,7 @@ class RunModule(L.LightningModule):
         Raises:
             AudiokdError: it is not finite, as of `check_finite`; in float16 the loss scaler leaves such a step out.
         """
-        scaler = None if unscaled else self.loss_scaler
-        scale = 1.0 if scaler is None else float(scaler.get_scale())
+        scale = 1.0 if self.loss_scaler is None else float(self.loss_scaler.get_scale())
         norm = nn.utils.clip_grad_norm_(parameters, scale * most or float("inf")) / scale
         if self.loss_scaler is None:
             self.check_finite(norm, batch, name="gradient")

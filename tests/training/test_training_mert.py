@@ -150,21 +150,29 @@ def test_gradients_into_the_convolutions_are_scaled(corpus: tuple[Path, Path]) -
         torch.testing.assert_close(grads[0.1][name], g * scale, rtol=1e-4, atol=1e-8)
 
 
-def test_the_gradient_is_clipped_where_no_scale_is_on_it(corpus: tuple[Path, Path]) -> None:
-    """In the hook that comes after a loss scale has been taken off; what is logged is the norm before."""
-    module = module_of(optim__grad_clip=0.1)
-    losses, _, _ = module.losses(batch_of(corpus[0], module), 0)
-    module.total(losses).backward()
-    optimizer = module.configure_optimizers()
+def test_the_gradient_is_clipped_before_the_step(
+    corpus: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is logged is the norm before."""
+    seen: list[tuple[float, float, float]] = []
+    clip = MERTModule.clip_gradient
 
-    def norm() -> float:
-        return float(torch.stack([p.grad.norm() for p in module.parameters() if p.grad is not None]).norm())
+    def watched(self: MERTModule, parameters: Any, most: float, batch: dict[str, Any]) -> torch.Tensor:
+        def norm() -> float:
+            return float(torch.stack([p.grad.norm() for p in self.parameters() if p.grad is not None]).norm())
 
-    before = norm()
+        before, found = norm(), clip(self, parameters, most, batch)
+        seen.append((before, norm(), float(found)))
+        return found
+
+    monkeypatch.setattr(MERTModule, "clip_gradient", watched)
+    changes = {"run.accelerator": "cpu", "run.max_steps": 1, "run.log_every": 1, "optim.grad_clip": 0.1}
+    fit("mert", settings_of("mert", "debug", changes), str(corpus[0]), str(corpus[1]), str(tmp_path))
+    ((before, after, found),) = seen
     assert before > 0.2
-    module.on_before_optimizer_step(optimizer)
-    assert norm() == pytest.approx(0.1, rel=1e-3)
-    assert float(module._norm) == pytest.approx(before, rel=1e-4)
+    assert after == pytest.approx(0.1, rel=1e-3)
+    assert found == pytest.approx(before, rel=1e-4)
+    assert float(rows(tmp_path)[1, "train", "grad_norm"]) == pytest.approx(before, rel=1e-3)
 
 
 def test_noise_is_heard_and_targets_are_clean(

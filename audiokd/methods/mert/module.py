@@ -66,8 +66,6 @@ class MERTModule(RunModule):
         self.cqt_head = nn.Linear(dim, t.cqt_bins) if t.cqt else None
         m = s.mixture
         self.noise = NoiseMixture(m.probability, m.most, round(m.shortest * rate), round(m.longest * rate))
-        self._norm = torch.zeros(())
-        self._batch: dict[str, Any] = {}
 
     def _check_teacher(self, teacher: CodeTeacher | StoredCodeTeacher | None, where: str) -> None:
         if teacher is None:
@@ -160,18 +158,13 @@ class MERTModule(RunModule):
         total = self.total(losses)
         named = _by_name(losses)
         self.check_finite(total, batch, named)
-        self._batch = batch
         optimizer.zero_grad()
         self.manual_backward(total * share_of_rows(rows, total.device))
-        optimizer.step()
-        self._batch = {}
-        scale = {} if self.loss_scaler is None else {"loss_scale": self.loss_scaler.get_scale()}
-        self.step_done({"loss": total, **named, **logged, "grad_norm": self._norm, "lr": lr, **scale})
-
-    def on_before_optimizer_step(self, optimizer: Any) -> None:
-        # here, because a loss scale has been taken off the gradients by now
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        self._norm = self.clip_gradient(parameters, self.settings.optim.grad_clip, self._batch, unscaled=True)
+        norm = self.clip_gradient(parameters, self.settings.optim.grad_clip, batch)
+        optimizer.step()
+        scale = {} if self.loss_scaler is None else {"loss_scale": self.loss_scaler.get_scale()}
+        self.step_done({"loss": total, **named, **logged, "grad_norm": norm, "lr": lr, **scale})
 
     def validate_batch(self, batch: dict[str, Any]) -> None:
         losses, logged, rows = self.losses(batch, "val")
