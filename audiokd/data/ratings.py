@@ -30,8 +30,8 @@ class Rating(NamedTuple):
 
     @property
     def id(self) -> str:
-        """Unique in a set: nobody rates a movie twice."""
-        return f"{self.user}/{self.movie}"
+        """Unique in a set: nobody rates a movie twice. A slash in the user's name is written %2F, so that one alone is between."""
+        return f"{self.user.replace('%', '%25').replace('/', '%2F')}/{self.movie}"
 
     @property
     def item(self) -> Item:

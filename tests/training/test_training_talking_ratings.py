@@ -114,6 +114,10 @@ def test_what_cannot_be(root: Path, tmp_path: Path) -> None:
         (tmp_path / "bad" / "ratings.tsv").write_text(text)
         with pytest.raises(AudiokdError, match=said):
             read_ratings(tmp_path / "bad")
+    slashed = [Rating("a/b", "c", 1.0), Rating("a", "b/c", 2.0), Rating("a%2Fb", "c", 3.0)]
+    write_ratings(tmp_path / "slashed", slashed)
+    assert read_ratings(tmp_path / "slashed") == slashed
+    assert len({r.id for r in slashed}) == 3
 
 
 FLAGS = "|".join("1" if k in (5, 15) else "0" for k in range(19))
