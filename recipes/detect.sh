@@ -68,6 +68,8 @@ if in_range fit; then
   log "stage 5: fit detector in $exp"
   options=(--config "$config" --model.encoder "$encoder" --train "data/$train_set" --dev "data/$dev_set")
   options+=(--data.events "[data/$train_set,data/$dev_set]")
+  printf -v tested ',data/%s' "${tests[@]}"
+  options+=(--data.test "[${tested:1}]") # neither learns from these nor is selected by them
   [ ! -e "data/$train_set/utt2label" ] || options+=(--data.labels "[data/$train_set]")
   [ -z "$teachers" ] || options+=(--teachers.models "[${teachers// /,}]")
   "${train_prefix[@]}" audiokd fit detector "${options[@]}" --exp_dir "$exp" "${more_fit[@]}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from whole_runs import assert_same_run, checkpoint, finish, kill_at, rows
 import audiokd
 from audiokd.data.crops import collate
 from audiokd.data.events import read_events
+from audiokd.data.inputs import open_input
+from audiokd.data.kaldi import write_data_dir
 from audiokd.errors import AudiokdError
 from audiokd.losses.event_detection import frame_loss
 from audiokd.methods.atst.config import ATSTConfig
@@ -359,6 +363,29 @@ def test_labels_that_cannot_be(corpus: Path, tmp_path: Path) -> None:
     refused("a label that no training event has: dog", data__labels=(table("weak", "train-13 beckett dog"),))
     silent = table("silent", *(f"train-{i:02d}.wav\t\t\t" for i in range(20)))
     refused("not one event in the training set", data__events=(train, dev, silent))
+
+
+def test_it_says_what_was_seen_and_sees_no_test_clip(corpus: Path, tmp_path: Path) -> None:
+    taught, dev, test, folder = (tmp_path / name for name in ("taught", "dev", "test", "exp"))
+    shutil.copytree(corpus / "train", taught)
+    (taught / "regime.json").write_text(json.dumps({"steps": [{"name": "intervals"}]}))
+    of = open_input(str(corpus / "dev")).utterances()
+    write_data_dir(dev, of[::2])
+    write_data_dir(test, of[1::2])
+    folder.mkdir()
+    run = DetectorRun(settings_of(corpus, data__test=(str(test),)), str(taught), str(dev))
+    run.build(folder)
+    about = json.loads((folder / "regime.json").read_text())
+    step, parts = about["steps"][0], {k: len(of) for k, of in run.parts.items()}
+    assert min(parts.values()) > 0
+    assert step["labelled"]["labels"] == {"events": parts["strong"], "labels": parts["weak"]}
+    assert step["unlabelled"]["count"] == parts["unlabelled"]
+    assert step["selection"]["count"] + about["test"]["count"] == len(of)
+    assert about["before"] == {"train": {"steps": [{"name": "intervals"}]}}
+
+    tested = settings_of(corpus, data__test=(str(corpus / "dev"),))
+    with pytest.raises(AudiokdError, match="detector saw .* test items \\(selection\\)"):
+        DetectorRun(tested, str(taught), str(dev)).build(folder)
 
 
 def test_teachers_that_cannot_be(corpus: Path, run: Path, tmp_path: Path) -> None:

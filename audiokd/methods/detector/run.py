@@ -12,11 +12,13 @@ from audiokd.data.crops import duration_of
 from audiokd.data.events import Event, read_events
 from audiokd.data.inputs import open_input
 from audiokd.data.labels import read_labels
+from audiokd.data.regime import Regime, Seen, item_of, write_regime
 from audiokd.data.utterance import Utterance
 from audiokd.errors import AudioError, AudiokdError
 from audiokd.methods.detector.settings import DetectorSettings
 
 KINDS = ("strong", "weak", "unlabelled")
+KNOWN = ("events", "labels")  # what strongly and weakly labelled clips have
 
 
 class DetectorRun:
@@ -64,6 +66,11 @@ class DetectorRun:
         self._check_names(train, [(u, self.tags[u.id]) for u in self.parts["weak"]])
         for u in [*self.parts["strong"], *self.dev]:
             self._check_times(u)
+        self.train = train
+        labelled = [item_of(u, known) for kind, known in zip(KINDS, KNOWN) for u in self.parts[kind]]
+        bare, dev_items = ([item_of(u) for u in of] for of in (self.parts["unlabelled"], self.dev))
+        test = [item_of(u) for path in settings.data.test for u in open_input(path).utterances()]
+        self.regime = Regime("inductive", [Seen("detector", labelled, bare, selection=dev_items)], test)
 
     def _check_strong(self, train: str) -> None:
         if not self.parts["strong"]:
@@ -114,7 +121,11 @@ class DetectorRun:
         return when == "always" or (when == "unlabelled" and unlabelled)
 
     def build(self, folder: Path) -> tuple[Any, Any]:
-        """The module, with the encoder's weights and a head that `run.seed` gives, and its data."""
+        """The module, with the encoder's weights and a head that `run.seed` gives, and its data; writes regime.json.
+
+        Raises:
+            AudiokdError: test clips in training, training clips in dev.
+        """
         import lightning as L
         from lightning.pytorch.utilities import rank_zero_only
         from transformers import AutoModel
@@ -139,6 +150,9 @@ class DetectorRun:
             model.encoder.mask_embed.requires_grad_(False)  # of pretraining alone
         train_last_blocks(model.encoder, model.depth, s.optim.unfreeze)
         if rank_zero_only.rank == 0:
+            before = {"train": self.train, "model.encoder": s.model.encoder}
+            before |= {f"teachers.models.{k}": path for k, path in enumerate(s.teachers.models)}
+            write_regime(folder, self.regime, before)
             write_shape(folder, config)
         teachers = [load_pretrained(AutoModel, path, "the teacher") for path in s.teachers.models]
         for path, teacher in zip(s.teachers.models, teachers):

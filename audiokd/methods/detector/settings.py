@@ -62,6 +62,7 @@ class EventCropSettings(CropSettings):
     Args:
         events: data dirs or files with events.tsv: strongly labelled utterances, of the training and the validation set.
         labels: data dirs or files with utt2label: weakly labelled ones. One with events and labels has the events.
+        test: INPUTs that are tested on; a run that would see one of their utterances does not start.
         batch_strong: strongly labelled crops a device and step.
         batch_weak: weakly labelled ones.
         batch_unlabelled: those without a label.
@@ -74,6 +75,7 @@ class EventCropSettings(CropSettings):
     val_utterances: int = 2500
     events: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
     batch_strong: int = 12
     batch_weak: int = 12
     batch_unlabelled: int = 24
