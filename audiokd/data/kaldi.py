@@ -66,6 +66,18 @@ def read_data_dir(path: str | os.PathLike[str], allow_pipes: bool = False) -> li
     return _utterances(root, tables)
 
 
+def read_texts(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Words by utterance id of a data directory's `text`, by the same rules as `read_data_dir`.
+
+    Raises:
+        AudiokdError: the file breaks one; the first faults are named with file and line.
+    """
+    table = _read_table(Path(path) / "text")
+    if fatal := [f for f in table.faults if f.fatal]:
+        raise faults_error(Path(path), fatal)
+    return {i: words for i, (_, words) in table.rows.items()}
+
+
 def check_data_dir(path: str | os.PathLike[str], allow_pipes: bool = False) -> list[Fault]:
     """Check every rule of a data directory's structure (no audio is opened) and return what is broken."""
     return _check(_read(Path(path)), allow_pipes)

@@ -13,8 +13,8 @@ from typing import Any
 
 from audiokd.data.item_inputs import holds_items
 from audiokd.data.items import read_items
+from audiokd.data.kaldi import read_texts
 from audiokd.data.labels import LABELS, read_labels
-from audiokd.data.text import read_utf8
 from audiokd.errors import AudiokdError
 
 #: where a table has its texts unless told otherwise; the first that is there
@@ -85,10 +85,7 @@ def _of_sound(folder: Path) -> list[Prompt]:
     """Of a data dir of sound, in the order of utt2label, then of text."""
     labels, texts = (folder / name for name in (LABELS, "text"))
     of = {i: words[0] for i, words in read_labels(labels).items() if words} if labels.is_file() else {}
-    said: dict[str, str] = {}
-    if texts.is_file():
-        rows = (line.split(maxsplit=1) for line in read_utf8(texts, "lines `utterance-id words`").splitlines())
-        said = {row[0]: row[1].strip() for row in rows if len(row) == 2}
+    said = {i: words for i, words in read_texts(folder).items() if words} if texts.is_file() else {}
     if not of and not said:
         fix = f"captions in {texts.name}, lines `utterance-id words`, or labels in {LABELS}"
         raise AudiokdError("the sounds have neither labels nor captions", where=str(folder), fix=fix)

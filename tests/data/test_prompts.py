@@ -64,6 +64,9 @@ def test_sounds_with_captions(tmp_path: Path) -> None:
     (tmp_path / "text").write_bytes(b"a kick\nb \xff\n")
     with pytest.raises(AudiokdError, match=r"text:2"):
         read_prompts(tmp_path)
+    (tmp_path / "text").write_text("a kick\na snare\n")
+    with pytest.raises(AudiokdError, match=r"text:2: a: id seen before, in line 1"):
+        read_prompts(tmp_path)
 
 
 def test_tables(tmp_path: Path) -> None:
