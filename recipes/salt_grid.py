@@ -3,7 +3,7 @@
 stopped.
 
     cd egs/toy_motion/salt1 && ../../../recipes/salt_grid.py conf/grid.yaml --forecast
-    ../../../recipes/salt_grid.py conf/grid.yaml            # then --tables
+    ../../../recipes/salt_grid.py conf/grid.yaml            # then --tables, --plot curves.svg
 
 conf/grid.yaml holds what all cells share: `train`, `dev`, `tasks` (of data/TASK/{train,dev,test}, one label an item), `heads`
 with the options of each probe, `decay` (the share of a run that decays), `budgets` (operations of a whole training, the teacher's
@@ -266,14 +266,17 @@ def work(cell: Point) -> str:
     return attempt(cell, do)
 
 
-def r_squared(x: list[float], y: list[float]) -> float:
-    """Of the straight line through points."""
-    return statistics.correlation(x, y) ** 2 if len(x) > 2 and len(set(x)) > 1 and len(set(y)) > 1 else float("nan")
+def fit_of(loss: list[float], score: list[float]) -> str:
+    """R2 of the straight line through points, and which way it goes."""
+    if len(loss) < 3 or len(set(loss)) < 2 or len(set(score)) < 2:
+        return "-"
+    r = statistics.correlation(loss, score)
+    return f"{r * r:.3f} {'falls' if r < 0 else 'rises'}"
 
 
 def tables(cells: list[Point]) -> str:
-    """A row a run and budget; and how well the validation loss tells each score: within a run, and over all students, averages and
-    teachers, whose losses are against targets of their own."""
+    """A row a run and budget; and how well the validation loss tells each score, and whether the score falls or rises with it:
+    within a run, and over all students, averages and teachers, whose losses are against targets of their own."""
     done = finished()
     scores = [f"{t}-{h}" for t in cells[0].shared["tasks"] for h in cells[0].shared["heads"]]
     rows = []
@@ -300,10 +303,52 @@ def tables(cells: list[Point]) -> str:
     ):
         found = [done[c.sha256] for c in mine if c.sha256 in done]
         loss = [f["validation"]["loss"] for f in found]
-        lines.append(
-            [kind, str(len(found)), *(f"{r_squared(loss, [f['scores'][s] for f in found]):.3f}" for s in scores)]
-        )
+        lines.append([kind, str(len(found)), *(fit_of(loss, [f["scores"][s] for f in found]) for s in scores)])
     return text + "\n" + markdown(["R2 of loss and score", "encoders", *scores], lines)
+
+
+def plot(cells: list[Point], out: str) -> None:
+    """Scores of the first probe by operations, a panel a task: a line a run (a point where it has one budget), its seeds' range
+    where there are several, and the untrained encoder's."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot as plt
+
+    done, head = finished(), next(iter(cells[0].shared["heads"]))
+    tasks = cells[0].shared["tasks"]
+    figure, axes = plt.subplots(1, len(tasks), figsize=(5.5 * len(tasks), 4.5), squeeze=False)
+    for task, axis in zip(tasks, axes[0]):
+        key = f"{task}-{head}"
+        chance = 0.0
+        for name in dict.fromkeys(c.name.partition("@")[0] for c in cells):
+            points: dict[float, list[float]] = {}
+            mine = [c for c in cells if c.name.partition("@")[0] == name and c.sha256 in done]
+            for cell in mine:
+                row = done[cell.sha256]
+                chance = row["chance"][key]
+                cost = row["flops"]["total"] if cell.seed == 0 or not points else max(points)
+                points.setdefault(cost, []).append(row["scores"][key])
+            if not points:
+                continue
+            costs = sorted(points)
+            middle = [statistics.mean(points[c]) for c in costs]
+            if mine[0].untrained:
+                axis.axhline(middle[0], color="grey", linewidth=1, linestyle="--", label=name)
+                continue
+            ranges = [
+                [m - min(points[c]) for c, m in zip(costs, middle)],
+                [max(points[c]) - m for c, m in zip(costs, middle)],
+            ]
+            axis.errorbar(costs, middle, ranges, marker="o", markersize=4, linewidth=1, capsize=3, label=name)
+        axis.axhline(chance, color="grey", linewidth=0.5, label="chance")
+        axis.set(title=task, xlabel="operations of the whole training", ylim=(0, 1))
+    axes[0][0].set_ylabel(f"{head} probe, test")
+    axes[0][-1].legend(fontsize=7)
+    figure.tight_layout()
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=150)
+    print(f"{out}: {sum(c.sha256 in done for c in cells)} encoders")
 
 
 def forecast(cells: list[Point], given: dict[str, float]) -> str:
@@ -336,12 +381,16 @@ def forecast(cells: list[Point], given: dict[str, float]) -> str:
 def main() -> None:
     parser = grid_parser(__doc__)
     parser.add_argument("--forecast", action="store_true", help="print what each cell costs; nothing is run")
+    parser.add_argument("--plot", metavar="FILE", help="draw finished cells: the first probe's scores by operations")
     args = parser.parse_args()
     cells = [c for c in read_points(args.grid) if args.only in c.name]
     if args.forecast:
         print(forecast(cells, yaml.safe_load(Path(args.grid).read_text())["forecast"]))
-    elif args.tables:
-        print(tables(cells))
+    elif args.tables or args.plot:
+        if args.tables:
+            print(tables(cells))
+        if args.plot:
+            plot(cells, args.plot)
     else:
         work_through(unfinished(cells), args.nj, work)
 

@@ -226,7 +226,7 @@ def test_the_cells_of_a_grid(corpus: str, monkeypatch: pytest.MonkeyPatch, tmp_p
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(grid.train, (at["student@0", 0], at["student@1", 0]))) == [None, None]
     assert most == [1, 1]  # two points of one run at once do not both train it
-    assert grid.r_squared([1.0, 2.0, 3.0], [2.0, 4.0, 6.0]) == pytest.approx(1.0)
+    assert grid.fit_of([1.0, 2.0, 3.0], [2.0, 4.0, 6.0]) == "1.000 rises"
 
 
 def test_the_untrained_encoder_stands_beside_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_the_untrained_encoder_stands_beside_them(monkeypatch: pytest.MonkeyPatc
     grid.finish(cell)
     table = grid.tables([cell])
     assert "| untrained | 1 | 0 | 0 | - | 0.600" in table
-    assert "| all averages | 0 | nan" in table  # its loss says nothing of training
+    assert "| all averages | 0 | - " in table  # its loss says nothing of training
 
 
 def test_the_loss_is_held_against_the_score_within_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,17 +266,55 @@ def test_the_loss_is_held_against_the_score_within_a_run(monkeypatch: pytest.Mon
     grid = importlib.import_module("salt_grid")
     cells = [c for c in grid.read_points("conf/grid.yaml") if c.name.startswith(("student@", "of_small_teacher@"))]
     cells = [c for c in cells if not c.seed]
-    rows, flops = {}, {"total": 1.0, "teacher": 1.0}
+    rows = {}
     for cell in cells:
         k = cell.stops.index(cell.budget)
         loss, score = (5.0 - k, 0.1 * k) if cell.name.startswith("student") else (1.0 - 0.1 * k, 0.1 * k)
         scores = {f"{t}-{h}": score for t in ("motion", "direction") for h in ("attentive", "linear", "knn")}
         within = {name: [score, score] for name in scores}
-        rows[cell.sha256] = {"scores": scores, "intervals": within, "validation": {"loss": loss}, "flops": flops}
+        flops = {"total": 1.0 + k, "teacher": 1.0}
+        chance = dict.fromkeys(scores, 0.05)
+        rows[cell.sha256] = {
+            "scores": scores, "intervals": within, "chance": chance, "validation": {"loss": loss}, "flops": flops,
+        }  # fmt: skip
     monkeypatch.setattr(grid, "finished", lambda: rows)
     table = grid.tables(cells)
-    assert "| student | 4 | 1.000" in table
-    assert "| of_small_teacher | 4 | 1.000" in table
+    assert "| student | 4 | 1.000 falls" in table
+    assert "| of_small_teacher | 4 | 1.000 falls" in table
     pooled = re.search(r"\| all students \| 8 \| ([\d.]+)", table)  # of two targets, whose losses do not compare
     assert pooled
     assert float(pooled[1]) < 0.5
+
+
+def test_curves_of_a_grid(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A line a run, at its operations; further seeds stand at the budget of the first."""
+    from matplotlib.axes import Axes
+
+    monkeypatch.chdir(ROOT / "egs/toy_motion/salt1")
+    monkeypatch.syspath_prepend(ROOT / "recipes")
+    grid = importlib.import_module("salt_grid")
+    names = ("untrained", "teacher", "student@", "ema@")
+    cells = [c for c in grid.read_points("conf/grid.yaml") if c.name.startswith(names)]
+    rows = {}
+    for cell in cells:
+        k = 3 if cell.seed or len(cell.stops) < 2 else cell.stops.index(cell.budget)
+        scores = {f"{t}-{h}": 0.2 * k + 0.01 * cell.seed for t in ("motion", "direction") for h in ("attentive",)}
+        rows[cell.sha256] = {
+            "scores": scores, "chance": dict.fromkeys(scores, 0.05), "flops": {"total": 1.0 + k + 0.1 * cell.seed},
+        }  # fmt: skip
+    monkeypatch.setattr(grid, "finished", lambda: rows)
+    drawn: dict[str, tuple[list[float], list[float], list[list[float]]]] = {}
+    errorbar = Axes.errorbar
+
+    def seen(self: Axes, x: list[float], y: list[float], *more: list[list[float]], **how: str) -> object:
+        drawn[how["label"]] = (x, y, *more)
+        return errorbar(self, x, y, *more, **how)
+
+    monkeypatch.setattr(Axes, "errorbar", seen)
+    grid.plot(cells, str(tmp_path / "curves.svg"))
+    assert sorted(drawn) == ["ema", "student", "teacher"]
+    at, score, (below, above) = drawn["student"]
+    assert at == [1.0, 2.0, 3.0, 4.0]
+    assert score == pytest.approx([0.0, 0.2, 0.4, 0.61])
+    assert (below, above) == (pytest.approx([0, 0, 0, 0.01]), pytest.approx([0, 0, 0, 0.01]))
+    assert "operations of the whole training" in (tmp_path / "curves.svg").read_text()

@@ -384,7 +384,7 @@ def test_it_says_what_was_seen_and_sees_no_test_clip(corpus: Path, tmp_path: Pat
     assert about["before"] == {"train": {"steps": [{"name": "intervals"}]}}
 
     tested = settings_of(corpus, data__test=(str(corpus / "dev"),))
-    with pytest.raises(AudiokdError, match="detector saw .* test items \\(selection\\)"):
+    with pytest.raises(AudiokdError, match=r"detector saw .* test items \(selection\)"):
         DetectorRun(tested, str(taught), str(dev)).build(folder)
 
 
