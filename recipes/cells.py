@@ -17,6 +17,7 @@ import os
 import statistics
 import sys
 import threading
+import time
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -35,6 +36,8 @@ SERVED.set_forkserver_preload([
 ])  # fmt: skip
 RESULTS, GRID = Path("results.jsonl"), Path("exp/grid")
 WRITING = threading.Lock()
+WAITS = "waits for what is made elsewhere"
+POLL_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -144,12 +147,23 @@ def alone(folder: Path) -> Iterator[bool]:
         yield True
 
 
+class Busy(Exception):
+    """What a cell stands on is being made elsewhere."""
+
+
 @contextlib.contextmanager
 def making(folder: Path) -> Iterator[None]:
-    """Wait until nobody else makes what is in the folder, in this process or another, then make it alone."""
+    """Make what is in the folder, alone.
+
+    Raises:
+        Busy: another process or thread is at it; other cells can be worked on meanwhile.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".making", "w") as f:
-        fcntl.flock(f, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Busy(str(folder)) from None
         yield
 
 
@@ -172,6 +186,8 @@ def attempt(cell: Cell, do: Callable[[], str | None]) -> str:
             return "was done elsewhere"
         try:
             return do() or "done"
+        except Busy:
+            return WAITS
         except AudiokdError as e:
             return f"failed: {e}"
         except Exception as e:  # a fault of the grid's own: the next cell may not have it, and the log keeps all of it
@@ -189,11 +205,19 @@ def unfinished(cells: Sequence[AnyCell]) -> list[AnyCell]:
 
 
 def work_through(left: Sequence[AnyCell], nj: int, work: Callable[[AnyCell], str]) -> None:
-    """Work on cells, `nj` at once; exit 1 if one failed."""
+    """Work on cells, `nj` at once, those last that wait for what is made elsewhere; exit 1 if one failed."""
     failed = 0
     with ThreadPoolExecutor(nj) as pool:
-        for cell, said in zip(left, pool.map(work, left)):
-            print(f"{cell.name} seed {cell.seed}: {said}", flush=True)
-            failed += said.startswith("failed")
+        while left:
+            waiting = []
+            for cell, said in zip(left, pool.map(work, left)):
+                if said == WAITS:
+                    waiting.append(cell)
+                    continue
+                print(f"{cell.name} seed {cell.seed}: {said}", flush=True)
+                failed += said.startswith("failed")
+            if len(waiting) == len(left):
+                time.sleep(POLL_S)
+            left = waiting
     if failed:
         sys.exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import multiprocessing
@@ -9,6 +10,7 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import yaml
@@ -177,6 +179,31 @@ def test_a_cell_that_another_process_has_is_left(grid: ModuleType, recipe: Path)
         assert mine
         assert grid.work(cell, False) == "is being worked on elsewhere"
     assert not grid.said
+
+
+def test_cells_that_wait_for_another_process_come_last(
+    grid: ModuleType, recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What two of three stand on is being made elsewhere, until the other is done and a nap is over."""
+    cells = sys.modules["cells"]
+    three = grid.read_cells("grid.yaml")
+    elsewhere = contextlib.ExitStack()
+    elsewhere.enter_context(cells.making(Path("exp/grid/shared")))
+    order, naps = [], []
+    monkeypatch.setattr(cells, "POLL_S", 0.0)
+    monkeypatch.setattr(cells.time, "sleep", lambda s: (naps.append(s), elsewhere.close()))
+
+    def do(cell: Any) -> str:
+        if cell is not three[1]:
+            with cells.making(Path("exp/grid/shared")):
+                pass
+        order.append(cell)
+        return "done"
+
+    cells.work_through(three, 1, lambda cell: cells.attempt(cell, lambda: do(cell)))
+    assert order == [three[1], three[0], three[2]]
+    assert naps == [0.0]
+    assert capsys.readouterr().out.count("done") == 3
 
 
 def test_a_cell_that_another_process_finished_is_no_second_row(grid: ModuleType, recipe: Path) -> None:
