@@ -296,7 +296,7 @@ def tables(cells: list[Point]) -> str:
     trained = [c for c in cells if not c.untrained]
     runs = dict.fromkeys(c.name.partition("@")[0] for c in trained if len(c.stops) > 1)
     for kind, mine in (
-        *((name, [c for c in trained if c.name.partition("@")[0] == name]) for name in runs),
+        *((name, [c for c in trained if c.name.partition("@")[0] == name and not c.seed]) for name in runs),
         ("all students", [c for c in trained if c.teacher]),
         ("all averages", [c for c in trained if c.settings().step == "ema"]),
         ("all teachers", [c for c in trained if c.settings().step == "teacher"]),
