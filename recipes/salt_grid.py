@@ -276,7 +276,7 @@ def fit_of(loss: list[float], score: list[float]) -> str:
 
 def tables(cells: list[Point]) -> str:
     """A row a run and budget; and how well the validation loss tells each score, and whether the score falls or rises with it:
-    within a run, and over all students, averages and teachers, whose losses are against targets of their own."""
+    within a run of seed 0, and over all students, averages and teachers, whose losses are against targets of their own."""
     done = finished()
     scores = [f"{t}-{h}" for t in cells[0].shared["tasks"] for h in cells[0].shared["heads"]]
     rows = []

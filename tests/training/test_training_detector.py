@@ -383,6 +383,11 @@ def test_it_says_what_was_seen_and_sees_no_test_clip(corpus: Path, tmp_path: Pat
     assert step["selection"]["count"] + about["test"]["count"] == len(of)
     assert about["before"] == {"train": {"steps": [{"name": "intervals"}]}}
 
+    lines = [line.split(maxsplit=1) for line in (test / "wav.scp").read_text().splitlines()]
+    (test / "wav.scp").write_text("".join(f"{i} cat {path} |\n" for i, path in lines))
+    piped = DetectorRun(settings_of(corpus, data__test=(str(test),)), str(taught), str(dev), allow_pipes=True)
+    assert len(piped.regime.test) == about["test"]["count"]
+
     tested = settings_of(corpus, data__test=(str(corpus / "dev"),))
     with pytest.raises(AudiokdError, match=r"detector saw .* test items \(selection\)"):
         DetectorRun(tested, str(taught), str(dev)).build(folder)

@@ -69,7 +69,8 @@ class DetectorRun:
         self.train = train
         labelled = [item_of(u, known) for kind, known in zip(KINDS, KNOWN) for u in self.parts[kind]]
         bare, dev_items = ([item_of(u) for u in of] for of in (self.parts["unlabelled"], self.dev))
-        test = [item_of(u) for path in settings.data.test for u in open_input(path).utterances()]
+        tested = [open_input(path, allow_pipes=allow_pipes) for path in settings.data.test]
+        test = [item_of(u) for of in tested for u in of.utterances()]
         self.regime = Regime("inductive", [Seen("detector", labelled, bare, selection=dev_items)], test)
 
     def _check_strong(self, train: str) -> None:

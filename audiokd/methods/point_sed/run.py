@@ -56,7 +56,8 @@ class PointSedRun:
             what = f"classes that no training event has: {', '.join(strange[:5])}"
             raise AudiokdError(what, where=dev, fix="a higher rate of labels, or leave those events out")
         items = {k: [item_of(u, KNOWN) for u in of] for k, of in self.sets.items()}
-        test = [item_of(u) for path in settings.data.test for u in open_input(path).utterances()]
+        tested = [open_input(path, allow_pipes=allow_pipes) for path in settings.data.test]
+        test = [item_of(u) for of in tested for u in of.utterances()]
         self.regime = Regime("inductive", [Seen("teacher", items["train"], selection=items["dev"])], test)
 
     def describe(self) -> dict[str, Any]:
