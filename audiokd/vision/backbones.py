@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from audiokd.errors import AudiokdError
 from audiokd.nn.weights import check_weights, read_checkpoint
+from audiokd.vision.sliced_convs import slice_strided_pointwise
 from audiokd.vision.transforms import Preprocess, require_timm
 
 #: names of a folder's weights, the first that is there; what else a file of weights may end in
@@ -36,7 +37,7 @@ class Backbone(nn.Module):
         super().__init__()
         from timm.data import resolve_model_data_config
 
-        self.net, self.dim = net, int(net.head_hidden_size)
+        self.net, self.dim = slice_strided_pointwise(net), int(net.head_hidden_size)
         c = resolve_model_data_config(net)
         colours = tuple(c["mean"]), tuple(c["std"])  # lists, of a config.json
         self.preprocess = Preprocess(

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from audiokd.errors import AudiokdError
 from audiokd.nn.weights import check_weights
 from audiokd.vision.backbones import FIX, check_name, load_backbone
+from audiokd.vision.sliced_convs import slice_strided_pointwise
 from audiokd.vision.transforms import Preprocess, require_timm
 
 #: the strides of their inputs are 32, of pspnet 8 (three stages of the encoder), of deeplabv3plus 16 (its last stage is dilated)
@@ -106,7 +107,7 @@ def build_segmenter(network: str, encoder: str, weights: str = "") -> Segmenter:
         what = f"{network} cannot be built on {name}: {' '.join(str(e).split())[:200]}"
         fix = "take another of the two; deeplabv3plus needs an encoder that can be dilated (not DenseNet, HRNet, DPN)"
         raise AudiokdError(what, where=f"{network} on {name}", fix=fix) from e
-    segmenter = Segmenter(net)
+    segmenter = Segmenter(slice_strided_pointwise(net))
     if weights:
         seen = _load_encoder(net.encoder, name, weights)
         segmenter.mean, segmenter.std = seen.mean, seen.std
