@@ -6,4 +6,5 @@ set -euo pipefail
 read_options "$@"
 
 [ -e ../ssl1/data/sounds/test/wav.scp ] || (cd ../ssl1 && ./run.sh --stage data --stop_stage data)
-[ -e data ] || ln -s ../ssl1/data data
+# the lists name files from where that recipe stands: downloads/...
+for f in data downloads; do [ -e "$f" ] || ln -s "../ssl1/$f" "$f"; done
