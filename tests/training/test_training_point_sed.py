@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from audiokd.data.audio import write_wav
 from audiokd.data.crops import rng_of
 from audiokd.data.event_points import EventPoint, check_pairs, point_of, read_points, write_points
 from audiokd.data.events import Event, read_events, write_events
-from audiokd.data.kaldi import read_data_dir
+from audiokd.data.kaldi import read_data_dir, write_data_dir
 from audiokd.errors import AudioError, AudiokdError, ConfigError
 from audiokd.eval.intervals import score_intervals
 from audiokd.methods.point_sed.data import PointDataset, collate_points
@@ -289,6 +290,25 @@ def test_what_is_refused(run: Path, corpus: Path, tmp_path: Path) -> None:
         intervals(model, str(other), str(other))
     with pytest.raises(AudiokdError, match="without a known length"):  # of no events there is no mean
         intervals("fixed", str(other), out)
+
+
+def test_the_set_that_is_tested(corpus: Path, tmp_path: Path) -> None:
+    """Half of dev selects, half is tested: none of these is seen; commands in its wav.scp run where they may."""
+    of = read_data_dir(corpus / "dev")
+    dev, test = tmp_path / "dev", tmp_path / "test"
+    for folder, utts in ((dev, of[::2]), (test, of[1::2])):
+        write_data_dir(folder, utts)
+        for name in ("events.tsv", "points.tsv"):
+            shutil.copy(corpus / "dev" / name, folder)
+    s, train = settings_of("point_sed", "debug", {"data.test": [str(test)]}), str(corpus / "train")
+    lines = [line.split(maxsplit=1) for line in (test / "wav.scp").read_text().splitlines()]
+    (test / "wav.scp").write_text("".join(f"{i} cat {path} |\n" for i, path in lines))
+    with pytest.raises(AudiokdError, match="pipe"):
+        PointSedRun(s, train, str(dev))
+    PointSedRun(s, train, str(dev), allow_pipes=True).build(tmp_path)
+    about = json.loads((tmp_path / "regime.json").read_text())
+    assert about["test"]["count"] == len(of[1::2])
+    assert about["steps"][0]["selection"]["count"] == len(of[::2])
 
 
 def test_a_bad_clip_stops_no_run(corpus: Path, tmp_path: Path) -> None:
