@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -155,6 +156,21 @@ def test_a_drawing_is_no_photograph(tmp_path: Path, photographs: list[Path], mon
     Image.new("RGB", (200, 200), "red").save(tmp_path / "flat.png")
     assert not made.is_photograph(tmp_path / "flat.png")
     assert made.is_photograph(photographs[0])
+
+
+def test_sounds_that_are_shared_are_found(tmp_path: Path, beckett: Path) -> None:
+    """debian_sounds/salt1 takes ssl1's lists, which name files from where ssl1 stands."""
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    theirs, mine = tmp_path / "egs/debian_sounds/ssl1", tmp_path / "egs/debian_sounds/salt1"
+    write_text(theirs / "data/sounds/test/wav.scp", f"a downloads/{beckett.name}\n")
+    (theirs / "downloads").mkdir()
+    (theirs / "downloads" / beckett.name).symlink_to(beckett)
+    mine.mkdir()
+    (mine / "local").symlink_to(ROOT / "egs/debian_sounds/salt1/local")
+    for _ in range(2):  # a second time there is nothing to do
+        subprocess.run(["bash", "local/data.sh"], cwd=mine, check=True)
+    named = (mine / "data/sounds/test/wav.scp").read_text().split()[1]
+    assert (mine / named).samefile(beckett)
 
 
 def test_lists_and_folders_of_kinetics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
