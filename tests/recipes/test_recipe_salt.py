@@ -17,6 +17,7 @@ import pytest
 import torch
 from method_settings import settings_of
 from PIL import Image
+from recipe_copies import ENV
 
 from audiokd.data.items import read_items
 from audiokd.eval.linear_probe import ProbeSet, linear_probe
@@ -168,7 +169,7 @@ def test_sounds_that_are_shared_are_found(tmp_path: Path, beckett: Path) -> None
     mine.mkdir()
     (mine / "local").symlink_to(ROOT / "egs/debian_sounds/salt1/local")
     for _ in range(2):  # a second time there is nothing to do
-        subprocess.run(["bash", "local/data.sh"], cwd=mine, check=True)
+        subprocess.run(["bash", "local/data.sh"], cwd=mine, env=ENV, check=True)
     named = (mine / "data/sounds/test/wav.scp").read_text().split()[1]
     assert (mine / named).samefile(beckett)
 
