@@ -75,10 +75,11 @@ validate_sets() { # sets below data/: stage 2
 }
 
 shard_sets() { # folder for shards, sets below data/: stage 3
-  local to=$1 s
+  local to=$1 s more
+  read -r -a more <<<"$shard_args"
   for s in "${@:2}"; do
     log "stage 3: shard data/$s"
-    audiokd shard "data/$s" "$to/$s" --nj "$nj" --shard_size "$shard_size" --max_error_rate "$max_error_rate"
+    audiokd shard "data/$s" "$to/$s" --nj "$nj" --shard_size "$shard_size" --max_error_rate "$max_error_rate" "${more[@]}"
   done
 }
 

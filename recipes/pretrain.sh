@@ -21,6 +21,7 @@
 #   --checkpoint best|last|init           which weights are exported, extracted and probed; init is the untrained model
 #   --model DIR                           probe this encoder: nothing is trained, stages 2 to 6 do nothing
 #   --data_args "..."                     passed to local/data.sh
+#   --shard_args "--sample_rate 16000"    passed to `audiokd shard`
 #   --score_args "..."                    passed to `audiokd probe`
 #   --device DEVICE                       for targets, extract and score
 #   --max_error_rate R                    share of utterances that may be bad
@@ -53,6 +54,7 @@ clip_layer=clip
 checkpoint=best
 model=
 data_args=
+shard_args=
 score_args=
 shard_size=1000
 max_error_rate=0.01

@@ -17,6 +17,7 @@
 #   --still "T ..."                       stage 8: a linear probe of data/T/{train,dev,test}, pictures: one frame of each clip, which has to be
 #                                         at chance; by --still_model, a folder of timm's
 #   --data_args "..."                     passed to local/data.sh
+#   --shard_args "--sample_rate 16000"    passed to `audiokd shard`
 #   --device DEVICE, --nj N               for extract and score; for validate, shard, extract
 #   --max_error_rate R                    share of items that may be bad
 #
@@ -45,6 +46,7 @@ checkpoint=best
 still=
 still_model=downloads/lite0
 data_args=
+shard_args=
 score_args=
 shard_size=1000
 max_error_rate=0.01

@@ -14,6 +14,7 @@
 #   --model DIR                           score this tokenizer on the test sets: nothing is trained, stages 4 to 6 do nothing
 #   --baseline true|false                 tokenize, decode and score the test sets with the untrained model too
 #   --data_args "..."                     passed to local/data.sh
+#   --shard_args "--sample_rate 16000"    passed to `audiokd shard`
 #   --score_args "..."                    passed to `audiokd score`
 #   --semantics_args "..."                passed to `audiokd semantics`
 #
@@ -36,6 +37,7 @@ asr=
 model=
 baseline=true
 data_args=
+shard_args=
 score_args=
 semantics_args=
 shard_size=1000

@@ -9,8 +9,9 @@
       cuts.info/errors.jsonl   utterances whose audio could not be read: id, where, what
       cuts.info/shards.json    counts and sha256 of all shards, written last
 
-Samples are kept exactly. What is not lhotse's lies in `cuts.info/` because `CutSet.from_shar(in_dir=SHARD_DIR)` takes
-every other name in the folder for a field with one file a shard, and stops.
+Samples are kept exactly; what is resampled on the way (`audiokd shard --sample_rate`) is rounded to 16 bits. What is not lhotse's
+lies in `cuts.info/` because `CutSet.from_shar(in_dir=SHARD_DIR)` takes every other name in the folder for a field with one file a
+shard, and stops.
 Format: https://lhotse.readthedocs.io/en/latest/shar.html
 """
 
@@ -30,7 +31,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import soundfile as sf
 
-from audiokd.data.audio import info, is_whole, load_channels, read_bytes
+from audiokd.data.audio import check_finite, info, is_whole, load_channels, read_bytes, resample
 from audiokd.data.cuts import channel_of, cut_lines, stretch, words
 from audiokd.data.ids import legal_id
 from audiokd.data.utterance import Utterance
@@ -47,7 +48,11 @@ MAX_FLAC_CHANNELS = 8
 
 
 def write_shard(
-    root: Path, number: int, utterances: list[Utterance], on_item: Callable[[Utterance], None] | None = None
+    root: Path,
+    number: int,
+    utterances: list[Utterance],
+    sample_rate: int | None = None,
+    on_item: Callable[[Utterance], None] | None = None,
 ) -> dict[str, Any]:
     """Write one shard; its `cuts.info/NNNNNN.json` comes last. An utterance that cannot be read is left out.
 
@@ -55,6 +60,7 @@ def write_shard(
         root: shard folder.
         number: of the shard.
         utterances: what goes in, in order.
+        sample_rate: Hz at which all are kept, as 16-bit FLAC where they were recorded at another; None: as they are.
         on_item: called after each utterance.
 
     Returns:
@@ -69,7 +75,7 @@ def write_shard(
         for utt in utterances:
             try:
                 member_name(utt.id)
-                item = _encode(utt)
+                item = _encode(utt, sample_rate)
             except AudiokdError as e:
                 errors.append({"id": utt.id, "where": e.where, "what": e.what})
             else:
@@ -173,11 +179,17 @@ class _Item(NamedTuple):
     num_channels: int
 
 
-def _encode(utt: Utterance) -> _Item:
-    """The utterance's audio as bytes from which the very same samples come back."""
+def _encode(utt: Utterance, wanted_rate: int | None) -> _Item:
+    """The utterance's audio as bytes from which the very same samples come back, or those of another rate in 16 bits."""
     x, sample_rate = load_channels(utt)  # decodes all of it, so what is damaged does not get in
+    resampled = wanted_rate not in (None, sample_rate)
+    if wanted_rate is not None and resampled:
+        x = np.stack([resample(np.ascontiguousarray(c), sample_rate, wanted_rate) for c in x.T], axis=1)
+        check_finite(utt, x, wanted_rate)  # sums of samples near float32's end overflow
+        x = (np.rint(x * 2**15).clip(-(2**15), 2**15 - 1) / 2**15).astype(np.float32)
+        sample_rate = wanted_rate
     num_samples, num_channels = x.shape
-    if utt.codec != "npy" and is_whole(utt):
+    if utt.codec != "npy" and not resampled and is_whole(utt):
         audio_format = info(utt).format
         suffix = SUFFIX.get(audio_format, audio_format.lower())
         return _Item(suffix, read_bytes(utt), sample_rate, num_samples, num_channels)

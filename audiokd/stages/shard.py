@@ -28,6 +28,7 @@ def shard(
     shard_size: int = 1000,
     max_error_rate: float = 0.01,
     allow_pipes: bool = False,
+    sample_rate: int | None = None,
     nj: int = 1,
 ) -> dict:
     """Write a corpus as lhotse Shar shards with counts and sha256. Run it again after a stop: it goes on.
@@ -41,6 +42,8 @@ def shard(
         shard_size: utterances a shard (a Shar folder keeps the shards it has, and a tar is one).
         max_error_rate: share of utterances with bad audio from which the stage fails.
         allow_pipes: run wav.scp entries that end in `|` as shell commands.
+        sample_rate: resample what was recorded at another rate to this one, in Hz, and keep it in 16 bits (beyond full scale it is
+            clipped), so that training neither reads more than it hears nor resamples in every epoch. None: every sample is kept.
         nj: processes; each writes whole shards.
 
     Returns:
@@ -48,25 +51,34 @@ def shard(
         itself.
 
     Raises:
-        AudiokdError: too much audio is bad, or shard_dir holds shards of another input or shard_size.
+        AudiokdError: too much audio is bad, sample_rate is below 1, or shard_dir holds shards of another input, shard_size or
+            sample_rate.
     """
     if holds_items(data_dir):
         print(f"{data_dir}: pictures are not packed into shards; give this folder itself to the later stages")
         return {}
     here_only(shard_dir, "a folder of shards")
+    if sample_rate is not None and sample_rate < 1:
+        raise AudiokdError(f"--sample_rate {sample_rate}", fix="give a rate in Hz, such as 16000")
     source, root = open_input(data_dir, shard_size, allow_pipes), Path(shard_dir)
     parts = [part.load() for part in source.shards]
     _check_ids(parts, data_dir)
     with _alone(root):
-        return _shard(root, parts, source.kind, shard_size, max_error_rate, nj)
+        return _shard(root, parts, source.kind, shard_size, sample_rate, max_error_rate, nj)
 
 
 def _shard(
-    root: Path, parts: list[list[Utterance]], kind: str, shard_size: int, max_error_rate: float, nj: int
+    root: Path,
+    parts: list[list[Utterance]],
+    kind: str,
+    shard_size: int,
+    sample_rate: int | None,
+    max_error_rate: float,
+    nj: int,
 ) -> dict[str, Any]:
-    input_state = _claim(root, parts, kind, shard_size)
+    input_state = _claim(root, parts, kind, shard_size, sample_rate)
     states = [shar.finished(root, i, part) for i, part in enumerate(parts)]
-    todo = [(root, i, parts[i]) for i, state in enumerate(states) if state is None]
+    todo = [(root, i, parts[i], sample_rate) for i, state in enumerate(states) if state is None]
     summary = root / shar.INFO / "shards.json"
     if not todo and summary.exists() and _errors(states) <= max_error_rate * sum(map(len, parts)):
         return json.loads(summary.read_bytes())
@@ -75,12 +87,12 @@ def _shard(
 
     total = sum(map(len, parts))
     with progress(f"shard {root.name}", total, "utterances") as bar:
-        bar.update(total - sum(len(part) for _, _, part in todo))
+        bar.update(total - sum(len(part) for _, _, part, _ in todo))
         if nj <= 1:
             written: Iterator[dict[str, Any]] = (shar.write_shard(*t, on_item=lambda _: bar.advance()) for t in todo)
         else:
             written = pool_map(_write, todo, nj)
-        for (_, number, part), state in zip(todo, written):
+        for (_, number, part, _), state in zip(todo, written):
             states[number] = state
             bar.advance(len(part) if nj > 1 else 0, f"{_errors(states)} bad")
             for error in state["errors"]:
@@ -104,7 +116,7 @@ def _shard(
     return shar.finish(root, [state for state in states if state], input_state)
 
 
-def _write(task: tuple[Path, int, list[Utterance]]) -> dict[str, Any]:
+def _write(task: tuple[Path, int, list[Utterance], int | None]) -> dict[str, Any]:
     return shar.write_shard(*task)
 
 
@@ -143,19 +155,23 @@ def _check_ids(parts: list[list[Utterance]], data_dir: str) -> None:
             seen[utt.id] = utt.where
 
 
-def _claim(root: Path, parts: list[list[Utterance]], kind: str, shard_size: int) -> dict[str, Any]:
+def _claim(
+    root: Path, parts: list[list[Utterance]], kind: str, shard_size: int, sample_rate: int | None
+) -> dict[str, Any]:
     """Write down what the shards are made from, or hold it against what is written there; clear away half files."""
     mine = {
         "input": shar.fingerprint([utt for part in parts for utt in part]),
         "input_utterances": sum(map(len, parts)),
         "shard_size": None if kind in ("shar", "webdataset") else shard_size,
         "num_shards": len(parts),
+        **({} if sample_rate is None else {"sample_rate": sample_rate}),
     }
     path = root / shar.INFO / "input.json"
     other = f"give another --shard_dir, or if nothing needs this one: rm -r {root}"
     if path.exists():
         theirs = json.loads(path.read_bytes())
-        differ = [f"{key} {theirs.get(key)} there, {mine[key]} now" for key in mine if theirs.get(key) != mine[key]]
+        keys = [key for key in {**mine, **theirs} if theirs.get(key) != mine.get(key)]
+        differ = [f"{key} {theirs.get(key)} there, {mine.get(key)} now" for key in keys]
         if differ:
             raise AudiokdError(f"holds shards of another input: {'; '.join(differ)}", where=str(root), fix=other)
     elif root.exists() and any(root.iterdir()) and not _only_info(root):

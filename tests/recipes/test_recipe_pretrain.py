@@ -48,6 +48,7 @@ def test_from_data_to_probes(two_cities: Path, beckett: Path, tmp_path: Path) ->
             write_data_dir(task / "data" / split, chosen.values())
 
     options = ["--class_tasks", "voices", "--frame_tasks", "", "--exp", "exp/frame", "--score_args", "--epochs 30"]
+    options += ["--shard_args", "--sample_rate 16000"]
 
     def run(*more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -57,6 +58,7 @@ def test_from_data_to_probes(two_cities: Path, beckett: Path, tmp_path: Path) ->
 
     first = run()
     assert first.returncode == 0, first.stderr[-3000:]
+    assert json.loads((task / "dump/train/cuts.info/shards.json").read_text())["sample_rate"] == 16_000
     found = json.loads((task / "exp/frame/probes-best/voices.json").read_text())
     assert found["rows"] == {"train": 16, "dev": 4, "test": 4}
     assert "| voices | 4 | accuracy |" in first.stdout

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from audiokd.data.audio import load
+from audiokd.data.audio import load, load_at, load_channels, load_crop
 from audiokd.data.inputs import open_input
 from audiokd.errors import AudiokdError
 from audiokd.stages.shard import shard
@@ -62,6 +62,52 @@ def test_same_samples(corpus, tmp_path):
         for name, seal in row["files"].items():
             assert hashlib.sha256((tmp_path / "dump" / name).read_bytes()).hexdigest() == seal["sha256"]
     assert all(s.sha256 for s in after.shards)
+
+
+def test_resampled(corpus, tmp_path):
+    """What training hears is what it would have resampled itself, but for the 16 bits; what has the rate is not touched."""
+    wav = corpus.parent / "wav"
+    x, rate = sf.read(wav / "a16.wav", dtype="float32")
+    sf.write(wav / "stereo.wav", np.stack([x, -x / 2], axis=1), rate)
+    sf.write(wav / "there.wav", x[: 3 * 16_000], 16_000)
+    with (
+        open(corpus / "wav.scp", "a") as scp,
+        open(corpus / "segments", "a") as segments,
+        open(corpus / "text", "a") as text,
+    ):
+        for name in ("stereo", "there"):
+            scp.write(f"{name} {wav / name}.wav\n")
+            segments.write(f"{name}-whole {name} 0 -1\n")
+            text.write(f"{name}-whole WORDS\n")
+    root = tmp_path / "dump"
+    summary = shard(str(corpus), str(root), shard_size=7, sample_rate=16_000)
+    assert summary["sample_rate"] == 16_000
+    before = {u.id: u for u in open_input(corpus).utterances()}
+    after = {u.id: u for u in open_input(root).utterances()}
+    assert list(before) == list(after)
+    for name, utt in after.items():
+        want, (got, got_rate) = load_at(before[name], 16_000), load(utt)
+        assert got_rate == 16_000
+        assert len(got) == len(want)
+        assert np.abs(got - want.clip(-1, 1)).max() <= 2**-15  # half a step by rounding; full scale is a whole one off
+        assert np.abs(got).max() > 0.01
+    two, one = load_channels(after["stereo-whole"])[0], load(after["a16-whole"])[0]
+    assert np.abs(two - np.stack([one, -one / 2], axis=1)).max() <= 2**-14
+    assert np.array_equal(load(after["there-whole"])[0], load(before["there-whole"])[0])
+    for start in (0.0, 1.2345):
+        theirs, mine = (load_crop(u["b24-whole"], 16_000, start, 1.5) for u in (before, after))
+        assert np.abs(theirs - mine).max() <= 2**-15
+    assert shard(str(corpus), str(tmp_path / "two"), shard_size=7, sample_rate=16_000, nj=2) == summary
+    assert digest(tmp_path / "two") == digest(root)
+    shard(str(corpus), str(tmp_path / "exact"), shard_size=7)
+    sizes = [sum(p.stat().st_size for p in f.glob("*.tar")) for f in (root, tmp_path / "exact")]
+    assert sizes[0] < 0.4 * sizes[1]
+    with pytest.raises(AudiokdError, match="sample_rate 16000 there, None now"):
+        shard(str(corpus), str(root), shard_size=7)
+    with pytest.raises(AudiokdError, match="sample_rate 16000 there, 8000 now"):
+        shard(str(corpus), str(root), shard_size=7, sample_rate=8000)
+    with pytest.raises(AudiokdError, match="sample_rate 0"):
+        shard(str(corpus), str(tmp_path / "none"), sample_rate=0)
 
 
 def test_same_bytes_whatever_nj(corpus, tmp_path):
