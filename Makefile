@@ -11,7 +11,7 @@ $(STAMP): constraints.txt pyproject.toml
 	@echo "setting up $(VENV) from constraints.txt (several GB the first time)"
 	@test -x $(PY) || python3 -m venv $(VENV)
 	@$(PY) -m pip install --quiet --upgrade pip
-	@$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[score,exports,s3,sed,music,ray,slurm,vision,diffusion,onnx,dev]'
+	@$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[score,exports,s3,sed,music,ray,slurm,vision,video,diffusion,onnx,dev]'
 	@touch $(STAMP)
 
 demo: venv

@@ -1,7 +1,9 @@
-"""Frames of a video by their times, decoded by PyAV (its wheel carries FFmpeg) or by torchcodec: the same frames by either.
+"""Frames of a video by their times, decoded by PyAV (its wheel carries FFmpeg) or by torchcodec: the same pixels by either.
 
 The frame at time t is the last whose presentation time is not after t, as a player shows it: a variable frame rate needs nothing
-more. Times begin with 0 at a video's first frame.
+more. Times begin with 0 at a video's first frame. A video that says it is to be turned (a phone's) is turned.
+
+PyAV comes first, since torchcodec (0.11) gives the frames of a damaged stream as if nothing were wrong with them.
 """
 
 from __future__ import annotations
@@ -10,7 +12,8 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from functools import cache
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -18,7 +21,7 @@ from audiokd.data.items import Item
 from audiokd.errors import AudiokdError, ConfigError, VideoError
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".3gp")
-Decoder: TypeAlias = Literal["pyav", "torchcodec"]
+Decoder: TypeAlias = Literal["pyav", "torchcodec", "auto"]
 #: containers that say where a time begins; others (MPEG streams, AVI) are decoded from their first frame
 INDEXED = ("mp4", "matroska", "webm", "flv")
 #: of a frame interval: times of files are rounded to their time base
@@ -34,8 +37,9 @@ class VideoTimes:
         first_s: presentation time of the first frame in the file, seconds.
         start_s: presentation time of each frame in rising order, from 0, [N] float64, seconds.
         duration_s: from the first frame to the end of the last.
-        size: width and height in pixels.
+        size: width and height in pixels, as they are stored.
         steady: whether all frames are shown equally long.
+        indexed: whether the container says where a time begins.
     """
 
     first_s: float
@@ -43,6 +47,7 @@ class VideoTimes:
     duration_s: float
     size: tuple[int, int]
     steady: bool
+    indexed: bool
 
     @property
     def interval_s(self) -> float:
@@ -131,8 +136,8 @@ def read_times(item: Item) -> VideoTimes:
         usual = float(np.median(gaps)) if len(gaps) else float(1 / (stream.average_rate or 25))
         end = max(max(ends), order[-1] + usual)
         steady = bool(len(gaps) == 0 or (np.abs(gaps - usual) < max(0.1 * usual, 1.5 * base)).all())
-        size = (stream.width, stream.height)
-        return VideoTimes(float(order[0]), order - order[0], float(end - order[0]), size, steady)
+        size, indexed = (stream.width, stream.height), any(k in container.format.name for k in INDEXED)
+        return VideoTimes(float(order[0]), order - order[0], float(end - order[0]), size, steady, indexed)
 
 
 def read_frames(item: Item, numbers: Sequence[int], times: VideoTimes, decoder: Decoder = "pyav") -> np.ndarray:
@@ -142,7 +147,8 @@ def read_frames(item: Item, numbers: Sequence[int], times: VideoTimes, decoder: 
         item: the video.
         numbers: of the frames, in the order that they are shown, any order and repeats.
         times: of the video.
-        decoder: pyav, or torchcodec where FFmpeg and it are installed.
+        decoder: pyav; torchcodec, which needs FFmpeg's libraries; auto is torchcodec where it can be loaded, else PyAV. What has no
+            index of times (MPEG streams, AVI) is PyAV's in any case: torchcodec numbers its frames otherwise.
 
     Returns:
         uint8 [len(numbers), H, W, 3], RGB.
@@ -151,13 +157,14 @@ def read_frames(item: Item, numbers: Sequence[int], times: VideoTimes, decoder: 
         VideoError: a frame cannot be decoded, or is of another size than the others.
         ConfigError: no such decoder, or it is not installed.
     """
+    if decoder not in get_args(Decoder):
+        raise ConfigError(f"no decoder {decoder!r}", where="data.decoder", fix=f"one of {', '.join(get_args(Decoder))}")
     wanted = sorted(set(map(int, numbers)))
-    if decoder == "torchcodec":
-        found = _by_torchcodec(item, wanted)
-    elif decoder == "pyav":
-        found = _by_pyav(item, wanted, times)
-    else:
-        raise ConfigError(f"no decoder {decoder!r}", where="data.decoder", fix="pyav or torchcodec")
+    other = None if decoder == "pyav" else torchcodec_decoder()
+    if decoder == "torchcodec" and other is None:
+        fix = "pip install 'audiokd[video]' and FFmpeg, or --data.decoder pyav"
+        raise ConfigError("torchcodec cannot be used here", where="data.decoder", fix=fix)
+    found = _by_torchcodec(item, wanted, other) if other and times.indexed else _by_pyav(item, wanted, times)
     return np.stack([found[int(n)] for n in numbers])
 
 
@@ -166,10 +173,11 @@ def _by_pyav(item: Item, wanted: list[int], times: VideoTimes) -> dict[int, np.n
     to_rgb = require_av().video.reformatter.VideoReformatter()  # a frame's own would be made anew for each
     with _opened(item) as (container, stream):
         base = float(stream.time_base)
-        kind = container.format.name
-        counted = kind == "avi"  # its times are those of decoding: with B-frames not when a frame is shown
+        counted = (
+            container.format.name == "avi"
+        )  # its times are those of decoding: with B-frames not when a frame is shown
         try:
-            if wanted[0] and any(k in kind for k in INDEXED):
+            if wanted[0] and times.indexed:
                 at = times.start_s[wanted[0]] + times.first_s
                 container.seek(int(at / base), stream=stream, backward=True)
             for count, frame in enumerate(container.decode(stream)):
@@ -184,7 +192,8 @@ def _by_pyav(item: Item, wanted: list[int], times: VideoTimes) -> dict[int, np.n
                     if (frame.width, frame.height) != times.size:
                         what = f"frame {number} is {frame.width} x {frame.height}, the video {times.size[0]} x {times.size[1]}"
                         raise _error(item, what, "encode it again in one size")
-                    found[number] = to_rgb.reformat(frame, format="rgb24").to_ndarray()
+                    pixels = to_rgb.reformat(frame, format="rgb24").to_ndarray()
+                    found[number] = np.rot90(pixels, round(frame.rotation / 90))
                 if number >= wanted[-1] and len(found) == len(wanted):
                     break
         except VideoError:
@@ -197,14 +206,19 @@ def _by_pyav(item: Item, wanted: list[int], times: VideoTimes) -> dict[int, np.n
     return found
 
 
-def _by_torchcodec(item: Item, wanted: list[int]) -> dict[int, np.ndarray]:
+@cache
+def torchcodec_decoder() -> Any:
+    """torchcodec's VideoDecoder; None where it is not installed, or finds no FFmpeg that it knows."""
     try:
         from torchcodec.decoders import VideoDecoder
-    except (ImportError, RuntimeError, OSError) as e:  # RuntimeError: no FFmpeg beside it
-        fix = "pip install 'audiokd[video]' and FFmpeg, or --data.decoder pyav"
-        raise ConfigError("torchcodec cannot be used here", where="data.decoder", fix=fix) from e
+    except (ImportError, RuntimeError, OSError):  # RuntimeError: no FFmpeg beside it
+        return None
+    return VideoDecoder
+
+
+def _by_torchcodec(item: Item, wanted: list[int], decoder: Any) -> dict[int, np.ndarray]:
     try:
-        frames = VideoDecoder(item.path, seek_mode="exact", dimension_order="NHWC").get_frames_at(wanted).data
+        frames = decoder(item.path, seek_mode="exact", dimension_order="NHWC").get_frames_at(wanted).data
     except Exception as e:
         raise _error(item, f"frames {wanted[0]} to {wanted[-1]} cannot be decoded: {_said(e)}", _AGAIN) from e
     return dict(zip(wanted, frames.cpu().numpy()))

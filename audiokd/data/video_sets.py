@@ -1,9 +1,13 @@
-"""Videos in a folder a class, and lists of `path label` lines (Kinetics-400, Something-Something v2 as V-JEPA's and others' code
-reads them), as items."""
+"""Videos in a folder a class, lists of `path label` lines (Kinetics-400, Something-Something v2 as V-JEPA's and others' code reads
+them), Kinetics' own table and Something-Something's own list, as items."""
 
 from __future__ import annotations
 
+import csv
+import json
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from audiokd.data.folders import files_below
@@ -15,6 +19,10 @@ from audiokd.errors import AudiokdError
 from audiokd.files import leads_out
 
 _FORM = "a line is `path label`, or `path,label`; a path is absolute or below the folder of videos"
+#: the head of Kinetics' tables; a video's file is ID_START_END.mp4, seconds in six figures
+KINETICS = ["label", "youtube_id", "time_start", "time_end"]
+#: a path ends at the first suffix of a video that a separator follows: both it and the label may hold spaces and commas
+_LINE = re.compile(rf"(.+?(?:{'|'.join(map(re.escape, VIDEO_SUFFIXES))}))(?:\s*[,\t]\s*|\s+)(.+)", re.IGNORECASE)
 
 
 def is_video(item: Item) -> bool:
@@ -46,14 +54,18 @@ def video_folders(root: str | os.PathLike[str]) -> list[Item]:
 
 
 def video_list(path: str | os.PathLike[str], root: str | os.PathLike[str] = "") -> list[Item]:
-    """Read a list of videos, `path label` a line, separated by a comma, a tab or the last space: a path may have spaces in it.
+    """Read a list of videos.
 
     Args:
-        path: the list; a first line `path label` is a head.
-        root: folder that relative paths are below; that of the list if left out.
+        path: the list. Lines of `path label`, separated by a comma, a tab or a space, quoted as csv where they are (a first line
+            `path label` is a head); or Kinetics' own table (label, youtube_id, time_start, time_end, split); or, as .json,
+            Something-Something's own list, whose classes are its templates.
+        root: folder that relative paths are below, and in which the files of the two others are found, however deep; that of the
+            list if left out.
 
     Returns:
-        Items in the order of their ids, which are the paths below `root` without the suffix.
+        Items in the order of their ids, which are the paths below `root` without the suffix. Whether the files are there is
+        `audiokd validate`'s to say.
 
     Raises:
         AudiokdError: with file:line, a line that is no such, a path that leaves `root`, is no video's, or stands twice; or no line.
@@ -61,16 +73,7 @@ def video_list(path: str | os.PathLike[str], root: str | os.PathLike[str] = "") 
     file = Path(path)
     folder = Path(root) if root else file.parent
     items: dict[str, Item] = {}
-    for number, line in enumerate(read_utf8(file, _FORM).splitlines(), 1):
-        words = line.strip()
-        where = f"{file}:{number}"
-        if not words or (number == 1 and words.replace(",", " ").split()[:2] == ["path", "label"]):
-            continue
-        sign = next((s for s in (",", "\t", " ") if s in words), None)
-        name, _, label = words.rpartition(sign) if sign else ("", "", words)
-        name, label = name.strip().strip('"'), label.strip()
-        if not name or not label:
-            raise AudiokdError(f"no path or no label: {words[:80]}", where=where, fix=_FORM)
+    for where, name, label in _rows(file, folder):
         if Path(name).suffix.lower() not in VIDEO_SUFFIXES:
             raise AudiokdError(f"{name} is no video's name", where=where, fix=f"they end in {' '.join(VIDEO_SUFFIXES)}")
         if not os.path.isabs(name) and leads_out(name):
@@ -82,6 +85,61 @@ def video_list(path: str | os.PathLike[str], root: str | os.PathLike[str] = "") 
     if not items:
         raise AudiokdError("lists no video", where=str(file), fix=_FORM)
     return sorted(items.values(), key=lambda i: i.id)
+
+
+def _rows(file: Path, folder: Path) -> Iterator[tuple[str, str, str]]:
+    """Where a video is listed, its path, and its label."""
+    text = read_utf8(file, _FORM)
+    if file.suffix.lower() == ".json":
+        yield from _something(file, text, folder)
+        return
+    lines = text.splitlines()
+    if lines and next(csv.reader(lines[:1]))[:4] == KINETICS:
+        yield from _kinetics(file, lines, folder)
+        return
+    for number, line in enumerate(lines, 1):
+        words, where = line.strip(), f"{file}:{number}"
+        if not words or (number == 1 and words.replace(",", " ").split()[:2] == ["path", "label"]):
+            continue
+        cells = next(csv.reader([words], delimiter="," if '",' in words else " ")) if words[0] == '"' else []
+        found = _LINE.fullmatch(words)
+        name, label = cells if len(cells) == 2 else found.groups() if found else (*words.rsplit(maxsplit=1), "")[:2]
+        if not label.strip():
+            raise AudiokdError(f"no path or no label: {words[:80]}", where=where, fix=_FORM)
+        label = label.strip()
+        yield where, name, label[1:-1].replace('""', '"') if re.fullmatch('".*"', label) else label
+
+
+def _kinetics(file: Path, lines: list[str], folder: Path) -> Iterator[tuple[str, str, str]]:
+    there = _names(folder)
+    for number, row in enumerate(csv.reader(lines[1:]), 2):
+        if not row:
+            continue
+        where = f"{file}:{number}"
+        if len(row) < 4 or not row[0] or not (row[2] + row[3]).isdigit():
+            raise AudiokdError(f"no row of {','.join(KINETICS)}: {','.join(row)[:80]}", where=where)
+        stem = f"{row[1]}_{int(row[2]):06d}_{int(row[3]):06d}"
+        yield where, there.get(stem, f"{stem}.mp4"), row[0]
+
+
+def _something(file: Path, text: str, folder: Path) -> Iterator[tuple[str, str, str]]:
+    there = _names(folder)
+    fix = 'a list of {"id": ..., "template": ...}, as train.json and validation.json are'
+    try:
+        listed = json.loads(text)
+    except ValueError as e:
+        raise AudiokdError(f"no JSON: {e}", where=str(file), fix=fix) from e
+    for number, row in enumerate(listed if isinstance(listed, list) else [None]):
+        if not isinstance(row, dict) or not row.get("id") or not row.get("template"):
+            raise AudiokdError("has no id or no template", where=f"{file}: entry {number}", fix=fix)
+        label = row["template"].replace("[", "").replace("]", "")
+        yield f"{file}: entry {number}", there.get(str(row["id"]), f"{row['id']}.webm"), label
+
+
+def _names(folder: Path) -> dict[str, str]:
+    """The videos below a folder by their names without the suffix."""
+    found = files_below(folder, VIDEO_SUFFIXES) if folder.is_dir() else []
+    return {path.stem: path.relative_to(folder).as_posix() for path in found}
 
 
 def _add(items: dict[str, Item], item: Item) -> None:

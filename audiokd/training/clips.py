@@ -29,7 +29,7 @@ class ClipShape:
         fps: frames a second of a clip; 0 takes a video's own.
         size: pixels a side.
         mean, std: of each channel.
-        decoder: pyav or torchcodec.
+        decoder: pyav, torchcodec or auto.
         keep: hold whole videos in memory once they are decoded.
     """
 

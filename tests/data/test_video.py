@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import struct
+import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 
 import av
 import numpy as np
 import pytest
-import torch
 
 from audiokd.data.items import Item
-from audiokd.data.video import clip_times, decode_whole, read_frames, read_times, write_video
+from audiokd.data.video import clip_times, decode_whole, read_frames, read_times, torchcodec_decoder, write_video
 from audiokd.errors import ConfigError, VideoError
 
 
@@ -131,6 +132,83 @@ def test_a_video_that_was_cut_without_decoding(tmp_path: Path, real: tuple[Item,
     check_frames(Item("cut", str(cut)), [0, 5, 15])
 
 
+def turned(path: Path, source: Path, quarters: int) -> Item:
+    """An MP4 that is shown turned to the left by so many quarters: its matrix, as a phone writes it, and nothing else."""
+    a, b = ((1, 0), (0, -1), (-1, 0), (0, 1))[quarters]
+    data = bytearray(source.read_bytes())
+    at = data.index(b"tkhd") + 44  # behind its version, times, number, duration, layer and volume (ISO/IEC 14496-12)
+    one, w = 1 << 16, 1 << 30
+    assert struct.unpack(">9i", data[at : at + 36]) == (one, 0, 0, 0, one, 0, 0, 0, w)
+    data[at : at + 36] = struct.pack(">9i", a * one, b * one, 0, -b * one, a * one, 0, 0, 0, w)
+    path.write_bytes(data)
+    return Item(path.stem, str(path))
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_phones_video_is_turned_as_a_player_turns_it(
+    tmp_path: Path, carphone: Path, real: tuple[Item, np.ndarray], quarters: int
+) -> None:
+    item = turned(tmp_path / "turned.mp4", carphone, quarters)
+    times = read_times(item)
+    assert times.size == (176, 144)
+    found = read_frames(item, [0, 60], times)
+    assert np.array_equal(found, np.rot90(real[1][[0, 60]], quarters, (1, 2)))
+    decode_whole(item, times)
+
+
+def libraries(folder: Path) -> str:
+    """Where torchcodec finds FFmpeg: PyAV's own libraries by their usual names, and what they need."""
+    theirs = Path(av.__file__).parents[1] / "av.libs"
+    for path in theirs.glob("lib*-*.so.*"):
+        name, _, rest = path.name.partition("-")
+        if name in (
+            "libavcodec",
+            "libavdevice",
+            "libavfilter",
+            "libavformat",
+            "libavutil",
+            "libswresample",
+            "libswscale",
+        ):
+            (folder / f"{name}.so.{rest.split('.')[2]}").symlink_to(path)
+    return f"{folder}:{theirs}"
+
+
+def test_torchcodec_gives_the_same_pixels(tmp_path: Path, carphone: Path, real: tuple[Item, np.ndarray]) -> None:
+    """Whatever the container; in a process of its own, which finds FFmpeg as it starts."""
+    made = tmp_path / "made"
+    made.mkdir()
+    write_video(made / "odd.mkv", real[1][:20, :41, :37], fps=8)
+    variable(made / "variable.mkv", real[1][:5, :32, :32], [500, 540, 1100, 1140, 1500])
+    encoded(made / "b_frames.mp4", real[1][:40], "libx264", 2)
+    encoded(made / "a.avi", real[1][:40], "mpeg4", 2)
+    encoded(made / "a.ts", real[1][:40], "libx264", 2, "mpegts")
+    for quarters in (1, 2, 3):
+        turned(made / f"turned{quarters}.mp4", carphone, quarters)
+    (made / "plain.mp4").symlink_to(carphone)
+    (tmp_path / "libraries").mkdir()
+    code = """if True:
+        import sys
+        import numpy as np
+        from pathlib import Path
+        from audiokd.data.items import Item
+        from audiokd.data.video import read_frames, read_times, torchcodec_decoder
+        assert torchcodec_decoder()
+        for path in sorted(Path(sys.argv[1]).iterdir()):
+            item = Item(path.stem, str(path))
+            times = read_times(item)
+            numbers = [len(times.start_s) - 1, 0, 3, 3]
+            want = read_frames(item, numbers, times)
+            same = [np.array_equal(read_frames(item, numbers, times, d), want) for d in ("torchcodec", "auto")]
+            print(path.name, *same)
+    """
+    env = os.environ | {"LD_LIBRARY_PATH": libraries(tmp_path / "libraries")}
+    ran = subprocess.run([sys.executable, "-c", code, str(made)], env=env, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    found = dict(line.split(maxsplit=1) for line in ran.stdout.splitlines())
+    assert found == {path.name: "True True" for path in made.iterdir()}
+
+
 def test_own_frames_of_a_variable_rate_are_enough_or_not(tmp_path: Path, real: tuple[Item, np.ndarray]) -> None:
     item = variable(tmp_path / "v.mkv", real[1][:5, :32, :32], [0, 40, 600, 640, 1000])
     times = read_times(item)
@@ -194,32 +272,12 @@ def test_sound_alone_is_no_video(beckett: Path) -> None:
         read_times(Item("x", str(beckett)))
 
 
-def test_torchcodec_is_asked_for_the_same_frames(
-    monkeypatch: pytest.MonkeyPatch, real: tuple[Item, np.ndarray]
-) -> None:
-    item, frames = real
-    asked: list[list[int]] = []
-
-    class VideoDecoder:  # its face, on the frames that PyAV decoded
-        def __init__(self, path: str, seek_mode: str, dimension_order: str):
-            assert (path, seek_mode, dimension_order) == (item.path, "exact", "NHWC")
-
-        def get_frames_at(self, indices: list[int]) -> SimpleNamespace:
-            asked.append(indices)
-            return SimpleNamespace(data=torch.from_numpy(frames[indices]))
-
-    module = ModuleType("torchcodec.decoders")
-    module.VideoDecoder = VideoDecoder  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "torchcodec", ModuleType("torchcodec"))
-    monkeypatch.setitem(sys.modules, "torchcodec.decoders", module)
-    numbers = [40, 7, 40]
-    assert np.array_equal(read_frames(item, numbers, read_times(item), "torchcodec"), frames[numbers])
-    assert asked == [[7, 40]]
-
-
 def test_a_decoder_that_is_not_there(monkeypatch: pytest.MonkeyPatch, real: tuple[Item, np.ndarray]) -> None:
     monkeypatch.setitem(sys.modules, "torchcodec.decoders", None)
+    torchcodec_decoder.cache_clear()
     with pytest.raises(ConfigError, match="torchcodec cannot be used here"):
         read_frames(real[0], [0], read_times(real[0]), "torchcodec")
+    assert np.array_equal(read_frames(real[0], [7], read_times(real[0]), "auto"), real[1][[7]])
+    torchcodec_decoder.cache_clear()
     with pytest.raises(ConfigError, match="no decoder 'vlc'"):
         read_frames(real[0], [0], read_times(real[0]), "vlc")  # type: ignore[arg-type]

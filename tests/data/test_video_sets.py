@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,50 @@ def test_a_list_in_any_of_its_spellings(tmp_path: Path) -> None:
     }
     assert next(i for i in items if i.label == "12").path == str(tmp_path / "k400/a b.mp4")
     assert next(i for i in items if i.label == "3").where == f"{tmp_path / 'train.csv'}:4"
+
+
+def test_paths_and_labels_with_commas_spaces_and_quotes(tmp_path: Path) -> None:
+    lines = [
+        'a.mp4,"playing guitar"',
+        '"b.mp4","Putting something, something and something on the table"',
+        "k/c, d.mp4 12",
+        "e.mp4 Pushing something, from left to right",
+        '"k/f g.mp4" 7',
+        'h.mp4,"so called ""juggling"""',
+    ]
+    (tmp_path / "l.csv").write_text("\n".join(lines) + "\n")
+    assert {i.id: i.label for i in video_list(tmp_path / "l.csv")} == {
+        "a": "playing guitar",
+        "b": "Putting something, something and something on the table",
+        "k/c,%20d": "12",
+        "e": "Pushing something, from left to right",
+        "k/f%20g": "7",
+        "h": 'so called "juggling"',
+    }
+
+
+def test_kinetics_own_table(tmp_path: Path) -> None:
+    touch(tmp_path / "train" / "-3B32lodo2M_000059_000069.mp4")
+    rows = ["label,youtube_id,time_start,time_end,split", "abseiling,-3B32lodo2M,59,69,train"]
+    rows += ['"massaging person\'s head",_-4aBc,0,10,train']
+    (tmp_path / "train.csv").write_text("\n".join(rows) + "\n")
+    second, first = video_list(tmp_path / "train.csv")
+    assert (first.path, first.label) == (str(tmp_path / "train" / "-3B32lodo2M_000059_000069.mp4"), "abseiling")
+    assert (second.path, second.label) == (str(tmp_path / "_-4aBc_000000_000010.mp4"), "massaging person's head")
+    (tmp_path / "train.csv").write_text("\n".join([*rows, "abseiling,x,fifty,69,train"]) + "\n")
+    with pytest.raises(AudiokdError, match=r"train.csv:4: no row of label,youtube_id"):
+        video_list(tmp_path / "train.csv")
+
+
+def test_something_somethings_own_list(tmp_path: Path) -> None:
+    touch(tmp_path / "videos" / "20bn" / "78687.webm")
+    row = {"id": "78687", "label": "holding potato next to cup", "template": "Holding [something] next to [something]"}
+    (tmp_path / "train.json").write_text(json.dumps([row]))
+    (item,) = video_list(tmp_path / "train.json", tmp_path / "videos")
+    assert (item.id, item.label) == ("20bn/78687", "Holding something next to something")
+    (tmp_path / "test.json").write_text(json.dumps([row, {"id": "1"}]))
+    with pytest.raises(AudiokdError, match=r"test.json: entry 1: has no id or no template"):
+        video_list(tmp_path / "test.json", tmp_path / "videos")
 
 
 @pytest.mark.parametrize(

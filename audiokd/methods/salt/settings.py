@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from audiokd.data.video import Decoder
 from audiokd.training.settings import AdamWSettings, CropSettings, RunSettings
 
 
@@ -114,7 +115,8 @@ class SALTData(CropSettings):
         crop_s: seconds of a crop of sound.
         val_crop_s: seconds from the start of each validation utterance; those of crop_s if 0.
         scale: least and greatest share of a video's picture that a random crop takes.
-        decoder: of videos: pyav, or torchcodec where FFmpeg is installed; the same frames.
+        decoder: of videos: pyav; torchcodec, which needs FFmpeg's libraries and takes damaged frames for good ones; auto, the
+            latter where it can be loaded, else the former. The pixels are the same.
         val_items: validation videos used at most.
         keep: hold videos in memory once they are decoded, each reading process its own: for small sets of short ones.
     """
@@ -123,7 +125,7 @@ class SALTData(CropSettings):
     crop_s: float = 10.24
     val_crop_s: float = 0.0
     scale: tuple[float, ...] = (0.3, 1.0)
-    decoder: Literal["pyav", "torchcodec"] = "pyav"
+    decoder: Decoder = "pyav"
     val_items: int = 256
     keep: bool = False
 
