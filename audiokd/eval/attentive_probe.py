@@ -167,9 +167,9 @@ def attentive_probe(
                 group["lr"] = group["peak"] * 0.5 * (1 + math.cos(math.pi * done / steps))
             x, mask = train.batch(rows.tolist())
             y = train.y[rows.to(device)]
-            loss = sum(_loss(head(x, mask), y, task) for head in heads)  # each head's gradient is its own
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[union-attr]
+            for head in heads:  # one after another, so that one head's activations are held and not the grid's
+                _loss(head(x, mask), y, task).backward()
             optimizer.step()
             done += 1
     scores = [score(logits, dev.y, task) for logits in _logits(heads, dev, batch_size)]

@@ -63,6 +63,31 @@ def test_every_head_of_a_grid_is_what_it_is_alone() -> None:
             assert alone.test == grid.test
 
 
+def test_a_grid_holds_the_activations_of_one_head() -> None:
+    """Of tokens of published sizes those of ten heads would take 200 GB."""
+    sets = [order_set(40, k) for k in range(3)]
+
+    def peak(*rates: float) -> int:
+        held = most = 0
+
+        class Kept:
+            def __init__(self, tensor: torch.Tensor):
+                nonlocal held, most
+                self.tensor = tensor
+                held += tensor.nbytes
+                most = max(most, held)
+
+            def __del__(self) -> None:
+                nonlocal held
+                held -= self.tensor.nbytes
+
+        with torch.autograd.graph.saved_tensors_hooks(Kept, lambda kept: kept.tensor):
+            attentive_probe(*sets, 2, rates=rates, decays=(0.01,), blocks=1, epochs=1, batch_size=20)
+        return most
+
+    assert peak(*[0.01] * 6) < 1.5 * peak(0.01)
+
+
 def test_the_head_is_chosen_on_dev() -> None:
     train, dev = order_set(80, 0), order_set(40, 1)
     test = order_set(40, 2)
