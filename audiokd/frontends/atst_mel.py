@@ -32,11 +32,12 @@ class ATSTLogMel(nn.Module):
 
     Args:
         win_length: of the window, at most 1024: the published ATST-Frame small has 640.
+        top_db: how far below a clip's maximum it is floored; 0: nowhere but at 1e-10, so that no frame goes by how loud others are.
     """
 
-    def __init__(self, win_length: int = N_FFT):
+    def __init__(self, win_length: int = N_FFT, top_db: float = TOP_DB):
         super().__init__()
-        self.win_length = win_length
+        self.win_length, self.top_db = win_length, top_db
 
     @staticmethod
     def frames(samples: Count) -> Count:
@@ -86,7 +87,8 @@ class ATSTLogMel(nn.Module):
         if valid is not None:
             mel = mel[..., : valid.shape[-1]].masked_fill(~valid, 0.0)
         db = 10.0 * mel.clamp(min=1e-10).log10()
-        db = torch.maximum(db, db.amax((-2, -1), keepdim=True) - TOP_DB)
+        if self.top_db:
+            db = torch.maximum(db, db.amax((-2, -1), keepdim=True) - self.top_db)
         scaled = (db - LOWEST_DB) / (HIGHEST_DB - LOWEST_DB) * 2.0 - 1.0
         return scaled if valid is None else scaled.masked_fill(~valid, 0.0)
 

@@ -110,18 +110,19 @@ class BlockMasker:
 
     def __call__(self, ids: Sequence[str], step: int | str, device: torch.device | str = "cpu") -> list[Masks]:
         """The masks of each kind for samples `ids` of a batch."""
-        found = []
-        for kind, size in enumerate(self.sizes(step)):
-            rngs = [rng_of(self.seed, "mask", step, kind, i) for i in ids]
-            hidden = [np.tile(self.draw(kind, size, rng), (self.length, 1, 1)).ravel() for rng in rngs]
-            sides = []
-            for rows in ([np.flatnonzero(~h) for h in hidden], [np.flatnonzero(h) for h in hidden]):
-                least = min(map(len, rows))
-                sides.append(
-                    torch.from_numpy(np.stack([self._cut(r, least, g) for r, g in zip(rows, rngs)])).to(device)
-                )
-            found.append(Masks(*sides))
-        return found
+        return [self.of_size(kind, size, ids, step, device) for kind, size in enumerate(self.sizes(step))]
+
+    def of_size(
+        self, kind: int, size: tuple[int, int], ids: Sequence[str], step: int | str, device: torch.device | str = "cpu"
+    ) -> Masks:
+        """The masks of one kind, of blocks of `size` patches, for samples `ids` of a batch."""
+        rngs = [rng_of(self.seed, "mask", step, kind, i) for i in ids]
+        hidden = [np.tile(self.draw(kind, size, rng), (self.length, 1, 1)).ravel() for rng in rngs]
+        sides = []
+        for rows in ([np.flatnonzero(~h) for h in hidden], [np.flatnonzero(h) for h in hidden]):
+            least = min(map(len, rows))
+            sides.append(torch.from_numpy(np.stack([self._cut(r, least, g) for r, g in zip(rows, rngs)])).to(device))
+        return Masks(*sides)
 
     def _cut(self, rows: np.ndarray, least: int, rng: np.random.Generator) -> np.ndarray:
         return rows[:least] if self.raster else np.sort(rng.permutation(rows)[:least])

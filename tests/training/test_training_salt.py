@@ -18,16 +18,14 @@ from whole_runs import checkpoint, differences, rows
 from audiokd.data.items import Item, write_items
 from audiokd.errors import AudiokdError
 from audiokd.methods.salt.model import SALTModel
-from audiokd.methods.salt.module import SALTModule, config_of, grid_shape
-from audiokd.methods.salt.predictor import Predictor
+from audiokd.methods.salt.module import SALTModule
 from audiokd.methods.salt.run import SALTRun, check_settings
-from audiokd.nn.vit import take_rows
+from audiokd.methods.salt.settings import SALTSettings
 from audiokd.stages.export import export
 from audiokd.stages.extract import extract
 from audiokd.stages.fit import fit
 from audiokd.stages.probe import probe
 from audiokd.stages.report import report
-from audiokd.teachers.latents import LatentTeacher
 
 IDS = ["a", "b", "c", "d"]
 
@@ -61,116 +59,6 @@ def student(of: Path, **changes: Any) -> Any:
     return settings(step="student", teacher__model=str(of / "export"), model__dim=36, model__depth=3, **changes)
 
 
-def of_student() -> SALTModule:
-    theirs = config_of(settings(model__dim=48, model__heads=4))
-    torch.manual_seed(0)
-    return SALTModule(settings(step="student"), LatentTeacher(SALTModel(theirs), theirs.depth))
-
-
-def test_what_is_hidden_does_not_reach_the_student() -> None:
-    module = of_student()
-    grids = torch.randn(4, *grid_shape(module.settings))
-    masks = module.masker(IDS, 0)[0]
-    patches, positions = module.encoder.patches(grids)
-    seen = module.encoder.net(patches, positions, masks.context)
-    noise = torch.zeros_like(patches).scatter_(1, masks.target[..., None].expand(-1, -1, patches.shape[-1]), 1.0)
-    hidden = module.encoder.net(patches + 1e6 * noise, positions, masks.context)
-    assert torch.equal(seen, hidden)
-    visible = module.encoder.net(patches + 0.1 * (1 - noise), positions, masks.context)
-    assert not torch.allclose(seen, visible)
-
-
-def test_gradients_of_pixels_that_are_hidden_are_zero() -> None:
-    module = SALTModule(settings())
-    grids = torch.randn(4, *grid_shape(module.settings), requires_grad=True)
-    masks = module.masker(IDS, 0)
-    patches, positions = module.encoder.patches(grids)
-    said = module.predictor(module.encoder.net(patches, positions, masks[1].context), positions, masks[1], 1)
-    (g,) = torch.autograd.grad(said.sum(), grids)
-    by_patch = module.encoder.patches(g)[0].abs().sum(-1)
-    assert float(take_rows(by_patch[..., None], masks[1].target).max()) == 0
-    assert float(take_rows(by_patch[..., None], masks[1].context).min()) > 0
-
-
-def test_the_predictor_is_told_positions_alone() -> None:
-    module = of_student()
-    p, positions = module.predictor, module.encoder.patches(torch.zeros(4, *grid_shape(module.settings)))[1]
-    p.mask_tokens.data.normal_()
-    for block in p.blocks:
-        block.attn.qkv.weight.data *= 40  # at its start attention is nearly even
-        block.attn.proj.weight.data *= 20
-    masks = module.masker(IDS, 0)[0]
-    context = torch.randn(4, masks.context.shape[1], module.encoder.dim)
-    said = p(context, positions, masks, 0)
-    assert said.shape == (4, masks.target.shape[1], 48)  # the teacher's width, not the student's
-    moved = type(masks)(masks.context, masks.target.flip(1))
-    assert torch.allclose(p(context, positions, moved, 0), said.flip(1), atol=1e-5)  # by place, whatever the order
-    elsewhere = p(context, positions + torch.tensor([0, 0, 3]), masks, 0)
-    assert torch.allclose(elsewhere, said, atol=1e-4)  # and by differences of places
-    assert not torch.allclose(p(context, positions * 2, masks, 0), said, atol=1e-3)
-    assert not torch.allclose(p(context, positions, masks, 1), said, atol=1e-3)  # a token for each kind of mask
-
-
-def test_the_mask_tokens_begin_at_zero_and_learn() -> None:
-    p = Predictor(8, 24, 1, 2, 5, 2)
-    assert float(p.mask_tokens.detach().abs().max()) == 0
-    module = of_student()
-    losses, _ = module.losses(torch.randn(4, *grid_shape(module.settings)), module.masker(IDS, 0))
-    losses["loss"].backward()
-    assert float(module.predictor.mask_tokens.grad.abs().sum(1).min()) > 0
-
-
-def test_first_weights_are_as_wide_as_told() -> None:
-    wide = SALTModule(settings(model__init_std=0.1))
-    for net in (wide.encoder.net.blocks[0].attn.qkv, wide.encoder.net.embed, wide.predictor.embed, wide.predictor.out):
-        assert float(net.weight.detach().std()) == pytest.approx(0.1, rel=0.15)  # type: ignore[union-attr,operator]
-    assert config_of(wide.settings).init_std == 0.1  # an export of the untrained encoder draws them again
-
-
-def test_frozen_means_frozen() -> None:
-    module = of_student()
-    assert module.teacher is not None
-    net = module.teacher.net
-    before = {k: v.clone() for k, v in net.state_dict().items()}
-    assert not any(k.startswith("teacher") for k in module.state_dict())
-    mine = {id(p) for g in module.configure_optimizers().param_groups for p in g["params"]}
-    assert not mine & {id(p) for p in net.parameters()}
-    module.train()
-    assert not net.training
-    optimizer = torch.optim.SGD(module.parameters(), 0.1)
-    losses, looked = module.losses(torch.randn(4, *grid_shape(module.settings)), module.masker(IDS, 0))
-    assert not looked["true"].requires_grad
-    losses["loss"].backward()
-    optimizer.step()
-    assert all(p.grad is None for p in net.parameters())
-    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
-
-
-def test_the_average_follows_its_encoder_and_takes_no_gradient() -> None:
-    module = SALTModule(settings(step="ema"))
-    assert module.target_encoder is not None
-    optimizer = module.configure_optimizers()
-    mine = {id(p) for g in optimizer.param_groups for p in g["params"]}
-    assert not mine & {id(p) for p in module.target_encoder.parameters()}
-    assert torch.equal(module.target_encoder.net.embed.weight, module.encoder.net.embed.weight)
-    losses, _ = module.losses(torch.randn(4, *grid_shape(module.settings)), module.masker(IDS, 0))
-    losses["loss"].backward()
-    assert all(p.grad is None for p in module.target_encoder.parameters())
-
-
-def test_targets_are_the_whole_clips_and_normalised_where_asked() -> None:
-    module = of_student()
-    grids = torch.randn(4, *grid_shape(module.settings))
-    patches = module.encoder.patches(grids)[0]
-    found = module.targets(grids, patches)
-    assert found.shape == (4, patches.shape[1], 48)
-    assert torch.allclose(found.mean(-1), torch.zeros(4, patches.shape[1]), atol=1e-5)
-    module.settings.loss.norm_latents = False
-    assert torch.equal(module.targets(grids, patches), module.teacher(grids))  # type: ignore[misc]
-    pixels = SALTModule(settings())
-    assert torch.equal(pixels.targets(grids, patches), patches)
-
-
 def test_both_steps_learn(data: Path, tmp_path: Path, teacher: Path) -> None:
     """Of a real video's windows."""
     how = {"run__max_steps": 20, "run__val_every": 20, "run__ckpt_every": 20, "optim__lr": 3e-3}
@@ -182,17 +70,23 @@ def test_both_steps_learn(data: Path, tmp_path: Path, teacher: Path) -> None:
     assert {"std_student", "std_teacher", "rank", "loss0", "loss1", "lr"} <= {k for _, s, k in of if s == "train"}
 
 
-def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(data: Path, tmp_path: Path, teacher: Path) -> None:
-    train(data, tmp_path / "whole", student(teacher))
-    s = student(teacher)
+@pytest.mark.parametrize("step", ["student", "ema"])
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
+    data: Path, tmp_path: Path, teacher: Path, step: str
+) -> None:
+    def made() -> SALTSettings:
+        return student(teacher) if step == "student" else settings(step="ema")
+
+    train(data, tmp_path / "whole", made())
+    s = made()
     run = SALTRun(s, str(data / "train"), str(data / "dev"))
-    step, calls = SALTModule.training_step, []
+    take, calls = SALTModule.training_step, []
 
     def stopping(self: SALTModule, batch: Any, batch_idx: int) -> None:
         calls.append(self.iteration)
         if len(calls) == 6:
             raise KeyboardInterrupt
-        step(self, batch, batch_idx)
+        take(self, batch, batch_idx)
 
     patch = pytest.MonkeyPatch()
     patch.setattr(SALTModule, "training_step", stopping)
@@ -200,7 +94,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(data: Path, tmp_pa
         train(data, tmp_path / "stopped", s)
     patch.undo()
     assert checkpoint(tmp_path / "stopped", "last")["iteration"] == 4
-    train(data, tmp_path / "stopped", student(teacher))
+    train(data, tmp_path / "stopped", made())
     assert rows(tmp_path / "stopped") == rows(tmp_path / "whole")
     for part in ("state_dict", "optimizer_states"):
         a, b = (checkpoint(tmp_path / k, "last")[part] for k in ("stopped", "whole"))

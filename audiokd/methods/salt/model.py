@@ -33,7 +33,7 @@ class SALTModel(PreTrainedModel):
         super().__init__(config)
         c = config
         self.net = RopeViT(c.patch_values, c.dim, c.depth, c.heads, c.mlp_ratio, c.init_std)
-        self.frontend = ATSTLogMel() if c.kind == "audio" else nn.Identity()
+        self.frontend = ATSTLogMel(top_db=c.top_db) if c.kind == "audio" else nn.Identity()
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:

@@ -25,6 +25,9 @@ from audiokd.training.collapse import effective_rank, normalized_std
 from audiokd.training.optim import matrices_decay
 from audiokd.training.schedules import warmup_stable_decay
 
+#: of the masks of validation: the same for all runs, whose losses compare
+VAL_SEED = -1
+
 
 def config_of(s: SALTSettings) -> SALTConfig:
     """The encoder's config that the settings give."""
@@ -43,14 +46,14 @@ def grid_shape(s: SALTSettings) -> tuple[int, ...]:
     return (3, m.frames, m.size, m.size) if m.kind == "video" else (1, 64, crop_frames(s))
 
 
-def masker_of(s: SALTSettings) -> BlockMasker:
-    """What draws the masks of a run."""
+def masker_of(s: SALTSettings, seed: int) -> BlockMasker:
+    """What draws masks as the settings have them."""
     grid = grid_of(grid_shape(s)[1:], config_of(s).patch_sizes)
     m = s.masks
     if m.kind == "tubes":
-        return TubeMasker(grid, m.tubes, s.run.seed)
+        return TubeMasker(grid, m.tubes, seed)
     shape = m.shape if m.shape != "auto" else ("square" if s.model.kind == "video" else "relative")
-    return BlockMasker(grid, m.blocks, m.scales, shape, s.run.seed, m.raster)
+    return BlockMasker(grid, m.blocks, m.scales, shape, seed, m.raster)
 
 
 class SALTModule(RunModule):
@@ -72,7 +75,7 @@ class SALTModule(RunModule):
         self.teacher = teacher
         width = self.encoder.dim if teacher is None else teacher.dim
         p, out = s.predictor, self.encoder.config.patch_values if s.step == "teacher" else width
-        self.masker = masker_of(s)
+        self.masker, self.val_masker = masker_of(s, s.run.seed), masker_of(s, VAL_SEED)
         self.predictor = Predictor(self.encoder.dim, p.dim, p.depth, p.heads, out, len(self.masker), s.model.init_std)
         self.kept_steps = frozenset(s.keep)
         self.branch = branch
@@ -153,7 +156,10 @@ class SALTModule(RunModule):
 
     def validate_batch(self, batch: dict[str, Any]) -> None:
         grids = self.grids_of(batch)
-        losses, looked = self.losses(grids, self.masker(batch["ids"], "val", grids.device))
+        ids = batch[
+            "ids"
+        ]  # sizes of blocks are of a batch: of one alone they would make the task, and the loss, what it is
+        losses, looked = self.losses(grids, self.val_masker(ids, f"val {ids[0]}", grids.device))
         self.add_val(losses | monitors(looked), len(grids))
 
     def criterion(self) -> float:

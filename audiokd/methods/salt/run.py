@@ -146,7 +146,7 @@ def check_settings(s: SALTSettings) -> SALTConfig | None:
     from audiokd.methods.salt.module import config_of, masker_of
 
     mine = config_of(s)
-    masker_of(s)
+    masker_of(s, s.run.seed)
     d, p = s.data, s.predictor
     if p.dim % p.heads or p.dim // p.heads < 2 * mine.axes:
         raise ConfigError(f"a predictor of width {p.dim} and {p.heads} heads", where="predictor", fix="fewer heads")
@@ -168,7 +168,7 @@ def check_settings(s: SALTSettings) -> SALTConfig | None:
     if (family := read_family(s.teacher.model)) != SALTConfig.model_type:
         raise ConfigError(f"{family}, no encoder of SALT", where=s.teacher.model, fix="the export of --step teacher")
     theirs = SALTConfig.from_pretrained(s.teacher.model)
-    names = ("kind", "patch", *(("tubelet", "frames", "size", "fps") if mine.kind == "video" else ()))
+    names = ("kind", "patch", *(("tubelet", "frames", "size", "fps") if mine.kind == "video" else ("top_db",)))
     if differ := [
         f"{k} {getattr(theirs, k)} there, {getattr(mine, k)} here"
         for k in names
@@ -247,6 +247,7 @@ def write_model(exp_dir: Path, settings: SALTSettings, state: dict[str, Any] | N
 
     config = config_of(settings)
     L.seed_everything(settings.run.seed, workers=True, verbose=False)
+    config.flops = {"step": 0.0, "steps": 0, "teacher": 0.0, "total": 0.0}
     model = SALTModel(config)
     if state is not None:
         teacher = check_settings(settings)

@@ -24,6 +24,8 @@ class SALTShape:
         frames: of a clip of video.
         fps: frames a second of a clip of video; 0 takes a video's own.
         size: pixels a side of a clip of video.
+        top_db: of audio: log-mel is floored so many dB below a crop's maximum, as ATST's is; 0: nowhere but at 1e-10. With a floor
+            that goes by the crop, what is hidden shows in what is seen, by how loud it is.
         init_std: deviation of the first weights, of the predictor, too. V-JEPA 2's fits a width of 1,024; narrow networks that
             begin with it stay long at predicting the mean: 0.1 fits a width of 100.
     """
@@ -38,6 +40,7 @@ class SALTShape:
     frames: int = 16
     fps: float = 4.0
     size: int = 224
+    top_db: float = 0.0
     init_std: float = 0.02
 
 
