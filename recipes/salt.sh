@@ -8,6 +8,8 @@
 #   --teacher_config FILE --student_config FILE --ema_config FILE   settings of each step
 #   --teacher DIR                         in place of the teacher's export of this folder
 #   --fit_args "--run.seed 1 ..."         further options of `audiokd fit salt`, of every step
+#   --max_flops N|student                 operations of a whole training in place of run.max_steps, of student (its teacher's training
+#                                         within) and ema; `student`, with --step ema: what the exported student took
 #   --exp DIR                             where: DIR/<step>
 #   --train_set S --dev_set S             folders below data/, without labels
 #   --class_tasks "T ..." --tag_tasks "T ..."   of data/T/{train,dev,test}: one label an item, or any number of them
@@ -34,6 +36,7 @@ student_config=
 ema_config=
 teacher=
 fit_args=
+max_flops=
 exp=exp/salt1
 train_set=train
 dev_set=dev
@@ -62,6 +65,14 @@ case "$step" in
   *) die "--step is teacher, student or ema, not '$step'" ;;
 esac
 teacher=${teacher:-$exp/teacher/export-best}
+case " $fit_args " in *" --max_flops"*) die "--max_flops is an option of this script: of fit_args the teacher would spend it" ;; esac
+[ -z "$max_flops" ] || [ "$step" != teacher ] || die "--max_flops is of student and ema; a teacher: --fit_args '--run.max_steps N'"
+if [ "$max_flops" = student ]; then
+  [ "$step" = ema ] || die "--max_flops student is of --step ema"
+  config=$exp/student/export-$checkpoint/config.json
+  [ -e "$config" ] || die "no $config: train and export the student first (--step student)"
+  max_flops=$(python -c 'import json, sys; print(json.load(open(sys.argv[1]))["flops"]["total"])' "$config")
+fi
 corpus=data
 [ "$kind" = video ] || corpus=dump
 
@@ -87,6 +98,7 @@ if in_range fit; then
     [ -n "$config" ] || die "--${s}_config is needed, such as conf/$s.yaml"
     given=(--step "$s" --config "$config")
     [ "$s" != student ] || given+=(--teacher.model "$teacher")
+    [ "$s" = teacher ] || [ -z "$max_flops" ] || given+=(--max_flops "$max_flops")
     "${train_prefix[@]}" audiokd fit salt "${given[@]}" --train "$corpus/$train_set" --dev "$corpus/$dev_set" --exp_dir "$exp/$s" \
       "${more_fit[@]}"
     if [ "$s" = teacher ] && [ ! -e "$exp/teacher/export-best/config.json" ]; then # the next step reads it

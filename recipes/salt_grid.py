@@ -275,8 +275,9 @@ def fit_of(loss: list[float], score: list[float]) -> str:
 
 
 def tables(cells: list[Point]) -> str:
-    """A row a run and budget; and how well the validation loss tells each score, and whether the score falls or rises with it:
-    within a run of seed 0, and over all students, averages and teachers, whose losses are against targets of their own."""
+    """A row a run and budget, operations those of its first seed; and how well the validation loss tells each score, and whether
+    the score falls or rises with it, of seed 0: within a run, and over all students and teachers, whose losses are against targets
+    of their own."""
     done = finished()
     scores = [f"{t}-{h}" for t in cells[0].shared["tasks"] for h in cells[0].shared["heads"]]
     rows = []
@@ -284,27 +285,42 @@ def tables(cells: list[Point]) -> str:
         found = [done[c.sha256] for c in cells if c.name == name and c.sha256 in done]
         if found:
             of = found[0]
+            losses = [f["validation"]["loss"] for f in found if f["validation"]]
             about = [
                 str(len(found)),
                 f"{of['flops']['total']:.3g}",
                 f"{of['flops']['teacher']:.3g}",
-                f"{of['validation']['loss']:.4f}" if of["validation"] else "-",
+                f"{statistics.mean(losses):.4f}" if losses else "-",
             ]
             rows.append([name, *about, *(spread(found, s) for s in scores)])
     text = markdown(["run", "seeds", "operations", "its teacher's", "loss", *scores], rows)
     lines = []
-    trained = [c for c in cells if not c.untrained]
+    trained = [c for c in cells if not (c.untrained or c.seed)]
     runs = dict.fromkeys(c.name.partition("@")[0] for c in trained if len(c.stops) > 1)
     for kind, mine in (
-        *((name, [c for c in trained if c.name.partition("@")[0] == name and not c.seed]) for name in runs),
+        *((name, [c for c in trained if c.name.partition("@")[0] == name]) for name in runs),
         ("all students", [c for c in trained if c.teacher]),
-        ("all averages", [c for c in trained if c.settings().step == "ema"]),
         ("all teachers", [c for c in trained if c.settings().step == "teacher"]),
     ):
         found = [done[c.sha256] for c in mine if c.sha256 in done]
         loss = [f["validation"]["loss"] for f in found]
         lines.append([kind, str(len(found)), *(fit_of(loss, [f["scores"][s] for f in found]) for s in scores)])
-    return text + "\n" + markdown(["R2 of loss and score", "encoders", *scores], lines)
+    text += "\n" + markdown(["R2 of loss and score", "encoders", *scores], lines)
+    ratios: dict[int, list[float]] = {}
+    for cell in cells:
+        if cell.sha256 in done and not cell.untrained:
+            ratios.setdefault(cell.seed, []).append(counted_anew(cell, done) / done[cell.sha256]["flops"]["total"])
+    if any(abs(r - 1) > 0.005 for of in ratios.values() for r in of):
+        said = ", ".join(f"seed {k} {min(of):.3f} to {max(of):.3f}" for k, of in ratios.items())
+        text += f"\nCounted anew, operations are so many times those of the rows: {said}.\n"
+    return text
+
+
+def counted_anew(cell: Point, done: dict[str, Any]) -> float:
+    """Operations of a finished cell's steps as they are counted now: a row has what was counted when it was made."""
+    before = counted_anew(cell.teacher, done) if cell.teacher else 0.0
+    row = done.get(cell.sha256)
+    return before + cell.encoder().flops["step"] * (row["flops"]["steps"] if row else cell.encoder().flops["steps"])
 
 
 def plot(cells: list[Point], out: str) -> None:

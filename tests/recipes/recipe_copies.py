@@ -41,3 +41,23 @@ def copy_recipe(source: Path, root: Path) -> Path:
         elif (source / name).exists():
             shutil.copy2(source / name, task / name)
     return task
+
+
+def asked(task: Path, *options: str) -> list[list[str]]:
+    """What a task's run.sh asks of audiokd, by one that does nothing.
+
+    Raises:
+        ValueError: it failed, with what it said.
+    """
+    (task / "bin").mkdir(exist_ok=True)
+    (task / "bin" / "audiokd").write_text('#!/bin/sh\nprintf "%s\\0" "$@" >>calls\nprintf "\\n\\0" >>calls\n')
+    (task / "bin" / "audiokd").chmod(0o755)
+    (task / "calls").write_text("")
+    env = ENV | {"PATH": f"{task / 'bin'}:{ENV['PATH']}"}
+    done = subprocess.run(["./run.sh", *options], cwd=task, env=env, capture_output=True, text=True)
+    if done.returncode:
+        raise ValueError(done.stderr)
+    found: list[list[str]] = [[]]
+    for word in (task / "calls").read_text().split("\0")[:-1]:
+        found.append([]) if word == "\n" else found[-1].append(word)
+    return found[:-1]

@@ -17,7 +17,7 @@ import pytest
 import torch
 from method_settings import settings_of
 from PIL import Image
-from recipe_copies import ENV
+from recipe_copies import ENV, asked, copy_recipe
 
 from audiokd.data.items import read_items
 from audiokd.eval.linear_probe import ProbeSet, linear_probe
@@ -78,7 +78,7 @@ def test_a_still_clip_stands_still_and_others_do_not(photographs: list[Path]) ->
 
 
 def test_zooms_and_turns_go_their_way() -> None:
-    """By poses: the window shrinks as it zooms in, and turns left as its content turns right."""
+    """By poses: the window shrinks as it zooms in, and turns right as its content turns left."""
     for k in range(50):
         rng = [np.random.default_rng(k) for _ in range(4)]
         grown = [np.diff(motion.poses(n, r)[:, 2]) for n, r in zip(("zoom_in", "zoom_out"), rng)]
@@ -172,6 +172,26 @@ def test_sounds_that_are_shared_are_found(tmp_path: Path, beckett: Path) -> None
         subprocess.run(["bash", "local/data.sh"], cwd=mine, env=ENV, check=True)
     named = (mine / "data/sounds/test/wav.scp").read_text().split()[1]
     assert (mine / named).samefile(beckett)
+
+
+def test_student_and_average_are_given_one_budget_and_the_teacher_its_steps(tmp_path: Path) -> None:
+    task = copy_recipe(ROOT / "egs/toy_motion/salt1", tmp_path)
+    stages = ["--stage", "fit", "--stop_stage", "fit"]
+
+    def budgets(*options: str) -> dict[str, str | None]:
+        fits = [words for words in asked(task, *stages, *options) if words[:2] == ["fit", "salt"]]
+        return {w[w.index("--step") + 1]: w[w.index("--max_flops") + 1] if "--max_flops" in w else None for w in fits}
+
+    assert budgets() == {"teacher": None, "student": None}
+    assert budgets("--max_flops", "8e12") == {"teacher": None, "student": "8e12"}
+    assert budgets("--step", "ema", "--max_flops", "8e12") == {"ema": "8e12"}
+    with pytest.raises(ValueError, match=r"no exp/salt1/student/export-best/config.json: train and export the student"):
+        budgets("--step", "ema", "--max_flops", "student")
+    write_text(task / "exp/salt1/student/export-best/config.json", '{"flops": {"total": 123456789.0}}')
+    assert budgets("--step", "ema", "--max_flops", "student") == {"ema": "123456789.0"}
+    for options in (["--fit_args", "--max_flops 8e12"], ["--step", "teacher", "--max_flops", "8e12"]):
+        with pytest.raises(ValueError, match="--max_flops is"):
+            budgets(*options)
 
 
 def test_lists_and_folders_of_kinetics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -273,7 +293,7 @@ def test_the_untrained_encoder_stands_beside_them(monkeypatch: pytest.MonkeyPatc
     grid.finish(cell)
     table = grid.tables([cell])
     assert "| untrained | 1 | 0 | 0 | - | 0.600" in table
-    assert "| all averages | 0 | - " in table  # its loss says nothing of training
+    assert "| all teachers | 0 | - " in table  # its loss says nothing of training
 
 
 def test_the_loss_is_held_against_the_score_within_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,7 +310,7 @@ def test_the_loss_is_held_against_the_score_within_a_run(monkeypatch: pytest.Mon
         scores = {f"{t}-{h}": score for t in ("motion", "direction") for h in ("attentive", "linear", "knn")}
         within = {name: [score, score] for name in scores}
         loss += 10 * cell.seed
-        flops = {"total": 1.0 + k, "teacher": 1.0}
+        flops = {"total": 1.0 + k, "teacher": 1.0, "steps": 7}
         chance = dict.fromkeys(scores, 0.05)
         rows[cell.sha256] = {
             "scores": scores, "intervals": within, "chance": chance, "validation": {"loss": loss}, "flops": flops,
@@ -299,7 +319,7 @@ def test_the_loss_is_held_against_the_score_within_a_run(monkeypatch: pytest.Mon
     table = grid.tables(cells)
     assert "| student | 4 | 1.000 falls" in table
     assert "| of_small_teacher | 4 | 1.000 falls" in table
-    pooled = re.search(r"\| all students \| 10 \| ([\d.]+)", table)  # of two targets, whose losses do not compare
+    pooled = re.search(r"\| all students \| 8 \| ([\d.]+)", table)  # of two targets, whose losses do not compare
     assert pooled
     assert float(pooled[1]) < 0.5
 

@@ -16,7 +16,7 @@ import soundfile as sf
 import yaml
 from method_settings import settings_of
 from PIL import Image
-from recipe_copies import ENV, REPO, copy_recipe, tree
+from recipe_copies import ENV, REPO, asked, copy_recipe, tree
 
 from audiokd.cli import main
 from audiokd.data.images import load_image
@@ -168,19 +168,9 @@ def test_options(tmp_path: Path) -> None:
 
 
 def calls(task: Path, *options: str) -> list[list[str]]:
-    """What run.sh asks of audiokd, by one that does nothing."""
+    """What run.sh asks of audiokd, without a judge."""
     (task / "local" / "judge.sh").unlink(missing_ok=True)
-    (task / "bin").mkdir(exist_ok=True)
-    (task / "bin" / "audiokd").write_text('#!/bin/sh\nprintf "%s\\0" "$@" >>calls\nprintf "\\n\\0" >>calls\n')
-    (task / "bin" / "audiokd").chmod(0o755)
-    (task / "calls").unlink(missing_ok=True)
-    env = ENV | {"PATH": f"{task / 'bin'}:{ENV['PATH']}"}
-    done = subprocess.run(["./run.sh", *options], cwd=task, env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    found: list[list[str]] = [[]]
-    for word in (task / "calls").read_text().split("\0")[:-1]:
-        found.append([]) if word == "\n" else found[-1].append(word)
-    return found[:-1]
+    return asked(task, *options)
 
 
 @pytest.mark.parametrize(("corpus", "kinds"), [("digits", 3), ("drums", 3), ("journeydb", 2)])

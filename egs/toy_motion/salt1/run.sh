@@ -10,5 +10,5 @@ exec ../../../recipes/salt.sh \
   --ema_config conf/ema.yaml \
   --class_tasks "motion direction" \
   --attentive_args "--blocks 0 --rates [0.003,0.001] --decays [0.01] --epochs 20" \
-  --still "still" \
+  --still "still first last" \
   "$@"

@@ -1,7 +1,7 @@
 """Lists or class folders of videos to data dirs: `make_data.py TRAIN TEST VIDEOS DATA NAME`.
 
-TRAIN and TEST are lists (`audiokd.data.video_sets.video_list`), paths below VIDEOS, or folders with a folder a class. A hundredth of TRAIN, by the
-hash of its ids, is dev: a head is chosen on it, and never on TEST. Pretraining sees TRAIN without its labels.
+TRAIN and TEST are lists (`audiokd.data.video_sets.video_list`), paths below VIDEOS, or folders with a folder a class. A hundredth
+of TRAIN, by the hash of its ids, is dev: a head is chosen on it, and never on TEST. Pretraining sees TRAIN without its labels.
 """
 
 import hashlib

