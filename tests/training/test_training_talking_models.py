@@ -38,6 +38,8 @@ from audiokd.methods.mert.config import MERTConfig
 from audiokd.methods.mert.model import MERTModel
 from audiokd.methods.talking_models.module import TalkModule
 from audiokd.methods.talking_models.run import TalkRun
+from audiokd.methods.talking_models.students import ConvBlock
+from audiokd.nn.split_layers import LayerSplit
 from audiokd.stages.export import export
 from audiokd.stages.fit import fit
 from audiokd.teachers.labeller import load_labeller
@@ -125,6 +127,32 @@ def test_the_student_learns_and_the_teacher_stays(root: Path, tmp_path: Path, mo
         assert torch.equal(module.split.run(**batch["student"]).output, expected)
     shutil.rmtree(tmp_path / "again")
     assert alone.labels == sorted({i.label for i in read_items(root / "train")})
+
+
+def test_a_split_that_gives_something_else_is_found_at_the_start(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And looking for it moves nothing: the run is the same to the bit, with the check and without."""
+    seen = LayerSplit.check
+    checked: list[str] = []
+
+    def noted(self: Any, passed: Any) -> None:
+        checked.append(self.where)
+        seen(self, passed)
+
+    monkeypatch.setattr(LayerSplit, "check", noted)
+    module, _, _ = build(root, tmp_path / "run")
+    assert checked == ["the student", str(root / "teacher")]
+    after = torch.get_rng_state()
+    monkeypatch.setattr(LayerSplit, "check", lambda self, passed: None)
+    other, _, _ = build(root, tmp_path / "other")
+    assert torch.equal(torch.get_rng_state(), after)
+    assert differences(module.state_dict(), other.state_dict()) == []
+    monkeypatch.setattr(LayerSplit, "check", seen)
+    forward = ConvBlock.forward
+    monkeypatch.setattr(ConvBlock, "forward", lambda *args: forward(*args) + torch.randn(()))
+    with pytest.raises(AudiokdError, match=r"the student: entered after body\.blocks\.0 with the state that it has"):
+        build(root, tmp_path / "noisy")
 
 
 def learnt(module: TalkModule, batch: dict[str, Any], steps: int) -> list[dict[str, float]]:

@@ -79,6 +79,7 @@ class TalkModule(RunModule):
             if x is not None:
                 self.widths[option] = _widths(x)
                 rank_zero_only(print)(f"{option}.low, {option}.high: {_described(x)}")
+                x.split.check(x.passed)
         if (shorter := _shortened(batch)) is not None:
             self._speak(shorter)  # positions are fewer then, and channels are not
         self.model.train(training)
@@ -106,13 +107,18 @@ class TalkModule(RunModule):
         Raises:
             AudiokdError: there is not.
         """
-        if x is None or option not in self.widths:
+        if x is None:
             return
-        for layer, state, was in zip(reversed(x.split.layers), (x.high, x.low), self.widths[option]):
+        known = self.widths.get(option, (None, None))
+        for layer, state, was in zip(reversed(x.split.layers), (x.high, x.low), known):
             if len(state) != items:
                 what = f"{len(state)} states at the layer {layer} of {items} items: it runs them in pieces"
-                raise AudiokdError(what, where=x.split.where, fix="a shorter --data.crop_s")
-            if (now := width_of(state, x.layout)) != was:
+                windows = "a layer outside of the windows, such as a whole block or stage"
+                fix = (
+                    windows if getattr(self.model, "kind", "") == "image" else f"a shorter --data.crop_s, or {windows}"
+                )
+                raise AudiokdError(what, where=x.split.where, fix=fix)
+            if was is not None and (now := width_of(state, x.layout)) != was:
                 what = f"the layer {layer} has {was} channels in one batch and {now} in another of {list(state.shape)}"
                 fix = f"{option}.layout first or last, which axis they are; auto has taken positions for them"
                 raise AudiokdError(what, where=x.split.where, fix=fix)
