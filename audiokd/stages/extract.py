@@ -53,8 +53,8 @@ def extract(
         The store's totals; of its own part, where others of a `split` are not done.
 
     Raises:
-        AudiokdError: as `tokenize`, or the model has no such features, or it takes pictures, videos or sound and the input is
-            another of these.
+        AudiokdError: as `tokenize`, or the model has no such features, or none at all as a recommender, or it takes pictures,
+            videos or sound and the input is another of these.
     """
     from audiokd.data.item_inputs import media_of
     from audiokd.errors import AudiokdError, ConfigError
@@ -73,6 +73,9 @@ def extract(
         raise AudiokdError(f"no features {layer!r}", where=model_dir, fix=f"layers: {', '.join(model.feature_layers)}")
     kind = getattr(model, "kind", "audio")
     names = {"audio": "sound", "image": "pictures", "video": "videos"}
+    if kind not in names:
+        fix = "use 'audiokd ratings'" if kind == "ratings" else "give a model of sound, pictures or videos"
+        raise AudiokdError(f"a model of {kind} has no features to extract", where=model_dir, fix=fix)
     if kind != (given := media_of(input)):
         takes = names[kind] if kind == "audio" else f"{names[kind]}: give a folder with items.jsonl of these"
         this = names[given] if given == "audio" else f"a folder of {names[given]}"

@@ -143,8 +143,11 @@ def check_name(name: str) -> None:
     """Refuse a path that is not there before a hub is asked for it.
 
     Raises:
-        AudiokdError: neither a folder nor like a hub id.
+        AudiokdError: neither a folder nor like a hub id; or the folder of a run, which is no model yet.
     """
+    if os.path.isdir(os.path.join(name, "checkpoints")) and not os.path.exists(os.path.join(name, "config.json")):
+        fix = f"audiokd export {name} FOLDER, and give that folder"
+        raise AudiokdError("the folder of a run, and no model", where=name, fix=fix)
     if not os.path.isdir(name) and (name.count("/") != 1 or name.startswith((".", "/"))):
         raise AudiokdError("no such folder", where=name, fix="give a hub id (owner/name) or a folder with config.json")
 
