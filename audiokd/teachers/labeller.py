@@ -1,6 +1,6 @@
 """A frozen model that says labels or ratings: one that audiokd exported, or a transformers model with a head of classes.
 
-An encoder of sound without a head has states and no labels, which is enough where no logits are learnt.
+An encoder of sound or a picture model without a head has states and no labels, which is enough where no logits are learnt.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from audiokd.errors import AudiokdError
 from audiokd.nn.lengths import length_mask
 from audiokd.teachers.auto import FAMILIES
 from audiokd.teachers.base import load_pretrained, read_family
+from audiokd.teachers.picture_body import has_head, is_picture_family, load_picture_body, load_processor
 from audiokd.teachers.student_body import SoundBody, sound_body
 from audiokd.vision.transforms import Preprocess, preprocess_of
 
@@ -39,11 +40,12 @@ class FrozenLabeller(nn.Module):
         net: audiokd's or transformers'.
         name: of it, for messages.
         processor: transformers' image processor or feature extractor; None of ours.
+        head: whether a transformers model has one.
 
     Attributes:
         kind: "image", "audio" or "ratings".
-        labels: of the logits, in their order; none of ratings, and of an encoder without a head.
-        task: "class", "rating", or "" of an encoder without a head.
+        labels: of the logits, in their order; none of ratings, and of a model without a head.
+        task: "class", "rating", or "" of a model without a head.
         preprocess: of pictures.
         sample_rate: Hz of sound; 0 of others.
     """
@@ -53,7 +55,7 @@ class FrozenLabeller(nn.Module):
     preprocess: Preprocess | None = None
     sample_rate: int = 0
 
-    def __init__(self, net: nn.Module, name: str, processor: Any = None):
+    def __init__(self, net: nn.Module, name: str, processor: Any = None, head: bool = True):
         super().__init__()
         self.__dict__["net"] = net.eval().requires_grad_(False)  # past nn.Module's registry, on purpose
         self.name, self.processor = name, processor
@@ -68,7 +70,9 @@ class FrozenLabeller(nn.Module):
             self.sample_rate = getattr(net, "sample_rate", 0)
             return
         self.kind = "image" if hasattr(processor, "image_mean") else "audio"
-        self.labels, self.task = tuple(config.id2label[i] for i in range(config.num_labels)), "class"
+        self.labels, self.task = (), ""
+        if head:
+            self.labels, self.task = tuple(config.id2label[i] for i in range(config.num_labels)), "class"
         if self.kind == "image":
             self.preprocess = preprocess_of(processor)
         else:
@@ -127,7 +131,7 @@ def load_labeller(name: str, logits: bool = True) -> FrozenLabeller:
     Args:
         name: folder or hub id.
         logits: whether they are needed; where not, an encoder of sound will do (`audiokd.teachers.trainable.load_trainable`),
-            whose own front end takes waveforms.
+            whose own front end takes waveforms, and a picture model of transformers.
 
     Raises:
         AudiokdError: nothing there, not all of its weights, or a model that says neither classes nor ratings.
@@ -153,15 +157,21 @@ def load_labeller(name: str, logits: bool = True) -> FrozenLabeller:
         if _headless(name):
             raise AudiokdError(f"a {family} without a head says neither classes nor ratings", where=name, fix=LOGITS)
         net = load_pretrained(AutoModelForAudioClassification, name, "the teacher", FIX)
-        processor = _processor(AutoFeatureExtractor, name)
+        processor = load_processor(AutoFeatureExtractor, name)
         if not isinstance(processor, Wav2Vec2FeatureExtractor):
             raise AudiokdError(
                 f"a {family} takes spectrograms, and no logits are had of it here", where=name, fix=WAVEFORMS
             )
         return FrozenLabeller(net, name, processor)
+    if is_picture_family(family) and not has_head(name):
+        if logits:
+            raise AudiokdError(f"a {family} without a head says no classes", where=name, fix=LOGITS)
+        return FrozenLabeller(
+            load_picture_body(name, "the teacher"), name, load_processor(AutoImageProcessor, name), head=False
+        )
     if family in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES:
         net = load_pretrained(AutoModelForImageClassification, name, "the teacher", FIX)
-        return FrozenLabeller(net, name, _processor(AutoImageProcessor, name))
+        return FrozenLabeller(net, name, load_processor(AutoImageProcessor, name))
     net = load_pretrained(AutoModel, name, "the teacher", FIX)
     task = getattr(net.config, "task", "")
     if not getattr(net, "logit_layers", ()) or task not in ("class", "rating"):
@@ -178,11 +188,3 @@ def _headless(name: str) -> bool:
     if config.model_type in FAMILIES:
         return bool(heads) and not any("Classification" in of for of in heads)
     return hasattr(MODEL_MAPPING.get(type(config), None), "clip_dim")
-
-
-def _processor(auto: Any, name: str) -> Any:
-    try:
-        return auto.from_pretrained(name)
-    except (OSError, ValueError) as e:
-        what = f"cannot load how the teacher's inputs are prepared: {str(e).splitlines()[0]}"
-        raise AudiokdError(what, where=name, fix="its folder needs preprocessor_config.json") from e

@@ -57,7 +57,8 @@ class TalkModule(RunModule):
         columns: Sequence[int] | None = None,
     ):
         super().__init__(settings.run)
-        self.settings, self.model, self.targets = settings, model, targets
+        # pretrained encoders come in eval mode: in all ways to be taught their dropout is the same
+        self.settings, self.model, self.targets = settings, model.train(), targets
         self.shown = ("score" if model.config.task == "class" else "rmse", "loss")
         self.teacher, self.columns = teacher, None if columns is None else list(columns)
         mine, theirs = layers

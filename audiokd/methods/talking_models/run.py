@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,9 @@ from audiokd.data.items import Item
 from audiokd.data.media import MediaSet, open_media
 from audiokd.data.ratings import Rating, holds_ratings, read_ratings
 from audiokd.data.regime import Regime, Seen, write_regime
-from audiokd.errors import AudiokdError
-from audiokd.methods.talking_models.settings import TalkSettings, TalkShape, TalkTeacher, talks
-
-#: what each kind of student is for
-TAKES = {"backbone": "image", "encoder": "audio"}
+from audiokd.errors import AudiokdError, ConfigError
+from audiokd.methods.talking_models.checks import check_settings, is_folder, layers_of, student_speaks, teacher_speaks
+from audiokd.methods.talking_models.settings import TalkSettings
 
 
 class TalkRun:
@@ -29,7 +26,8 @@ class TalkRun:
         allow_pipes: run shell commands in wav.scp.
 
     Raises:
-        AudiokdError: settings that do not go together, an item without a label, a dev label that train lacks, sets of two kinds.
+        AudiokdError: settings that do not go together, an item without a label, a dev label that train lacks, sets of two kinds,
+            one class alone where classes are decoupled.
     """
 
     def __init__(self, settings: TalkSettings, train: str, dev: str, allow_pipes: bool = False):
@@ -38,6 +36,7 @@ class TalkRun:
         self.sets: dict[str, Any] = {}
         self.items: dict[str, Sequence[Item]] = {}
         paths = {"train": train, "dev": dev}
+        _check_ratings({"--train": train, "--dev": dev} | {f"--data.test {p}": p for p in settings.data.test})
         if holds_ratings(train):
             self.kind = "ratings"
             self.sets = {k: read_ratings(p) for k, p in paths.items()}
@@ -53,6 +52,10 @@ class TalkRun:
             self._check_media(media, dev)
             self.tested = [i for p in settings.data.test for i in open_media(p, allow_pipes).items]
         check_settings(settings, self.kind)
+        if settings.loss.dkd and len(self.classes) == 1:
+            raise ConfigError(
+                "one class, and nothing to decouple from it", where="loss.dkd", fix="--loss.kd 1, or more classes"
+            )
 
     def _check_media(self, media: dict[str, MediaSet], dev: str) -> None:
         if media["dev"].kind != self.kind:
@@ -108,6 +111,7 @@ class TalkRun:
         from audiokd.methods.talking_models.config import TalkConfig
         from audiokd.methods.talking_models.model import TalkModel
         from audiokd.methods.talking_models.students import build_student, cnn_shape
+        from audiokd.teachers.picture_body import picture_body
         from audiokd.teachers.student_body import sound_body, timm_body
 
         m = self.settings.model
@@ -115,8 +119,10 @@ class TalkRun:
             names = {of: sorted({getattr(r, of[:-1]) for r in self.sets["train"]}) for of in ("users", "movies")}
             shape = {"body": "ratings", "embed_dim": m.embed_dim, "widths": list(m.widths), **names}
             return TalkModel(TalkConfig(shape, task="rating"))
-        if m.backbone:
-            body: Any = timm_body(m.backbone, m.weights, m.size)
+        if is_folder(m.backbone):
+            body: Any = picture_body(m.backbone, m.size)
+        elif m.backbone:
+            body = timm_body(m.backbone, m.weights, m.size)
         elif m.encoder:
             body = sound_body(m.encoder, m.clip_blocks, layerdrop=0.0)  # a layer that is left out cannot be talked to
         else:
@@ -124,11 +130,17 @@ class TalkRun:
         return TalkModel(TalkConfig(body.shape, self.classes), body)
 
     def _layers(self, model: Any, teacher: Any) -> tuple[Sequence[str], Sequence[str]]:
-        """Low and high layers of both, where something needs them."""
+        """Low and high layers of both where something needs them; those that are given are there in any case."""
         s = self.settings
-        mine = layers_of(model, s.model, "--model") if talks(s) or s.loss.hint else ()
-        speaks = teacher is not None and ((talks(s) and s.messages.way != "none") or s.loss.hint)
-        return mine, layers_of(teacher.net, s.teacher, "--teacher") if speaks else ()
+        found: list[Sequence[str]] = []
+        for of, given, option, speaks in (
+            (model, s.model, "--model", student_speaks(s)),
+            (teacher.net if teacher else None, s.teacher, "--teacher", teacher_speaks(s)),
+        ):
+            named = of is not None and (given.low or given.high)
+            layers = layers_of(of, given, option) if speaks or named else ()
+            found.append(layers if speaks else ())
+        return found[0], found[1]
 
     def _columns(self, teacher: Any) -> list[int] | None:
         """Of a teacher whose logits are learnt; else where it happens to know the classes."""
@@ -164,68 +176,6 @@ class TalkRun:
         return ViewDataModule(train, dev, train_views, dev_views, d, s.run, folder)
 
 
-def layers_of(model: Any, given: TalkShape | TalkTeacher, option: str) -> tuple[str, str]:
-    """The low and the high layer as they are given, or the first and the last block of one of our small models.
-
-    Raises:
-        AudiokdError: not given, and it is none.
-    """
-    from audiokd.methods.talking_models.students import OWN
-
-    if given.low and given.high:
-        return given.low, given.high
-    body = getattr(model, "body", None)
-    if given.low or given.high or not isinstance(body, tuple(OWN.values())):
-        children = [n for n, _ in model.named_children()]
-        what = "which layers it is talked to at is not said"
-        fix = f"{option}.low and {option}.high, dotted names below {', '.join(children)}"
-        raise AudiokdError(what, where=type(model).__name__, fix=fix)
-    if len(body.blocks) < 2:
-        raise AudiokdError(
-            "one block, and a low and a high one are due", where=option, fix="--model.widths of two or more"
-        )
-    return "body.blocks.0", f"body.blocks.{len(body.blocks) - 1}"
-
-
-def check_settings(s: TalkSettings, kind: str) -> None:
-    """That what is asked for can be.
-
-    Raises:
-        AudiokdError: it cannot.
-    """
-    m, loss, given = s.messages, s.loss, s.teacher.model
-    if any(
-        w < 0 or not math.isfinite(w) for w in (loss.interact, loss.message, loss.state, loss.kd, loss.dkd, loss.hint)
-    ):
-        raise AudiokdError("a weight under 0, or none", where="loss")
-    if not (0 < loss.temperature < math.inf):
-        raise AudiokdError(f"a temperature of {loss.temperature:g}", where="loss.temperature", fix="a number over 0")
-    if min(loss.dkd_alpha, loss.dkd_beta) < 0 or not math.isfinite(loss.dkd_alpha + loss.dkd_beta):
-        raise AudiokdError("a weight under 0, or none", where="loss.dkd_alpha, loss.dkd_beta", fix="0 or more")
-    if m.rounds < 1 or min(m.dim, m.hidden, m.count) < 1:
-        raise AudiokdError("rounds and sizes of messages are 1 and more", where="messages")
-    if m.way == "none" and loss.message:
-        raise AudiokdError("nobody to agree with on a message", where="messages.way", fix="--loss.message 0")
-    speaks = talks(s) and m.way != "none"
-    needs = [n for n, of in (("conversation", speaks), ("kd", loss.kd), ("dkd", loss.dkd), ("hint", loss.hint)) if of]
-    if needs and not given:
-        fix = "--teacher.model FOLDER, or weights of 0 (--config talking_models/alone)"
-        raise AudiokdError("no teacher is given", where=f"loss: {', '.join(needs)}", fix=fix)
-    if given and not needs:
-        raise AudiokdError("a teacher is given, and no loss needs it", where="teacher.model", fix="leave it out")
-    if m.way == "one" and m.rounds > 1:
-        what = "one-way talk hears nothing: a second round is the first again"
-        raise AudiokdError(what, where="messages.rounds", fix="--messages.rounds 1, or --messages.way two")
-    if kind == "ratings" and loss.dkd:
-        raise AudiokdError("ratings have no classes to decouple", where="loss.dkd", fix="--loss.kd 1")
-    chosen = [k for k in TAKES if getattr(s.model, k)]
-    if len(chosen) > 1 or any(TAKES[k] != kind for k in chosen):
-        fix = "--model.backbone of pictures, --model.encoder of sound, or neither: a small CNN, or a recommender"
-        raise AudiokdError(f"model.{' and model.'.join(chosen)} for data of {kind}", where="model", fix=fix)
-    if s.model.weights and not s.model.backbone:
-        raise AudiokdError("weights without a backbone", where="model.weights", fix="--model.backbone NAME")
-
-
 def write_model(exp_dir: Path, settings: TalkSettings, state: dict[str, Any] | None, out: Path, name: str) -> None:
     """Write the student of the run in `exp_dir`, alone, as a model folder.
 
@@ -240,3 +190,17 @@ def write_model(exp_dir: Path, settings: TalkSettings, state: dict[str, Any] | N
 
 def _mean(ratings: Sequence[Rating]) -> float:
     return sum(r.rating for r in ratings) / len(ratings)
+
+
+def _check_ratings(paths: dict[str, str]) -> None:
+    """That all sets are of ratings, or none.
+
+    Raises:
+        AudiokdError: they are of both.
+    """
+    of = {name: holds_ratings(p) for name, p in paths.items()}
+    first, *others = of
+    for name in others:
+        if of[name] != of[first]:
+            kinds = {True: "ratings", False: "pictures or sound"}
+            raise AudiokdError(f"{first} is of {kinds[of[first]]}, {name} of {kinds[of[name]]}", where=paths[name])

@@ -13,8 +13,8 @@ class TalkShape:
     """The student; of ratings always a recommender.
 
     Args:
-        backbone: of pictures, timm's name.
-        weights: of that, a file, folder or hub id; empty draws them at random.
+        backbone: of pictures, timm's name, or folder or hub id (with a slash) of one of transformers', with its weights.
+        weights: of timm's, a file, folder or hub id; empty draws them at random.
         encoder: of sound, folder or hub id of a pretrained encoder, ours or one of transformers'.
         clip_blocks: last blocks of the encoder that the clip embedding is made of.
         size: of pictures, pixels; 0 is the backbone's own.
@@ -44,7 +44,7 @@ class TalkTeacher:
 
     Args:
         model: folder or hub id: a model that audiokd exported, or a transformers model with a head of classes; without kd and
-            dkd also an encoder of sound without a head.
+            dkd also an encoder of sound or a picture model without a head.
         low: layer after which it is talked to, as of the student.
         high: layer whose state it speaks of.
         layout: axis of the channels there.

@@ -1,4 +1,4 @@
-"""What a student is built on besides the bodies of `audiokd.teachers.student_body`: a small CNN, and a recommender."""
+"""What a student is built on besides the bodies of `audiokd.teachers`: a small CNN, and a recommender."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from audiokd.errors import AudiokdError
 from audiokd.frontends.atst_mel import HOP_LENGTH, MIN_SAMPLES, SAMPLE_RATE, ATSTLogMel
 from audiokd.nn.lengths import length_mask
+from audiokd.teachers.picture_body import PictureBody
 from audiokd.teachers.student_body import StudentBody, build_body
 from audiokd.vision.transforms import Preprocess
 
@@ -112,12 +113,13 @@ class Recommender(nn.Module):
         return x
 
 
+#: small models of ours, whose layers have names that are known
 OWN: dict[str, Any] = {"cnn": CNNBody, "ratings": Recommender}
 
 
 def build_student(shape: dict[str, Any]) -> Any:
-    """A body with random weights; its shape says which (`body`: cnn, ratings, timm, sound)."""
-    kind = OWN.get(shape.get("body", ""))
+    """A body with random weights; its shape says which (`body`: cnn, ratings, picture, timm, sound)."""
+    kind = {**OWN, "picture": PictureBody}.get(shape.get("body", ""))
     return build_body(shape) if kind is None else kind(shape)
 
 
