@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from method_settings import settings_of
+from talking_runs import fit_twice
 from whole_runs import rows
 
 import audiokd
@@ -18,6 +19,7 @@ from audiokd.data.ratings import Rating, read_ratings, write_ratings
 from audiokd.errors import AudiokdError, ConfigError
 from audiokd.methods.talking_models.run import TalkRun
 from audiokd.stages.export import export
+from audiokd.stages.extract import extract
 from audiokd.stages.fit import fit
 from audiokd.stages.ratings import ratings
 
@@ -76,6 +78,19 @@ def test_a_student_of_one_genre_talks_with_a_teacher_of_all(root: Path, tmp_path
     assert result["unknown"] == 1 == int((view["users"] == 0).sum())
     assert json.loads((tmp_path / "test.json").read_text()) == result
     assert "RMSE" in (tmp_path / "test.md").read_text()
+
+
+def test_stopped_and_started_again_it_is_the_same(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    how = settings(root, messages__rounds=2, loss__kd=1.0, optim__weight_decay=0.1)
+    fit_twice(how, str(root / "train"), str(root / "dev"), tmp_path, monkeypatch)
+
+
+def test_a_recommender_has_nothing_to_extract(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        AudiokdError, match=r"model: a model of ratings has no features to extract\n  use 'audiokd ratings'"
+    ):
+        extract(str(root / "model"), str(root / "test"), str(tmp_path / "store"), layer="logits")
+    assert not (tmp_path / "store").exists()
 
 
 def test_each_model_has_numbers_of_its_own(root: Path, tmp_path: Path) -> None:
