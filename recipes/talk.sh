@@ -4,7 +4,8 @@
 #
 #   --stage N|NAME, --stop_stage N|NAME   1 data, 2 validate, 5 fit, 6 export, 7 extract (logits of the test sets), 8 score
 #   --kind base|alone|kd|dkd|hints|modules   how the student is taught: packaged config of talking_models; alone has no teacher
-#   --teacher NAME                        folder or hub id of a model of the classes (or of ratings); else it is trained in exp/teacher
+#   --teacher NAME                        folder or hub id of a model of the classes (or of ratings); else it is trained in exp/teacher;
+#                                         none where no loss needs one: --kind alone, or modules with --fit_args "... --loss.kd 0"
 #   --teacher_args "--config FILE ..."    options of `audiokd fit talking_models` for the teacher
 #   --fit_args "--config FILE ..."        options for the student
 #   --train "train", --dev "dev"          sets below data/ that the student learns from and is selected by
@@ -55,6 +56,12 @@ case "$kind" in
   base | alone | kd | dkd | hints | modules) ;;
   *) die "--kind is base, alone, kd, dkd, hints or modules, not '$kind'" ;;
 esac
+case "$kind $teacher" in
+  "alone " | "alone none") teacher=none ;;
+  alone*) die "--kind alone has no teacher: leave out --teacher $teacher" ;;
+  "modules none") ;;
+  *" none") die "--kind $kind needs a teacher: --teacher none is of alone, and of modules with --fit_args '... --loss.kd 0'" ;;
+esac
 case "$scores" in
   classify | ratings) ;;
   *) die "--scores is classify or ratings, not '$scores'" ;;
@@ -81,7 +88,7 @@ export_run() { # run folder, checkpoint, model folder: where it is not there
 
 if in_range fit; then
   taught=()
-  if [ "$kind" != alone ]; then
+  if [ "$teacher" != none ]; then
     if [ -z "$teacher" ]; then
       fit exp/teacher alone --train "data/$teacher_train" --dev "data/$teacher_dev" "${more_teacher[@]}"
       export_run exp/teacher "$teacher_checkpoint" exp/teacher/export

@@ -21,9 +21,9 @@ from audiokd.data.inputs import open_input
 from audiokd.data.items import read_items
 from audiokd.data.labels import read_labels
 from audiokd.data.media import open_media
-from audiokd.data.ratings import read_ratings
+from audiokd.data.ratings import Rating, read_ratings, write_ratings
+from audiokd.methods.talking_models.checks import check_settings
 from audiokd.methods.talking_models.messages import Interpreters
-from audiokd.methods.talking_models.run import check_settings
 from audiokd.stages.fit import read_config
 
 EGS = REPO / "egs"
@@ -92,6 +92,20 @@ def test_ratings_in_a_published_layout(tmp_path: Path) -> None:
     assert "one of Comedy, Sci-Fi" in done.stderr
 
 
+def test_modules_alone_train_no_teacher(tmp_path: Path) -> None:
+    """--teacher none: neither made nor handed on."""
+    task = copy_recipe(EGS / "movielens" / "talk1", tmp_path)
+    rated = [Rating(f"u{u}", f"m{m}", float(1 + (u + m) % 5)) for u in range(9) for m in range(6)]
+    for name, part in (("train", rated[::2]), ("dev", rated[1::4]), ("test", rated[3::4])):
+        write_ratings(task / "data" / name, part)
+    words = ["--stage", "fit", "--kind", "modules", "--fit_args", f"{few('student')} --loss.kd 0"]
+    run(task, *words, "--teacher", "none")
+    assert [f.name for f in sorted((task / "exp").iterdir())] == ["modules"]
+    told = yaml.safe_load((task / "exp" / "modules" / "config.yaml").read_text())
+    assert (told["messages"]["way"], told["teacher"]["model"], told["loss"]["kd"]) == ("none", "", 0)
+    assert json.loads((task / "exp" / "modules" / "best-test.json").read_text())["ratings"] == len(rated[3::4])
+
+
 def write(path: Path, seconds: float = 0.3, rate: int = 16_000) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     t = np.arange(round(seconds * rate)) / rate
@@ -150,6 +164,8 @@ def test_options(tmp_path: Path) -> None:
         (["--scores", "segments"], "--scores is classify or ratings, not 'segments'"),
         (["--teacher_checkpoint", "first"], "--teacher_checkpoint is last or best, not 'first'"),
         (["--checkpoint", ""], "--checkpoint is needed"),
+        (["--kind", "alone", "--teacher", "x/y"], "--kind alone has no teacher: leave out --teacher x/y"),
+        (["--kind", "kd", "--teacher", "none"], "--kind kd needs a teacher"),
     ):
         assert said in run(task, *words, good=False).stderr
 
