@@ -206,6 +206,25 @@ def interpreter_weights(cell: Any) -> int:
     return sum(p.numel() for p in between.parameters())
 
 
+@pytest.mark.parametrize(
+    ("corpus", "hidden"), [("digits", 317), ("drums", 317), ("movielens", 307), ("speechcommands", 305)]
+)
+def test_readmes_say_how_many_extra_weights_there_are(corpus: str, hidden: int) -> None:
+    """Of talk, of the modules as they are by default, and of those that are as many."""
+    conf = EGS / corpus / "talk1" / "conf"
+    widths = {n: read_config(str(conf / f"{n}.yaml"))["model.widths"] for n in ("student", "teacher")}
+    student, teacher = ((w[-1], w[0]) for w in widths.values())
+    found = []
+    for name, changes in (("base", {}), ("modules", {}), ("modules", {"messages.hidden": hidden})):
+        s = settings_of("talking_models", name, changes).messages
+        between = Interpreters(student, teacher if s.way != "none" else None, s)
+        found.append(sum(p.numel() for p in between.parameters()))
+    assert abs(found[2] - found[0]) < 0.005 * found[0]
+    told = (conf.parent / "README.md").read_text()
+    for text in (*(f"{n:,}" for n in found), f"{100 * found[1] / found[0]:.0f} %", f"--messages.hidden {hidden}"):
+        assert text in told, text
+
+
 @pytest.mark.parametrize("corpus", ["digits", "drums", "movielens"])
 def test_grids_can_be_read(corpus: str, monkeypatch: pytest.MonkeyPatch) -> None:
     grid = load_grid("kd_grid", monkeypatch)

@@ -185,6 +185,8 @@ def test_channels_where_auto_does_not_look_for_them(
     assert (
         "--model.low, --model.high: body.blocks.0, 4 channels at 32 x 25 positions; body.blocks.1, 8 channels" in said
     )
+    n = sum(p.numel() for p in module.interpreters.parameters())
+    assert f"encoders and decoders of messages: {n:,} weights beside the student's" in said
     assert module.losses(batch).keys() == OF_KINDS["base"]
     batch["ids"] = batch["ids"] * 2
     with pytest.raises(AudiokdError, match=r"4 states at the layer body.blocks.1 of 8 items"):

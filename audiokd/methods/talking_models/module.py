@@ -88,6 +88,8 @@ class TalkModule(RunModule):
         assert widths[0] is not None
         if talks(s):
             self.interpreters = Interpreters(widths[0], widths[1] if s.messages.way != "none" else None, s.messages)
+            weights = sum(p.numel() for p in self.interpreters.parameters())
+            rank_zero_only(print)(f"encoders and decoders of messages: {weights:,} weights beside the student's")
         if s.loss.hint:
             assert widths[1] is not None
             self.regressor = nn.Linear(widths[0][0], widths[1][0])
