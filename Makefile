@@ -11,7 +11,8 @@ $(STAMP): constraints.txt pyproject.toml
 	@echo "setting up $(VENV) from constraints.txt (several GB the first time)"
 	@test -x $(PY) || python3 -m venv $(VENV)
 	@$(PY) -m pip install --quiet --upgrade pip
-	@$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[score,exports,s3,sed,music,ray,slurm,vision,video,diffusion,onnx,dev]'
+	@# of an editable install setuptools warns whatever it finds
+	@PYTHONWARNINGS=ignore $(PY) -m pip install --quiet --constraint constraints.txt --editable '.[score,exports,s3,sed,music,ray,slurm,vision,video,diffusion,onnx,dev]'
 	@touch $(STAMP)
 
 demo: venv

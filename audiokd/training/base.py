@@ -8,6 +8,7 @@ loader starts at our counter, and the loops' state is not restored at all.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from audiokd.data.crops import rng_of
 from audiokd.errors import AudiokdError
-from audiokd.nn.weights import check_weights
+from audiokd.nn.weights import check_weights, weights_sha256
 from audiokd.training.settings import RunSettings
 
 
@@ -179,13 +180,29 @@ class RunModule(L.LightningModule):
         """What best.ckpt has the smallest of."""
         return self.val_metrics["loss"]
 
+    @cached_property
+    def frozen_sha256(self) -> dict[str, str]:
+        """Of the networks that are learnt from and do not change (`audiokd.teachers.base.FrozenTeacher` and its like hide them from
+        `state_dict`), by name: a folder that is named in the settings may hold others by the time that a run goes on."""
+        held = {f"{name}.net": vars(m).get("net") for name, m in self.named_modules()} | {
+            "teacher": vars(self).get("teacher")
+        }
+        return {name: weights_sha256(net) for name, net in held.items() if isinstance(net, nn.Module)}
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["iteration"], checkpoint["done"] = self.iteration, self.done
+        checkpoint["frozen_sha256"] = self.frozen_sha256
         checkpoint.pop("loops", None)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         fix = "go on with the settings that the run began with, or begin another in a new folder"
         check_weights(self.state_dict(), checkpoint["state_dict"], "the run's checkpoint", fix)
+        was = checkpoint.get("frozen_sha256", {})  # no run of an earlier release has it
+        if changed := [name for name, sha256 in self.frozen_sha256.items() if was.get(name, sha256) != sha256]:
+            what = f"{' and '.join(changed)} has other weights than when the run began"
+            raise AudiokdError(
+                what, where="the run's checkpoint", fix="give it back what it learnt from, or begin another"
+            )
         self.iteration = checkpoint["iteration"]
         checkpoint.pop("loops", None)
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
-from debug_runs import data_dir
+from debug_runs import data_dir, debug_settings
+from safetensors.torch import load_file, save_file
 from whole_runs import assert_same_run, checkpoint, differences, finish, kill_at, reached, rows, start
+
+from audiokd.errors import AudiokdError
+from audiokd.methods.lm_spt.module import LMSPTModule
+from audiokd.stages.fit import fit
 
 STEPS = 13
 
@@ -85,3 +92,35 @@ def test_ctrl_c_is_answered_and_gone_on_from(command: list[str], undisturbed: Pa
     finish(command, exp)
     assert rows(exp) == rows(undisturbed)
     assert differences(checkpoint(exp, "last")["state_dict"], checkpoint(undisturbed, "last")["state_dict"]) == []
+
+
+def test_a_run_does_not_go_on_with_another_teacher_in_that_folder(
+    two_cities: Path, whisper_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher = shutil.copytree(whisper_dir, tmp_path / "teacher")
+    train, dev = data_dir(tmp_path / "train", two_cities, 0, 4), data_dir(tmp_path / "dev", two_cities, 4, 1)
+
+    def run() -> dict[str, float]:
+        settings = debug_settings(teacher, run__max_steps=4, run__ckpt_every=2, run__val_every=4)
+        return fit("lm_spt", settings, str(train), str(dev), str(tmp_path / "exp"))
+
+    step = LMSPTModule.training_step
+
+    def stopping(self: LMSPTModule, batch: Any, batch_idx: int) -> None:
+        if self.iteration == 3:
+            raise KeyboardInterrupt
+        step(self, batch, batch_idx)
+
+    monkeypatch.setattr(LMSPTModule, "training_step", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    monkeypatch.undo()
+    assert list(checkpoint(tmp_path / "exp", "last")["frozen_sha256"]) == ["teacher.net"]
+    weights = load_file(teacher / "model.safetensors")
+    moved = {k: v * 1.01 if k.endswith("layers.0.fc1.weight") else v for k, v in weights.items()}
+    save_file(moved, teacher / "model.safetensors", {"format": "pt"})
+    with pytest.raises(AudiokdError, match=r"teacher.net has other weights than when the run began"):
+        run()
+    save_file(weights, teacher / "model.safetensors", {"format": "pt"})
+    run()
+    assert checkpoint(tmp_path / "exp", "last")["iteration"] == 4
