@@ -14,7 +14,7 @@ from audiokd.data.utterance import Utterance
 from audiokd.methods.salt.model import SALTModel
 from audiokd.methods.salt.module import SALTModule, config_of, grid_shape
 from audiokd.methods.salt.predictor import Predictor
-from audiokd.nn.block_masks import Masks
+from audiokd.nn.block_masks import BlockMasker, Masks
 from audiokd.nn.vit import take_rows
 from audiokd.teachers.latents import LatentTeacher
 
@@ -127,20 +127,26 @@ def test_frozen_means_frozen() -> None:
 
 def test_validation_is_one_task_whatever_the_seed_and_of_many_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: dict[int, list[Any]] = {0: [], 1: []}
-    losses = SALTModule.losses
+    sizes: list[Any] = []
+    losses, sized = SALTModule.losses, BlockMasker.sizes
 
     def noted(self: SALTModule, grids: torch.Tensor, masks: list[Masks]) -> Any:
         drawn[self.run.seed].append([of.context.tolist() for of in masks])
         return losses(self, grids, masks)
 
+    def noted_sizes(self: BlockMasker, step: int | str) -> Any:
+        sizes.append(tuple(sized(self, step)))
+        return list(sizes[-1])
+
     monkeypatch.setattr(SALTModule, "losses", noted)
+    monkeypatch.setattr(BlockMasker, "sizes", noted_sizes)
     for seed in drawn:
         module = SALTModule(settings(run__seed=seed))
         grids = torch.randn(4, *grid_shape(module.settings))
         for batch in range(12):
             module.validate_batch({"clips": grids, "ids": [f"{batch}-{i}" for i in range(4)]})
     assert drawn[0] == drawn[1]
-    assert len({tuple(len(of[0]) for of in masks) for masks in drawn[0]}) > 2
+    assert len(set(sizes[:12])) > 2
 
 
 def test_the_average_follows_its_encoder_and_takes_no_gradient() -> None:
