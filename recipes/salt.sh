@@ -14,6 +14,7 @@
 #   --train_set S --dev_set S             folders below data/, without labels
 #   --class_tasks "T ..." --tag_tasks "T ..."   of data/T/{train,dev,test}: one label an item, or any number of them
 #   --heads "attentive linear knn"        probes of each task; knn of classes alone
+#   --extract_args "--dtype float16"      of `audiokd extract`, of all features that are probed
 #   --attentive_args "--blocks 3 ..."     of `audiokd probe --head attentive`
 #   --checkpoint best|last|init           whose weights are exported and probed; init is the untrained encoder
 #   --still "T ..."                       stage 8: a linear probe of data/T/{train,dev,test}, pictures: one frame of each clip, which has to be
@@ -45,6 +46,7 @@ class_tasks=
 tag_tasks=
 heads="attentive linear knn"
 attentive_args=
+extract_args=
 checkpoint=best
 still=
 still_model=downloads/lite0
@@ -58,6 +60,7 @@ device=cpu
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 stage_options "$@"
 read -r -a attentive <<<"$attentive_args"
+read -r -a more_extract <<<"$extract_args"
 case "$kind" in video | audio) ;; *) die "--kind is video or audio, not '$kind'" ;; esac
 case "$step" in
   teacher | student | ema) steps=("$step") ;;
@@ -121,7 +124,7 @@ probe_one() { # step task class|tags
       for split in train dev test; do
         log "stage 7: extract $layer of $task/$split by $run"
         audiokd extract "$run/export-$checkpoint" "data/$task/$split" "$run/features-$checkpoint/$task/$layer/$split" --layer "$layer" \
-          --nj "$nj" --device "$device" --max_error_rate "$max_error_rate"
+          --nj "$nj" --device "$device" --max_error_rate "$max_error_rate" "${more_extract[@]}"
       done
     done
   fi

@@ -194,6 +194,14 @@ def test_student_and_average_are_given_one_budget_and_the_teacher_its_steps(tmp_
             budgets(*options)
 
 
+def test_features_are_kept_as_told(tmp_path: Path) -> None:
+    task = copy_recipe(ROOT / "egs/k400/salt1", tmp_path)
+    options = ["--stage", "extract", "--stop_stage", "extract", "--extract_args", "--dtype float16 --batch_size 8"]
+    made = asked(task, *options)
+    assert len(made) == 2 * 2 * 3  # teacher and student; tokens and clip; train, dev, test
+    assert all(words[0] == "extract" and words[-4:] == ["--dtype", "float16", "--batch_size", "8"] for words in made)
+
+
 def test_lists_and_folders_of_kinetics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = load("make_data", ROOT / "egs/k400/salt1/local")
     for k in range(12):
