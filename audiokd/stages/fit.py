@@ -63,6 +63,7 @@ def fit(method: str, settings: Any, train: str, dev: str, exp_dir: str, allow_pi
         return {}
     del kept
     module, data = inputs.build(folder)
+    module.sign_frozen()  # before a trainer changes their precision
     strategy = run.strategy
     if strategy == "auto" and run.devices * run.num_nodes > 1:
         strategy = "ddp_find_unused_parameters_true"  # each of the two backward passes leaves the other network out

@@ -8,7 +8,6 @@ loader starts at our counter, and the loops' state is not restored at all.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ class RunModule(L.LightningModule):
         crops: independent crops of an utterance that a step takes.
         exported: where in the state dict the model stands that `audiokd export` writes.
         kept_steps: whose checkpoints are kept.
+        frozen_sha256: of `sign_frozen`, by name.
     """
 
     automatic_optimization = False
@@ -43,6 +43,7 @@ class RunModule(L.LightningModule):
         super().__init__()
         self.run = run
         self.iteration = 0
+        self.frozen_sha256: dict[str, str] = {}
         self.val_metrics: dict[str, float] = {}
         self._val_sums: dict[str, Tensor] = {}
         self._val_rows = 0
@@ -180,14 +181,13 @@ class RunModule(L.LightningModule):
         """What best.ckpt has the smallest of."""
         return self.val_metrics["loss"]
 
-    @cached_property
-    def frozen_sha256(self) -> dict[str, str]:
-        """Of the networks that are learnt from and do not change (`audiokd.teachers.base.FrozenTeacher` and its like hide them from
-        `state_dict`), by name: a folder that is named in the settings may hold others by the time that a run goes on."""
-        held = {f"{name}.net": vars(m).get("net") for name, m in self.named_modules()} | {
-            "teacher": vars(self).get("teacher")
-        }
-        return {name: weights_sha256(net) for name, net in held.items() if isinstance(net, nn.Module)}
+    def sign_frozen(self) -> None:
+        """Note the sha256 of the networks that are learnt from and do not change (`audiokd.teachers.base.FrozenTeacher` and its
+        like hide them from `state_dict`), as they were loaded: a folder that is named in the settings may hold others by the time
+        that a run goes on."""
+        held = {f"{name}.net": vars(m).get("net") for name, m in self.named_modules()}
+        held["teacher"] = vars(self).get("teacher")
+        self.frozen_sha256 = {name: weights_sha256(net) for name, net in held.items() if isinstance(net, nn.Module)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["iteration"], checkpoint["done"] = self.iteration, self.done
