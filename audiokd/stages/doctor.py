@@ -4,7 +4,10 @@ from __future__ import annotations
 
 
 def doctor() -> bool:
-    """Print versions, devices, audio formats and extras; the exit code is not 0 where something needed is missing."""
+    """Print versions, devices, audio formats, what decodes videos, and extras.
+
+    The exit code is not 0 where something needed is missing.
+    """
     import importlib
     import os
     import platform
@@ -42,28 +45,55 @@ def doctor() -> bool:
         import torch
 
         gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-        print(f"devices        {default_threads(1)} CPU cores; GPUs: {', '.join(gpus) or 'none'}")
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        used = f" ({default_threads(1)} used, by OMP_NUM_THREADS)" if default_threads(1) < cores else ""
+        print(f"devices        {cores} CPU cores{used}; GPUs: {', '.join(gpus) or 'none'}")
         formats = sf.available_formats()
         print(f"audio          libsndfile {sf.__libsndfile_version__}: {', '.join(sorted(formats))}")
         problems += [f"libsndfile reads no {f}" for f in ("WAV", "FLAC", "OGG", "MP3") if f not in formats]
-    extras = {
-        "score": ("pesq", "pystoi", "jiwer", "distillmos", "pyarrow"),
-        "exports": ("kaldi_native_io", "webdataset", "datasets"),
-        "s3": ("s3fs",),
-        "sed": ("sed-scores-eval-np2",),
-        "ray": ("ray",),
-        "slurm": ("submitit",),
-    }
-    for extra, names in extras.items():
+        print(f"video          {_video()}")
+    for extra, names in _extras().items():
         missing = []
         for name in names:
             try:
                 version(name)
             except PackageNotFoundError:
                 missing.append(name)
-        print(f"extra {extra:8} {'missing: ' + ', '.join(missing) if missing else 'there'}")
+        print(f"extra {extra:9} {'missing: ' + ', '.join(missing) if missing else 'there'}")
     free = shutil.disk_usage(os.getcwd()).free / 2**30
     print(f"disk           {free:.0f} GiB free here")
     if problems:
         raise AudiokdError("; ".join(problems), fix="make venv, or pip install -c constraints.txt audiokd")
     return True
+
+
+def _extras() -> dict[str, list[str]]:
+    """Packages of each extra but those of development, by audiokd's own metadata."""
+    import re
+    from importlib.metadata import PackageNotFoundError, requires
+
+    found: dict[str, list[str]] = {}
+    try:
+        rows = requires("audiokd") or []
+    except PackageNotFoundError:
+        return found
+    for row in rows:
+        if (of := re.fullmatch(r"([\w.-]+)[^;]*; extra == \"(\w+)\"", row)) and of[2] not in ("dev", "docs"):
+            found.setdefault(of[2], []).append(of[1])
+    return found
+
+
+def _video() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    from audiokd.data.video import torchcodec_decoder
+
+    try:
+        found = f"PyAV {version('av')}"
+    except PackageNotFoundError:
+        return "none: PyAV is not installed"
+    try:
+        codec = version("torchcodec")
+    except PackageNotFoundError:
+        return found
+    return f"{found}; torchcodec {codec}{'' if torchcodec_decoder() else ' finds no FFmpeg that it knows'}"

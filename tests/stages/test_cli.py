@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -166,9 +167,13 @@ def test_a_reader_that_has_seen_enough(unbuffered: str) -> None:
 def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = ask(capsys, "doctor")
     assert (code, err) == (0, "")
-    for name in ("python", "torch", "lightning", "devices", "audio", "extra score", "disk"):
+    extras = ("score", "exports", "music", "sed", "s3", "ray", "slurm", "vision", "video", "diffusion", "onnx")
+    for name in ("python", "torch", "lightning", "devices", "audio", "video", "disk", *(f"extra {e}" for e in extras)):
         assert any(line.startswith(name) for line in out.splitlines()), name
     assert all(f in out for f in ("WAV", "FLAC", "OGG", "MP3"))
+    assert "missing" not in out
+    assert f"{len(os.sched_getaffinity(0))} CPU cores" in out
+    assert f"PyAV {version('av')}; torchcodec {version('torchcodec')}" in out
 
 
 def test_convert_whisper(
