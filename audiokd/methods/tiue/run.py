@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 import os
 from pathlib import Path
 from typing import Any
@@ -213,6 +214,7 @@ def check_settings(s: TiUESettings) -> None:
         ConfigError: it is not so.
     """
     d, where = s.distill, f"step {s.step}"
+    _check_unused(s)
     if s.step == "pretrain":
         if d != Distillation(checkpointing=d.checkpointing) or s.loss != TiUELoss():
             raise ConfigError(
@@ -242,6 +244,24 @@ def check_settings(s: TiUESettings) -> None:
         )
     if d.fake_steps < 1:
         raise ConfigError("a fake score that does not learn", where=where, fix="--distill.fake_steps 1 or more")
+
+
+#: options of which a run makes nothing unless it is of these; what gives a network its shape may stand in a file that steps share
+OF_KINDS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("mel", "noising"), ("pretrain",)),
+    **dict.fromkeys(("optim.lora_lr", "distill.t_min", "distill.t_max"), ("tiue", "swiftbrush")),
+    **dict.fromkeys(("distill.drop_condition", "distill.fake_steps"), ("tiue", "swiftbrush")),
+    "loss.kl": ("tiue",),
+    **dict.fromkeys(("distill.solver_steps", "distill.target_decay", "distill.huber"), ("lcm",)),
+}
+
+
+def _check_unused(s: TiUESettings) -> None:
+    mine = s.step if s.step == "pretrain" else s.distill.kind
+    for name, kinds in OF_KINDS.items():
+        of = operator.attrgetter(name)
+        if mine not in kinds and of(s) != of(TiUESettings()):
+            raise ConfigError(f"set, and {mine} makes nothing of it", where=name, fix=f"it is of {' and '.join(kinds)}")
 
 
 def _check_labels(pipeline: Any, prompts: list[Prompt], where: str) -> None:
