@@ -173,9 +173,8 @@ def _by_pyav(item: Item, wanted: list[int], times: VideoTimes) -> dict[int, np.n
     to_rgb = require_av().video.reformatter.VideoReformatter()  # a frame's own would be made anew for each
     with _opened(item) as (container, stream):
         base = float(stream.time_base)
-        counted = (
-            container.format.name == "avi"
-        )  # its times are those of decoding: with B-frames not when a frame is shown
+        # an AVI's times are those of decoding: with B-frames not when a frame is shown
+        counted = container.format.name == "avi"
         try:
             if wanted[0] and times.indexed:
                 at = times.start_s[wanted[0]] + times.first_s

@@ -199,12 +199,16 @@ def keep_freed_memory() -> None:
         return
 
 
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def default_threads(nj: int) -> int:
     """Threads of each of `nj` processes so that together they fill the cores, but no more than OMP_NUM_THREADS says.
 
     Whoever sets that shares the machine: a thread that waits for one whose core is taken spins, and was measured to make
     a busy machine's encoding several times slower.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    said = os.environ.get("OMP_NUM_THREADS", "")
+    cores, said = usable_cores(), os.environ.get("OMP_NUM_THREADS", "")
     return max(1, min(cores // nj, int(said) if said.isdigit() else cores))

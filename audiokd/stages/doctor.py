@@ -15,7 +15,7 @@ def doctor() -> bool:
     from importlib.metadata import PackageNotFoundError, version
 
     from audiokd.errors import AudiokdError
-    from audiokd.launch.local import default_threads
+    from audiokd.launch.local import default_threads, usable_cores
 
     problems = []
     print(f"python         {platform.python_version()} on {platform.platform()}")
@@ -45,7 +45,7 @@ def doctor() -> bool:
         import torch
 
         gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cores = usable_cores()
         used = f" ({default_threads(1)} used, by OMP_NUM_THREADS)" if default_threads(1) < cores else ""
         print(f"devices        {cores} CPU cores{used}; GPUs: {', '.join(gpus) or 'none'}")
         formats = sf.available_formats()
