@@ -101,13 +101,23 @@ def _rows(file: Path, folder: Path) -> Iterator[tuple[str, str, str]]:
         words, where = line.strip(), f"{file}:{number}"
         if not words or (number == 1 and words.replace(",", " ").split()[:2] == ["path", "label"]):
             continue
-        cells = next(csv.reader([words], delimiter="," if '",' in words else " ")) if words[0] == '"' else []
-        found = _LINE.fullmatch(words)
-        name, label = cells if len(cells) == 2 else found.groups() if found else (*words.rsplit(maxsplit=1), "")[:2]
-        if not label.strip():
+        name, label = _path_and_label(words)
+        if not label:
             raise AudiokdError(f"no path or no label: {words[:80]}", where=where, fix=_FORM)
-        label = label.strip()
-        yield where, name, label[1:-1].replace('""', '"') if re.fullmatch('".*"', label) else label
+        yield where, name, label
+
+
+def _path_and_label(line: str) -> tuple[str, str]:
+    """Of a line; the label is empty where there is none."""
+    if line[0] == '"':
+        cells = next(csv.reader([line], delimiter="," if '",' in line else " "))
+        if len(cells) == 2:
+            return cells[0], cells[1].strip()
+    if not (found := _LINE.fullmatch(line)):  # no video's name, which is said
+        name, _, label = line.rpartition(" ")
+        return name, label if name else ""
+    name, label = found[1], found[2].strip()
+    return name, label[1:-1].replace('""', '"') if re.fullmatch('".*"', label) else label
 
 
 def _kinetics(file: Path, lines: list[str], folder: Path) -> Iterator[tuple[str, str, str]]:

@@ -139,6 +139,19 @@ def additive_mask(frames: Tensor, x: Tensor) -> Tensor:
     return torch.zeros_like(hidden, dtype=x.dtype).masked_fill(hidden, torch.finfo(x.dtype).min)
 
 
+def load_processor(auto: Any, name: str) -> Any:
+    """transformers' image processor or feature extractor of a folder or hub id; `auto` is its class that finds the right one.
+
+    Raises:
+        AudiokdError: there is none.
+    """
+    try:
+        return auto.from_pretrained(name)
+    except (OSError, ValueError) as e:
+        what = f"cannot load how its inputs are prepared: {str(e).splitlines()[0]}"
+        raise AudiokdError(what, where=name, fix="its folder needs preprocessor_config.json") from e
+
+
 def check_name(name: str) -> None:
     """Refuse a path that is not there before a hub is asked for it.
 

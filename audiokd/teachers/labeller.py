@@ -16,8 +16,8 @@ from audiokd.data.classes import named
 from audiokd.errors import AudiokdError
 from audiokd.nn.lengths import length_mask
 from audiokd.teachers.auto import FAMILIES
-from audiokd.teachers.base import load_pretrained, read_family
-from audiokd.teachers.picture_body import has_head, is_picture_family, load_picture_body, load_processor
+from audiokd.teachers.base import load_pretrained, load_processor, read_family
+from audiokd.teachers.picture_body import has_head, is_picture_family, load_picture_body
 from audiokd.teachers.student_body import SoundBody, sound_body
 from audiokd.vision.transforms import Preprocess, preprocess_of
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from audiokd.errors import AudiokdError
-from audiokd.teachers.base import load_pretrained, read_family
+from audiokd.teachers.base import load_pretrained, load_processor, read_family
 from audiokd.teachers.student_body import StudentBody
 from audiokd.vision.transforms import Preprocess, preprocess_of
 
@@ -36,19 +36,6 @@ def has_head(name: str) -> bool:
 
     heads = AutoConfig.from_pretrained(name).architectures or []
     return not heads or any("Classification" in of for of in heads)
-
-
-def load_processor(auto: Any, name: str) -> Any:
-    """transformers' image processor or feature extractor of a folder or hub id; `auto` is its class that finds the right one.
-
-    Raises:
-        AudiokdError: there is none.
-    """
-    try:
-        return auto.from_pretrained(name)
-    except (OSError, ValueError) as e:
-        what = f"cannot load how its inputs are prepared: {str(e).splitlines()[0]}"
-        raise AudiokdError(what, where=name, fix="its folder needs preprocessor_config.json") from e
 
 
 def load_picture_body(name: str, what: str) -> nn.Module:
