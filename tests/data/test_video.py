@@ -191,22 +191,26 @@ def test_torchcodec_gives_the_same_pixels(tmp_path: Path, carphone: Path, real: 
         import sys
         import numpy as np
         from pathlib import Path
+        from audiokd.data import video
         from audiokd.data.items import Item
         from audiokd.data.video import read_frames, read_times, torchcodec_decoder
         assert torchcodec_decoder()
+        by_torchcodec, asked = video._by_torchcodec, []
+        video._by_torchcodec = lambda item, *args: asked.append(item.id) or by_torchcodec(item, *args)
         for path in sorted(Path(sys.argv[1]).iterdir()):
             item = Item(path.stem, str(path))
             times = read_times(item)
             numbers = [len(times.start_s) - 1, 0, 3, 3]
             want = read_frames(item, numbers, times)
             same = [np.array_equal(read_frames(item, numbers, times, d), want) for d in ("torchcodec", "auto")]
-            print(path.name, *same)
+            print(path.name, *same, asked.count(item.id))
     """
     env = os.environ | {"LD_LIBRARY_PATH": libraries(tmp_path / "libraries")}
     ran = subprocess.run([sys.executable, "-c", code, str(made)], env=env, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr[-3000:]
     found = dict(line.split(maxsplit=1) for line in ran.stdout.splitlines())
-    assert found == {path.name: "True True" for path in made.iterdir()}
+    by_pyav = ("a.avi", "a.ts")
+    assert found == {path.name: f"True True {0 if path.name in by_pyav else 2}" for path in made.iterdir()}
 
 
 def test_own_frames_of_a_variable_rate_are_enough_or_not(tmp_path: Path, real: tuple[Item, np.ndarray]) -> None:
