@@ -8,7 +8,7 @@ STAMP := $(VENV)/.ready
 venv: $(STAMP)
 
 $(STAMP): constraints.txt pyproject.toml
-	@echo "setting up $(VENV) from constraints.txt (several GB the first time)"
+	@echo "setting up $(VENV) from constraints.txt (several GB the first time, and some minutes without a word)"
 	@test -x $(PY) || python3 -m venv $(VENV)
 	@$(PY) -m pip install --quiet --upgrade pip
 	@# of an editable install setuptools warns whatever it finds
